@@ -1,0 +1,45 @@
+"""Settings: the only reader of the environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an installation can be told, as `RAYPIPE_<NAME>`; every setting has a default.
+
+    `RAY_ADDRESS`, Ray's own variable, chooses the cluster; without it raypipe starts Ray on this machine.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="RAYPIPE_", frozen=True, extra="ignore", populate_by_name=True)
+
+    #: where the journal, the artifacts and the logs live unless told otherwise
+    data_dir: Path = Path.home() / ".raypipe"
+    #: URL of the journal's database; empty: SQLite in the data directory
+    journal: str = ""
+    #: URL of the artifact store; empty: a folder in the data directory
+    artifacts: str = ""
+    #: followers that may continue from one reference beat, one after the other
+    followers_per_reference: int = Field(default=1, ge=0, le=60)
+    #: videos that run at once; more wait as rows in the journal
+    active_videos: int = Field(default=500, ge=1)
+    #: largest HTTP request body in bytes
+    max_body_bytes: int = Field(default=32 * 2**20, ge=1)
+    #: address of the Ray cluster, or "local" to start one
+    ray_address: str = Field(default="local", validation_alias="RAY_ADDRESS")
+
+    @property
+    def journal_url(self) -> str:
+        """URL of the journal's database."""
+        return self.journal or f"sqlite:///{self.data_dir.absolute() / 'journal.db'}"
+
+    @property
+    def artifacts_url(self) -> str:
+        """URL of the artifact store."""
+        return self.artifacts or (self.data_dir.absolute() / "artifacts").as_uri()
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder of raypipe's own log files."""
+        return self.data_dir.absolute() / "logs"

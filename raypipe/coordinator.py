@@ -1,0 +1,271 @@
+"""The coordinator: takes accepted videos from the journal, runs their graphs, and records how phases end."""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence as Seq
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.errors import RaypipeError, StoryboardMismatch
+from raypipe.gateway import Gateway
+from raypipe.intake import accept
+from raypipe.journal import Event, Journal, VideoRecord, Write
+from raypipe.models import (
+    Film,
+    Gathered,
+    Image,
+    Job,
+    Made,
+    Phase,
+    PhaseOutput,
+    PhaseStatus,
+    Sequence,
+    StepFailure,
+    Track,
+    VideoRequest,
+    VideoState,
+)
+from raypipe.phases.references import describe, group_sequences
+from raypipe.phases.storyboard import check_storyboard
+from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch
+
+logger = logging.getLogger(__name__)
+
+#: seconds between looks for queued videos, when nobody says that there is one
+LOOK_INTERVAL = 0.5
+#: calls that may wait on the gateway at once
+GATEWAY_CALLS = 20_000
+
+
+class Coordinator:
+    """Runs videos in the process it lives in, which owns their refs. Needs a running Ray.
+
+    Any number of videos run at once: each is a coroutine that waits for refs.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.journal = Journal(settings.journal_url)
+        self.store = ArtifactStore(settings.artifacts_url)
+        self.owner = f"{socket.gethostname()}/{os.getpid()}"
+        self.gateway = start_gateway(settings)
+        self._runs: dict[str, asyncio.Task[VideoState]] = {}
+        self._poked = asyncio.Event()
+
+    async def ready(self) -> None:
+        """Return when the gateway takes calls and workers have loaded what they need."""
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        await asyncio.gather(self.gateway.ready.remote(), *(_warm.remote() for _ in range(cpus)))
+
+    async def submit(self, request: VideoRequest) -> str:
+        """Accept a video, start it, and return its id at once.
+
+        Raises:
+            InvalidRequest: The request cannot be made into a video; nothing is left behind.
+        """
+        video, committed = accept(request, self.settings, self.journal, self.store)
+        await asyncio.wrap_future(committed)
+        claimed = await asyncio.wrap_future(self.journal.claim_one(self.owner, video.id))
+        self._start(claimed)
+        return video.id
+
+    async def wait(self, video_id: str) -> VideoState:
+        """Wait for the end of a video that was submitted here."""
+        return await self._runs[video_id]
+
+    async def serve(self) -> None:
+        """Claim and run whatever is queued, up to the number of active videos, until cancelled."""
+        while True:
+            free = self.settings.active_videos - len(self._runs)
+            claimed = []
+            if free > 0:
+                claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free))
+                self._start(claimed)
+            if not claimed:
+                await self._nap()
+
+    def poke(self) -> None:
+        """Say that a video may be queued, so that it need not wait for the next look."""
+        self._poked.set()
+
+    async def close(self) -> None:
+        """Stop running videos where they stand; what is journaled and stored stays."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+        ray.kill(self.gateway)
+        self.journal.close()
+
+    async def _nap(self) -> None:
+        try:
+            await asyncio.wait_for(self._poked.wait(), LOOK_INTERVAL)
+        except TimeoutError:
+            return
+        self._poked.clear()
+
+    def _start(self, videos: Seq[VideoRecord]) -> None:
+        for video in videos:
+            run = asyncio.create_task(VideoRun(self.journal, self.gateway, video).run(), name=video.id)
+            self._runs[video.id] = run
+            run.add_done_callback(lambda done: self._runs.pop(done.get_name(), None))
+
+
+class VideoRun:
+    """One video from its claimed row to its end."""
+
+    def __init__(self, journal: Journal, gateway: Any, video: VideoRecord) -> None:
+        self.journal, self.gateway, self.video, self.spec = journal, gateway, video, video.spec
+        self.job = Job.of(video.id, video.spec)
+        self.cost = 0.0
+
+    async def run(self) -> VideoState:
+        """Make the video; whatever happens, its row ends in a terminal state."""
+        try:
+            return await self._make()
+        except Exception as error:
+            logger.exception("Video %s failed", self.video.id)
+            code = error.code if isinstance(error, RaypipeError) else "internal_error"
+            return await self._end(
+                VideoState.FAILED, error_code=code, error_message=str(error) or type(error).__name__
+            )
+
+    async def _make(self) -> VideoState:
+        await self._record(self._event("video.started"))
+        sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
+        graph = launch(self.gateway, self.job, self.spec, sequences)
+        _, _, track, gathered = await asyncio.gather(
+            self._references(sequences),
+            self._storyboard(graph),
+            self._music(graph),
+            self._chunks(graph, sequences),
+        )
+        if gathered.failures:
+            return await self._end_incomplete(gathered)
+        return await self._stitch(gathered, graph, track)
+
+    async def _references(self, sequences: Seq[Sequence]) -> None:
+        await self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": describe(sequences)})
+
+    async def _storyboard(self, graph: Graph) -> None:
+        results: list[Image | StepFailure] = await asyncio.gather(*graph.images)
+        images, failures = _split(results)
+        error, status = None, PhaseStatus.SUCCESS
+        try:
+            check_storyboard(self.spec.beats, images)
+        except StoryboardMismatch as mismatch:
+            status = PhaseStatus.PARTIAL if images else PhaseStatus.FAILED
+            error = "; ".join([str(mismatch), *map(str, failures)])
+        output = {"images": [{"beat_index": i.beat_index, "digest": i.artifact.digest} for i in images]}
+        await self._phase(Phase.STORYBOARD, status, output, images, error)
+
+    async def _music(self, graph: Graph) -> Track | StepFailure:
+        music: Track | StepFailure
+        track: Track | StepFailure
+        music, track = await asyncio.gather(graph.music, graph.track)
+        if isinstance(track, StepFailure):
+            made = [] if isinstance(music, StepFailure) else [music]
+            await self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, made, str(track))
+        else:
+            output = {"digest": track.artifact.digest, "seconds": track.seconds}
+            await self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [music, track])
+        return track
+
+    async def _chunks(self, graph: Graph, sequences: Seq[Sequence]) -> Gathered:
+        await asyncio.gather(
+            *(self._chain(chain, sequence) for chain, sequence in zip(graph.chains, sequences, strict=True))
+        )
+        gathered: Gathered = await finalize_chunks.remote(self.spec.beats, graph.chains)
+        chunks, failures = gathered.chunks, gathered.failures
+        status = PhaseStatus.SUCCESS if not failures else PhaseStatus.PARTIAL if chunks else PhaseStatus.FAILED
+        output = {"chunks": [{"beat_index": c.beat_index, "digest": c.artifact.digest} for c in chunks]}
+        error = "; ".join(map(str, failures)) or None
+        await self._phase(Phase.CHUNKS, status, output, chunks, error)
+        return gathered
+
+    async def _chain(self, chain: list[Ref], sequence: Sequence) -> None:
+        began = time.time()
+        results = await asyncio.gather(*chain)
+        beats = [beat.beat_index for beat in sequence.beats]
+        chunks, failures = _split(results)
+        took = max((c.finished_at for c in chunks), default=began) - min((c.started_at for c in chunks), default=began)
+        logger.info(
+            "Chain of beats %s of %s complete: %d of %d chunks in %.2f s",
+            beats, self.video.id, len(chunks), len(beats), took,
+        )  # fmt: skip
+        data = {"beats": beats, "chunks": len(chunks), "failures": len(failures), "seconds": round(took, 3)}
+        await self._record(self._event("chain.done", **data))
+
+    async def _stitch(self, gathered: Gathered, graph: Graph, track: Track | StepFailure) -> VideoState:
+        film: Film | StepFailure = await finish(self.gateway, self.job, self.spec, gathered, track)
+        if isinstance(film, StepFailure):
+            await self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, [], str(film))
+            return await self._end(VideoState.PARTIAL, error_code=film.code, error_message=str(film))
+        output = {"digest": film.artifact.digest, "frames": film.frames, "normalised": film.normalised}
+        await self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
+        return await self._end(VideoState.COMPLETED, result=film.artifact.model_dump(mode="json"))
+
+    async def _end_incomplete(self, gathered: Gathered) -> VideoState:
+        causes = [failure for failure in gathered.failures if failure.code != "upstream_failed"]
+        first = (causes or list(gathered.failures))[0]
+        state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
+        made = f"{len(gathered.chunks)} of {len(self.spec.beats)} chunks were made and kept"
+        return await self._end(state, error_code=first.code, error_message=f"{first} ({made})")
+
+    async def _end(self, state: VideoState, **outcome: Any) -> VideoState:
+        logger.info("Video %s is %s", self.video.id, state)
+        await self._record(
+            self.journal.finish(self.video.id, state, cost=self.cost, **outcome),
+            self._event(f"video.{state}", error=outcome.get("error_message")),
+        )
+        return state
+
+    async def _phase(
+        self,
+        phase: Phase,
+        status: PhaseStatus,
+        output: dict[str, Any],
+        made: Seq[Made] = (),
+        error: str | None = None,
+    ) -> None:
+        cost = sum(each.cost for each in made)
+        duration = max((m.finished_at for m in made), default=0.0) - min((m.started_at for m in made), default=0.0)
+        self.cost += cost
+        result = PhaseOutput(
+            video_id=self.video.id, phase=phase, status=status, output=output, cost=cost, duration=duration, error=error
+        )  # fmt: skip
+        await self._record(
+            self.journal.phase(result), self._event("phase.done", phase=phase, status=status, error=error)
+        )
+
+    def _event(self, kind: str, **data: Any) -> Write:
+        return self.journal.event(Event(video_id=self.video.id, kind=kind, data=data))
+
+    async def _record(self, *writes: Write) -> None:
+        await asyncio.wrap_future(self.journal.record(*writes))
+
+
+def start_gateway(settings: Settings) -> Any:
+    """Start a gateway on this node, where the journal is."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(Gateway)
+    return actor.options(num_cpus=0, max_concurrency=GATEWAY_CALLS, scheduling_strategy=here).remote(settings)
+
+
+@ray.remote
+def _warm() -> None:
+    """Load what CPU steps import, so that the first of them need not."""
+    import raypipe.phases.music
+    import raypipe.phases.stitch  # noqa: F401
+
+
+def _split(results: Seq[Any]) -> tuple[list[Any], list[StepFailure]]:
+    failures = [result for result in results if isinstance(result, StepFailure)]
+    return [result for result in results if not isinstance(result, StepFailure)], failures

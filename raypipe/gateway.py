@@ -1,0 +1,242 @@
+"""The gateway: one async actor on which all steps wait, so that waiting costs a coroutine and never a process.
+
+Hosted providers are awaited here; CPU work is sent to Ray tasks and awaited here too. A step that fails returns its
+failure as a value: whoever depends on it gets the failure as an argument and passes it on without calling anybody.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.errors import RaypipeError, WorkerLost
+from raypipe.journal import Journal
+from raypipe.media.video import frame_as_png
+from raypipe.models import Artifact, Beat, Chunk, Film, Frame, Gathered, Image, Job, Phase, StepFailure, Track
+from raypipe.phases.music import fit_music
+from raypipe.phases.stitch import stitch_film
+from raypipe.providers.base import (
+    ClipWork,
+    ComputeProvider,
+    HostedProvider,
+    ImageWork,
+    Media,
+    MusicWork,
+    Pending,
+    Provider,
+    Work,
+)
+from raypipe.providers.registry import provider_class
+from raypipe.steps import StepLog, new_step, pass_on, run_step
+
+#: fitted tracks remembered, so that equal ones are not fitted again
+FITTED_TRACKS_KEPT = 256
+
+
+class Gateway:
+    """Makes the steps of all videos. Every method returns what was made, or a `StepFailure`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._journal = Journal(settings.journal_url)
+        self._store = ArtifactStore(settings.artifacts_url)
+        self._artifacts_url = settings.artifacts_url
+        self._node = ray.get_runtime_context().get_node_id()
+        self._providers: dict[str, Provider] = {}
+        self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
+
+    async def ready(self) -> None:
+        """Return once the gateway can take work."""
+
+    async def generate_image(self, job: Job, beat: Beat) -> Image | StepFailure:
+        """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
+        step = new_step(job, f"image/{beat.beat_index}", Phase.STORYBOARD, beat.beat_index, job.provider)
+
+        async def make(log: StepLog) -> Image:
+            if beat.reference_image is not None:
+                await log.started(self._node)
+                return Image(artifact=beat.reference_image, beat_index=beat.beat_index)
+            artifact, cost = await self._provide(log, ImageWork(step=step.step, job=job, beat=beat))
+            return Image(artifact=artifact, cost=cost, beat_index=beat.beat_index)
+
+        return await run_step(self._journal, step, make)
+
+    async def generate_chunk_with_reference(
+        self, job: Job, beat: Beat, image: Image | StepFailure, frames: int
+    ) -> Chunk | StepFailure:
+        """Make a reference beat's clip, `frames` long, from its reference image."""
+        return await self._generate_chunk(job, beat, image, frames, continues=False)
+
+    async def generate_chunk_with_last_frame(
+        self, job: Job, beat: Beat, last_frame: Frame | StepFailure, frames: int
+    ) -> Chunk | StepFailure:
+        """Make a follower's clip, `frames` long, from the last frame of its predecessor."""
+        return await self._generate_chunk(job, beat, last_frame, frames, continues=True)
+
+    async def _generate_chunk(
+        self, job: Job, beat: Beat, start: Image | Frame | StepFailure, frames: int, continues: bool
+    ) -> Chunk | StepFailure:
+        step = new_step(job, f"chunk/{beat.beat_index}", Phase.CHUNKS, beat.beat_index, job.provider)
+        if isinstance(start, StepFailure):
+            return await pass_on(self._journal, step, start)
+        work = ClipWork(step=step.step, job=job, beat=beat, continues=continues, frames=frames)
+        picture = start.artifact
+
+        async def make(log: StepLog) -> Chunk:
+            artifact, cost = await self._provide(log, work, picture)
+            return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=frames)
+
+        return await run_step(self._journal, step, make)
+
+    async def extract_last_frame(self, job: Job, chunk: Chunk | StepFailure) -> Frame | StepFailure:
+        """Save the last frame of a chunk as a picture."""
+        if isinstance(chunk, StepFailure):
+            return chunk
+        beat_index = chunk.beat_index
+        step = new_step(job, f"last_frame/{beat_index}", Phase.CHUNKS, beat_index)
+
+        async def make(log: StepLog) -> Frame:
+            artifact = await self._on_worker(log, _last_frame, chunk, self._artifacts_url)
+            return Frame(artifact=artifact, beat_index=beat_index)
+
+        return await run_step(self._journal, step, make)
+
+    async def generate_music(self, job: Job) -> Track | StepFailure:
+        """Make a track in the mood of the video, at least as long as it."""
+        step = new_step(job, "music", Phase.MUSIC, provider=job.provider)
+
+        async def make(log: StepLog) -> Track:
+            work = MusicWork(step=step.step, job=job, seconds=job.duration)
+            artifact, cost = await self._provide(log, work)
+            return Track(artifact=artifact, cost=cost, seconds=job.duration)
+
+        return await run_step(self._journal, step, make)
+
+    async def fit_music(self, job: Job, track: Track | StepFailure, seconds: float) -> Track | StepFailure:
+        """Fit a track to the length of the video. The same track and length are fitted once."""
+        if isinstance(track, StepFailure):
+            return track
+        step = new_step(job, "music_fit", Phase.MUSIC)
+
+        async def make(log: StepLog) -> Track:
+            return await self._fit_once(log, track, seconds)
+
+        return await run_step(self._journal, step, make)
+
+    async def _fit_once(self, log: StepLog, track: Track, seconds: float) -> Track:
+        key = (track.artifact.digest, seconds)
+        if key in self._fitting:
+            await log.started(self._node)
+            return await asyncio.shield(self._fitting[key])
+        while len(self._fitting) >= FITTED_TRACKS_KEPT:
+            del self._fitting[next(iter(self._fitting))]
+        fitting = asyncio.ensure_future(self._on_worker(log, _fit_music, track, seconds, self._artifacts_url))
+        self._fitting[key] = fitting
+        try:
+            return await asyncio.shield(fitting)
+        except BaseException:
+            self._fitting.pop(key, None)
+            raise
+
+    async def stitch(
+        self, job: Job, beats: Sequence[Beat], gathered: Gathered, track: Track | StepFailure
+    ) -> Film | StepFailure:
+        """Join all chunks and the music; music that failed leaves the video silent."""
+        step = new_step(job, "stitch", Phase.STITCH)
+        sound = None if isinstance(track, StepFailure) else track
+
+        async def make(log: StepLog) -> Film:
+            return await self._on_worker(log, _stitch, job, beats, gathered.chunks, sound, self._artifacts_url)
+
+        return await run_step(self._journal, step, make)
+
+    async def _provide(
+        self, log: StepLog, work: Work, picture: Artifact | None = None
+    ) -> tuple[Artifact, float]:
+        """Have the job's provider do a piece of work that starts, if it is a clip, from a picture."""
+        provider = self._provider(work.job.provider)
+        if isinstance(provider, ComputeProvider):
+            return await self._on_worker(
+                log, _compute, work, picture, self._artifacts_url, cpus=provider.num_cpus, gpus=provider.num_gpus
+            )
+        assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
+        if picture is not None:
+            work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
+        await log.started(self._node)
+        media = await _await_hosted(provider, log, work)
+        return await self._store.put_async(media.data, media.media_type), media.cost
+
+    def _provider(self, name: str) -> Provider:
+        if name not in self._providers:
+            self._providers[name] = provider_class(name)()
+        return self._providers[name]
+
+    async def _on_worker(
+        self, log: StepLog, function: Callable[..., Any], *args: Any, cpus: float = 1, gpus: float = 0
+    ) -> Any:
+        """Run a function as a Ray task; the step is started when the task gets its CPU."""
+        reports = _on_worker.options(num_cpus=cpus, num_gpus=gpus).remote(function, *args)
+        try:
+            started: _Started = await (await anext(reports))
+            await log.started(started.node, started.at)
+            result: _Result = await (await anext(reports))
+        except RayError as error:
+            raise WorkerLost(f"the worker doing it was lost: {error}") from error
+        if isinstance(result.value, RaypipeError):
+            raise result.value
+        return result.value
+
+
+async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> Media:
+    job_id = await provider.submit(work)
+    await log.accepted(job_id)
+    while isinstance(reply := await provider.poll(job_id), Pending):
+        await asyncio.sleep(reply.poll_after)
+    return reply
+
+
+class _Started(NamedTuple):
+    node: str
+    at: float
+
+
+class _Result(NamedTuple):
+    value: Any
+
+
+@ray.remote
+def _on_worker(function: Callable[..., Any], *args: Any) -> Iterator[_Started | _Result]:
+    yield _Started(ray.get_runtime_context().get_node_id(), time.time())
+    try:
+        yield _Result(function(*args))
+    except RaypipeError as error:
+        yield _Result(error)
+
+
+def _compute(work: Work, picture: Artifact | None, artifacts_url: str) -> tuple[Artifact, float]:
+    store = ArtifactStore(artifacts_url)
+    if picture is not None:
+        work = work.model_copy(update={"start_image": store.get(picture)})
+    provider = provider_class(work.job.provider)()
+    assert isinstance(provider, ComputeProvider)  # noqa: S101 - the gateway sends no other here
+    media = provider.generate(work)
+    return store.put(media.data, media.media_type), media.cost
+
+
+def _last_frame(chunk: Chunk, artifacts_url: str) -> Artifact:
+    store = ArtifactStore(artifacts_url)
+    return store.put(frame_as_png(store.get(chunk.artifact), chunk.frames - 1), "image/png")
+
+
+def _fit_music(track: Track, seconds: float, artifacts_url: str) -> Track:
+    return fit_music(track, seconds, ArtifactStore(artifacts_url))
+
+
+def _stitch(
+    job: Job, beats: Sequence[Beat], chunks: Sequence[Chunk], track: Track | None, artifacts_url: str
+) -> Film:
+    return stitch_film(beats, chunks, track, job.size, job.fps, ArtifactStore(artifacts_url))

@@ -1,0 +1,108 @@
+"""One thread that writes: whatever waits when it comes round is committed together."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy.exc import SQLAlchemyError
+
+from raypipe.errors import JournalUnavailable
+
+BATCH = 1_000
+
+
+class Write(NamedTuple):
+    """A row for a statement. Within a batch statements run by ascending rank, each with all of its rows."""
+
+    rank: int
+    statement: Executable
+    row: dict[str, Any]
+
+
+class _Request(NamedTuple):
+    run: Callable[[Connection], Any] | tuple[Write, ...]
+    done: Future[Any]
+
+
+class GroupCommit:
+    """Writes rows in the order of their requests, many requests to a commit.
+
+    A request is durable when its future is done: SQLite syncs at every commit (`synchronous=FULL`).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="raypipe-journal", daemon=True)
+        self._thread.start()
+
+    def write(self, writes: Iterable[Write]) -> Future[None]:
+        """Commit rows, together with whatever else is waiting."""
+        return self._submit(tuple(writes))
+
+    def transact(self, run: Callable[[Connection], Any]) -> Future[Any]:
+        """Run a function in a transaction of its own and give what it returns."""
+        return self._submit(run)
+
+    def close(self) -> None:
+        """Commit what is waiting and stop."""
+        self._requests.put(None)
+        self._thread.join()
+
+    def _submit(self, run: Callable[[Connection], Any] | tuple[Write, ...]) -> Future[Any]:
+        request = _Request(run, Future())
+        self._requests.put(request)
+        return request.done
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            batch = [request]
+            while len(batch) < BATCH and not self._requests.empty():
+                following = self._requests.get()
+                if following is None:
+                    self._requests.put(None)
+                    break
+                batch.append(following)
+            self._commit(batch)
+
+    def _commit(self, batch: list[_Request]) -> None:
+        rows = [request for request in batch if isinstance(request.run, tuple)]
+        try:
+            with self._engine.begin() as connection:
+                _execute(connection, [write for request in rows for write in request.run])  # type: ignore[union-attr]
+        except SQLAlchemyError:
+            # one bad request must not fail its neighbours: each is tried by itself and gets its own answer
+            for request in rows:
+                self._run_alone(request)
+        else:
+            for request in rows:
+                request.done.set_result(None)
+        for request in batch:
+            if not isinstance(request.run, tuple):
+                self._run_alone(request)
+
+    def _run_alone(self, request: _Request) -> None:
+        try:
+            with self._engine.begin() as connection:
+                if isinstance(request.run, tuple):
+                    result = _execute(connection, list(request.run))
+                else:
+                    result = request.run(connection)
+        except SQLAlchemyError as error:
+            request.done.set_exception(JournalUnavailable(f"The journal could not be written: {error}"))
+        except Exception as error:  # noqa: BLE001 - the caller's function failed: its error is the caller's
+            request.done.set_exception(error)
+        else:
+            request.done.set_result(result)
+
+
+def _execute(connection: Connection, writes: list[Write]) -> None:
+    groups: dict[tuple[int, int], tuple[Executable, list[dict[str, Any]]]] = {}
+    for rank, statement, row in writes:
+        groups.setdefault((rank, id(statement)), (statement, []))[1].append(row)
+    for key in sorted(groups):
+        statement, rows = groups[key]
+        connection.execute(statement, rows)

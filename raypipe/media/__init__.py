@@ -1,0 +1,1 @@
+"""Real media: the only place that imports av."""

@@ -1,0 +1,324 @@
+"""Frozen values that cross a phase. Times are seconds; wall-clock times are Unix seconds."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+FPS = 24
+MIN_BEAT_SECONDS = 5
+MAX_VIDEO_SECONDS = 300
+MAX_DRAFT_BEATS = 1_000
+ASPECT_SIZES = {"16:9": "1280x720", "9:16": "720x1280", "1:1": "720x720"}
+
+
+class Value(BaseModel):
+    """An immutable value that rejects unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(StrEnum):
+    """The six phases a user sees."""
+
+    PLAN = "plan"
+    STORYBOARD = "storyboard"
+    REFERENCES = "references"
+    CHUNKS = "chunks"
+    STITCH = "stitch"
+    MUSIC = "music"
+
+
+class VideoState(StrEnum):
+    """Where a video stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing more will happen to the video by itself."""
+        return self in _TERMINAL_STATES
+
+
+_TERMINAL_STATES = {VideoState.CANCELLED, VideoState.COMPLETED, VideoState.PARTIAL, VideoState.FAILED}
+
+
+class StepState(StrEnum):
+    """Where a step stands. `sent`, `accepted` and `unknown` belong to hosted providers."""
+
+    INTENT = "intent"
+    SENT = "sent"
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+def _parse_size(text: object) -> object:
+    """Turn '16:9' or '1280x720' into a dict of width and height; leave anything else to pydantic."""
+    if not isinstance(text, str):
+        return text
+    match = re.fullmatch(r"(-?\d{1,6})x(-?\d{1,6})", ASPECT_SIZES.get(text, text))
+    if match is None:
+        raise ValueError("must be WIDTHxHEIGHT in pixels, such as 1280x720, or one of 16:9, 9:16, 1:1")
+    return {"width": int(match[1]), "height": int(match[2])}
+
+
+_Pixels = Annotated[int, Field(ge=32, le=1920, multiple_of=2)]
+
+
+class Size(Value):
+    """Width and height of a picture in pixels; both even, as yuv420p needs."""
+
+    width: _Pixels
+    height: _Pixels
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class Artifact(Value):
+    """Handle of stored bytes: small enough to travel in a ref, named by what it holds."""
+
+    #: sha256 of the bytes, lower-case hex
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    #: number of bytes
+    size: int = Field(ge=0)
+    media_type: str
+
+
+_Seconds = Annotated[float, Field(ge=1, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
+_Label = Annotated[str, Field(min_length=1, max_length=80)]
+_Prompt = Annotated[str, Field(min_length=1, max_length=4_000)]
+
+
+class Brief(Value):
+    """What may be said of a video as a whole, in a request or at the head of a spec; None leaves it open."""
+
+    prompt: _Prompt | None = None
+    #: length of the video
+    duration: float | None = Field(
+        default=None, ge=MIN_BEAT_SECONDS, le=MAX_VIDEO_SECONDS, allow_inf_nan=False
+    )
+    size: Annotated[Size, BeforeValidator(_parse_size)] | None = None
+    style: _Label | None = None
+    #: colours and music
+    mood: _Label | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    provider: _Label | None = None
+    #: settings of the provider, checked by the provider
+    options: dict[str, Any] | None = None
+
+
+class DraftBeat(Value):
+    """A beat as a person writes it; what is left out, planning fills in."""
+
+    prompt: _Prompt
+    duration: _Seconds = MIN_BEAT_SECONDS
+    beat_id: _Label = "custom"
+    shot_type: _Label = "wide"
+    camera_movement: _Label = "slow push in"
+    #: True: start from the predecessor's last frame. False: from a reference image. None: raypipe decides
+    continues: bool | None = None
+    #: picture to start from in place of the storyboard image: a file path, a data: URI or a stored artifact
+    reference_image: Artifact | str | None = None
+
+    @model_validator(mode="after")
+    def _reference_excludes_following(self) -> Self:
+        if self.continues and self.reference_image is not None:
+            raise ValueError("a beat either continues its predecessor or has a reference_image, not both")
+        return self
+
+
+class DraftSpec(Brief):
+    """A plan as a person writes or edits it; what `raypipe plan` prints."""
+
+    title: str | None = Field(default=None, max_length=200)
+    archetype: _Label | None = None
+    beats: tuple[DraftBeat, ...] = Field(min_length=1, max_length=MAX_DRAFT_BEATS)
+
+
+class VideoRequest(Brief):
+    """What a user asks for: a prompt, or a spec with beats. What the request says overrides its spec."""
+
+    spec: DraftSpec | None = None
+
+    @model_validator(mode="after")
+    def _needs_prompt_or_spec(self) -> Self:
+        if self.spec is None and not (self.prompt or "").strip():
+            raise ValueError("a prompt, or a spec with beats, is needed")
+        return self
+
+
+class Beat(Value):
+    """One shot of the planned video."""
+
+    beat_index: int = Field(ge=0)
+    #: name in the beat library, or 'custom'
+    beat_id: str
+    start: float = Field(ge=0)
+    duration: float = Field(gt=0)
+    prompt: str
+    shot_type: str
+    camera_movement: str
+    continues: bool | None = None
+    reference_image: Artifact | None = None
+
+    @property
+    def frames(self) -> int:
+        """Number of frames the beat has in the finished video; sums exactly over beats."""
+        return round((self.start + self.duration) * FPS) - round(self.start * FPS)
+
+
+class Spec(Value):
+    """The validated plan of a video."""
+
+    title: str
+    prompt: str
+    archetype: str
+    duration: float
+    size: Size
+    fps: int = FPS
+    style: str
+    mood: str
+    seed: int
+    provider: str
+    options: dict[str, Any]
+    #: longest run of followers behind one reference beat
+    followers_per_reference: int
+    beats: tuple[Beat, ...]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the finished video."""
+        return sum(beat.frames for beat in self.beats)
+
+
+class Job(Value):
+    """What every step of one video needs to know about it."""
+
+    video_id: str
+    size: Size
+    fps: int
+    duration: float
+    prompt: str
+    style: str
+    mood: str
+    seed: int
+    provider: str
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, video_id: str, spec: Spec) -> Self:
+        """The part of a spec that is not about single beats."""
+        shared = {name: getattr(spec, name) for name in cls.model_fields if name != "video_id"}
+        return cls(video_id=video_id, **shared)
+
+
+class Sequence(Value):
+    """A reference beat and the followers that continue from it, in order."""
+
+    reference: Beat
+    followers: tuple[Beat, ...] = ()
+
+    @property
+    def beats(self) -> tuple[Beat, ...]:
+        """All beats of the sequence, in order."""
+        return (self.reference, *self.followers)
+
+
+class Made(Value):
+    """Base of what a step makes: the stored bytes, and when and at what cost they were made."""
+
+    artifact: Artifact
+    #: US dollars
+    cost: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+
+
+class Image(Made):
+    """The storyboard image of a beat."""
+
+    beat_index: int
+
+
+class Chunk(Made):
+    """The clip made for a beat."""
+
+    beat_index: int
+    #: frames asked for; one more than the beat's where a follower replaces the last one
+    frames: int
+
+
+class Frame(Made):
+    """The last frame of a chunk, saved as a picture."""
+
+    beat_index: int
+
+
+class Track(Made):
+    """A piece of music, `seconds` long."""
+
+    seconds: float
+
+
+class Film(Made):
+    """The finished video."""
+
+    frames: int
+    #: chunks that had to be encoded anew to fit the others
+    normalised: int = 0
+
+
+class StepFailure(Value):
+    """A step that did not deliver, as a value: what failed, where, why, and what it means for others."""
+
+    step: str
+    phase: Phase
+    beat_index: int | None = None
+    provider: str
+    code: str
+    message: str
+    retryable: bool = False
+
+    def __str__(self) -> str:
+        beat = "" if self.beat_index is None else f" of beat {self.beat_index}"
+        return f"{self.phase} step {self.step}{beat} failed at provider {self.provider!r}: {self.message}"
+
+
+class PhaseStatus(StrEnum):
+    """How a phase ended."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class PhaseOutput(Value):
+    """What a phase leaves behind, good or bad."""
+
+    video_id: str
+    phase: Phase
+    status: PhaseStatus
+    output: dict[str, Any] = Field(default_factory=dict)
+    #: US dollars
+    cost: float = 0.0
+    #: seconds from the phase's first step to its last
+    duration: float = 0.0
+    error: str | None = None
+
+
+class Gathered(Value):
+    """All chunks of a video in the order of their beats, and what failed in place of the others."""
+
+    chunks: tuple[Chunk, ...]
+    failures: tuple[StepFailure, ...] = ()

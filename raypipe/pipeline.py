@@ -1,0 +1,82 @@
+"""The graph of one video, on one screen.
+
+    spec -> N storyboard images          (N parallel remote calls)
+     |        |  image k -> chunk k (reference) -> last frame k -> chunk k+1 (follower)
+     |        |  ... one ObjectRef chain per sequence, all at once
+     |        '-> finalize_chunks (ray.get over the chains; flatten, sort by beat_index) -> stitch -> film
+     '-> music -> fitted to the length ---------------------------------------------------'
+
+Nothing here waits for anything: calls whose arguments are refs start when those refs are ready.
+"""
+
+from collections.abc import Sequence as Seq
+from typing import Any, NamedTuple
+
+import ray
+
+from raypipe.models import Beat, Gathered, Job, Sequence, Spec
+from raypipe.phases.chunks import merge_chunks, split_failures
+
+#: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
+Ref = Any
+#: handle of a `Gateway` actor
+Gateway = Any
+
+
+class Graph(NamedTuple):
+    """Refs of everything that is under way for one video."""
+
+    #: one for each beat, in order
+    images: list[Ref]
+    #: one list for each sequence, of its chunks in order
+    chains: list[list[Ref]]
+    music: Ref
+    #: the music at the length of the video
+    track: Ref
+
+
+def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> Graph:
+    """Start everything that can start, and chain the rest to it."""
+    images = [gateway.generate_image.remote(job, beat) for beat in spec.beats]
+    chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
+    music = gateway.generate_music.remote(job)
+    track = gateway.fit_music.remote(job, music, spec.frames / spec.fps)
+    return Graph(images, chains, music, track)
+
+
+def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> list[Ref]:
+    """Chain a reference beat to its image, and each follower to its predecessor's last frame."""
+    reference, *followers = sequence.beats
+    frames = clip_frames(sequence)
+    chunk = gateway.generate_chunk_with_reference.remote(job, reference, image, frames[0])
+    chain = [chunk]
+    for follower, length in zip(followers, frames[1:], strict=True):
+        last_frame = gateway.extract_last_frame.remote(job, chunk)
+        chunk = gateway.generate_chunk_with_last_frame.remote(job, follower, last_frame, length)
+        chain.append(chunk)
+    return chain
+
+
+def clip_frames(sequence: Sequence) -> list[int]:
+    """Frames to make for each beat: one more where a follower begins with the last of them."""
+    *followed, last = sequence.beats
+    return [*(beat.frames + 1 for beat in followed), last.frames]
+
+
+@ray.remote
+def finalize_chunks(beats: Seq[Beat], chains: list[list[Ref]]) -> Gathered:
+    """Gather the chunks of all chains in the order of their beats. Called when all refs are ready.
+
+    Raises:
+        ChunkGap: A beat has neither a chunk nor a failure, or more than one chunk.
+    """
+    chunks, failures = split_failures(ray.get(chain) for chain in chains)
+    failed = {failure.beat_index for failure in failures}
+    return Gathered(
+        chunks=merge_chunks([beat for beat in beats if beat.beat_index not in failed], chunks), failures=failures
+    )
+
+
+def finish(gateway: Gateway, job: Job, spec: Spec, gathered: Ref, track: Ref) -> Ref:
+    """Chain the stitching to the gathered chunks and the fitted track."""
+    return gateway.stitch.remote(job, spec.beats, gathered, track)

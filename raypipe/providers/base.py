@@ -1,0 +1,130 @@
+"""What a provider is: it declares what it can do, and raypipe decides when it does it.
+
+A *hosted* provider is asked over a network: submit, poll, fetch, cancel; waiting for it costs a coroutine on the
+gateway. A *compute* provider works on our own CPUs or GPUs: `generate` runs as a Ray task with the resources the
+provider declares.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError
+
+from raypipe.errors import InvalidRequest
+from raypipe.models import Beat, Job, Value
+
+
+class ImageWork(Value):
+    """Make the storyboard image of a beat: a PNG or JPEG of the job's size."""
+
+    kind: Literal["image"] = "image"
+    step: str
+    job: Job
+    beat: Beat
+
+
+class ClipWork(Value):
+    """Make a beat's clip: `frames` frames that begin with the picture in `start_image`."""
+
+    kind: Literal["clip"] = "clip"
+    step: str
+    job: Job
+    beat: Beat
+    #: encoded picture, PNG or JPEG; filled in where the work is done, since bytes do not travel with it
+    start_image: bytes = Field(default=b"", repr=False)
+    #: False: `start_image` is the beat's reference image. True: it is the predecessor's last frame
+    continues: bool
+    #: exact length; at most one frame more than the beat's
+    frames: int
+
+
+class MusicWork(Value):
+    """Make a track in the job's mood, at least `seconds` long."""
+
+    kind: Literal["music"] = "music"
+    step: str
+    job: Job
+    seconds: float
+
+
+
+Work = ImageWork | ClipWork | MusicWork
+
+
+class Media(Value):
+    """What a provider delivers."""
+
+    data: bytes = Field(repr=False)
+    media_type: str
+    #: US dollars
+    cost: float = 0.0
+
+
+class Pending(Value):
+    """The provider is still at work; ask again after `poll_after` seconds."""
+
+    poll_after: float
+
+
+class Provider(ABC):
+    """Base of both kinds of provider. Subclasses are registered under the entry point `raypipe.providers`."""
+
+    name: ClassVar[str]
+    #: what a request may say in `options`; unknown options are rejected before the video is accepted
+    Options: ClassVar[type[Value]] = Value
+
+    @classmethod
+    def parse_options(cls, options: dict[str, Any]) -> Any:
+        """Check the options of a request.
+
+        Raises:
+            InvalidRequest: An option is unknown or out of range.
+        """
+        try:
+            return cls.Options.model_validate(options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["options", *(str(part) for part in first["loc"])])
+            raise InvalidRequest(f"{where} of provider {cls.name!r}: {first['msg']}") from error
+
+
+class HostedProvider(Provider):
+    """A provider that works elsewhere. All methods run on the gateway's event loop and must not block it."""
+
+    @abstractmethod
+    async def submit(self, work: Work) -> str:
+        """Hand the work in, once, and return the provider's id for it.
+
+        Raises:
+            ProviderRejected: The provider will not do this work.
+            ProviderUnavailable: The provider could not be reached; nothing was accepted.
+        """
+
+    @abstractmethod
+    async def poll(self, job_id: str) -> Media | Pending:
+        """Return the finished media, or say when to ask again.
+
+        Raises:
+            ProviderRejected: The work failed for good.
+            ProviderUnavailable: The provider could not be asked.
+        """
+
+    @abstractmethod
+    async def cancel(self, job_id: str) -> None:
+        """Ask the provider to stop; a job that is already over is no error."""
+
+
+class ComputeProvider(Provider):
+    """A provider that runs on the cluster itself."""
+
+    #: CPUs and GPUs that one piece of work takes while it runs
+    num_cpus: ClassVar[float] = 1
+    num_gpus: ClassVar[float] = 0
+
+    @abstractmethod
+    def generate(self, work: Work) -> Media:
+        """Do the work in the calling process. The same work gives the same bytes.
+
+        Raises:
+            MediaError: An input picture cannot be read.
+        """

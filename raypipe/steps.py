@@ -1,0 +1,113 @@
+"""A step under way: the journal learns when it starts, is accepted, ends or fails."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from raypipe.errors import RaypipeError
+from raypipe.journal import Event, Journal, StepRecord
+from raypipe.models import Job, Made, Phase, StepFailure, StepState
+
+logger = logging.getLogger(__name__)
+
+MadeT = TypeVar("MadeT", bound=Made)
+
+
+class StepLog:
+    """Writes one step's progress to the journal; each method returns when the journal has committed."""
+
+    def __init__(self, journal: Journal, record: StepRecord) -> None:
+        self._journal = journal
+        self.record = record
+
+    async def started(self, node: str, at: float | None = None) -> None:
+        """The work begins, on a node of the cluster."""
+        began = time.time() if at is None else at
+        await self._write("step.started", state=StepState.RUNNING, node=node, started_at=began)
+
+    async def accepted(self, provider_job_id: str) -> None:
+        """A hosted provider has taken the work and named it."""
+        await self._write(None, state=StepState.ACCEPTED, provider_job_id=provider_job_id)
+
+    async def done(self, made: MadeT) -> MadeT:
+        """The work is done; gives what was made with its times."""
+        ended = made.finished_at or time.time()
+        await self._write(
+            "step.done", state=StepState.DONE, finished_at=ended, artifact=made.artifact, cost=made.cost
+        )
+        return made.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
+
+    async def failed(self, code: str, message: str, retryable: bool = False) -> StepFailure:
+        """The work failed; gives the failure as a value."""
+        record = self.record
+        await self._write(
+            "step.failed",
+            {"code": code, "message": message},
+            state=StepState.FAILED,
+            finished_at=time.time(),
+            error_code=code,
+            error_message=message,
+        )
+        return StepFailure(
+            step=record.step,
+            phase=record.phase,
+            beat_index=record.beat_index,
+            provider=record.provider,
+            code=code,
+            message=message,
+            retryable=retryable,
+        )
+
+    async def _write(self, kind: str | None, data: dict[str, Any] | None = None, **changes: Any) -> None:
+        self.record = self.record.evolve(**changes)
+        writes = [self._journal.step(self.record)]
+        if kind is not None:
+            happened = Event(
+                video_id=self.record.video_id,
+                kind=kind,
+                step=self.record.step,
+                beat_index=self.record.beat_index,
+                data=data or {},
+            )
+            writes.append(self._journal.event(happened))
+        await asyncio.wrap_future(self._journal.record(*writes))
+
+
+def new_step(
+    job: Job, step: str, phase: Phase, beat_index: int | None = None, provider: str | None = None
+) -> StepRecord:
+    """A step that is meant to be done; without a provider raypipe does it itself."""
+    return StepRecord(
+        video_id=job.video_id,
+        step=step,
+        phase=phase,
+        beat_index=beat_index,
+        state=StepState.INTENT,
+        provider=provider or "raypipe",
+        intent_at=time.time(),
+    )
+
+
+async def run_step(
+    journal: Journal, record: StepRecord, make: Callable[[StepLog], Awaitable[MadeT]]
+) -> MadeT | StepFailure:
+    """Do a step and journal it; what goes wrong comes back as a value."""
+    log = StepLog(journal, record)
+    try:
+        made = await make(log)
+    except RaypipeError as error:
+        logger.warning("Step %s of %s failed: %s", record.step, record.video_id, error)
+        return await log.failed(error.code, str(error), error.retryable)
+    except Exception as error:
+        logger.exception("Step %s of %s failed unexpectedly", record.step, record.video_id)
+        return await log.failed("internal_error", f"{type(error).__name__}: {error}")
+    return await log.done(made)
+
+
+async def pass_on(journal: Journal, record: StepRecord, cause: StepFailure) -> StepFailure:
+    """Journal a step that cannot be done because what it needs failed."""
+    beat = "" if cause.beat_index is None else f" of beat {cause.beat_index}"
+    message = f"not attempted, because step {cause.step}{beat} failed: {cause.message}"
+    return await StepLog(journal, record).failed("upstream_failed", message)
