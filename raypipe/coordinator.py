@@ -14,9 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import RaypipeError, StoryboardMismatch
-from raypipe.gateway import Gateway
+from raypipe.gateway import Gateway, relax_garbage_collection
 from raypipe.intake import accept
-from raypipe.journal import Event, Journal, VideoRecord, Write
+from raypipe.journal import Event, Journal, Recorder, VideoRecord, Write
 from raypipe.models import (
     Film,
     Gathered,
@@ -51,8 +51,10 @@ class Coordinator:
     """
 
     def __init__(self, settings: Settings) -> None:
+        relax_garbage_collection()
         self.settings = settings
         self.journal = Journal(settings.journal_url)
+        self.recorder = Recorder(self.journal)
         self.store = ArtifactStore(settings.artifacts_url)
         self.owner = f"{socket.gethostname()}/{os.getpid()}"
         self.gateway = start_gateway(settings)
@@ -70,15 +72,15 @@ class Coordinator:
         Raises:
             InvalidRequest: The request cannot be made into a video; nothing is left behind.
         """
-        video, committed = accept(request, self.settings, self.journal, self.store)
-        await asyncio.wrap_future(committed)
-        claimed = await asyncio.wrap_future(self.journal.claim_one(self.owner, video.id))
-        self._start(claimed)
+        video, writes = accept(request, self.settings, self.journal, self.store, claimed_by=self.owner)
+        await self.recorder.record(*writes)
+        self._start([video])
         return video.id
 
     async def wait(self, video_id: str) -> VideoState:
-        """Wait for the end of a video that was submitted here."""
-        return await self._runs[video_id]
+        """Wait for the end of a video that runs here."""
+        run = self._runs.get(video_id)
+        return await run if run is not None else self.journal.video(video_id).state
 
     async def serve(self) -> None:
         """Claim and run whatever is queued, up to the number of active videos, until cancelled."""
@@ -113,7 +115,7 @@ class Coordinator:
 
     def _start(self, videos: Seq[VideoRecord]) -> None:
         for video in videos:
-            run = asyncio.create_task(VideoRun(self.journal, self.gateway, video).run(), name=video.id)
+            run = asyncio.create_task(VideoRun(self.journal, self.recorder, self.gateway, video).run(), name=video.id)
             self._runs[video.id] = run
             run.add_done_callback(lambda done: self._runs.pop(done.get_name(), None))
 
@@ -121,8 +123,9 @@ class Coordinator:
 class VideoRun:
     """One video from its claimed row to its end."""
 
-    def __init__(self, journal: Journal, gateway: Any, video: VideoRecord) -> None:
-        self.journal, self.gateway, self.video, self.spec = journal, gateway, video, video.spec
+    def __init__(self, journal: Journal, recorder: Recorder, gateway: Any, video: VideoRecord) -> None:
+        self.journal, self.recorder, self.gateway = journal, recorder, gateway
+        self.video, self.spec = video, video.spec
         self.job = Job.of(video.id, video.spec)
         self.cost = 0.0
 
@@ -249,7 +252,7 @@ class VideoRun:
         return self.journal.event(Event(video_id=self.video.id, kind=kind, data=data))
 
     async def _record(self, *writes: Write) -> None:
-        await asyncio.wrap_future(self.journal.record(*writes))
+        await self.recorder.record(*writes)
 
 
 def start_gateway(settings: Settings) -> Any:

@@ -4,12 +4,11 @@ import base64
 import binascii
 import re
 import time
-from concurrent.futures import Future
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing, InvalidReferenceImage, MediaError
-from raypipe.journal import Journal, VideoRecord, new_video_id
+from raypipe.journal import Journal, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
@@ -42,24 +41,33 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
 
 
 def accept(
-    request: VideoRequest, settings: Settings, journal: Journal, store: ArtifactStore
-) -> tuple[VideoRecord, Future[None]]:
-    """Plan a video and commit it as queued; it is accepted once the future is done.
+    request: VideoRequest,
+    settings: Settings,
+    journal: Journal,
+    store: ArtifactStore,
+    claimed_by: str | None = None,
+) -> tuple[VideoRecord, tuple[Write, ...]]:
+    """Plan a video; it is accepted once the rows returned with it are committed.
+
+    Its state is queued, or running where a coordinator makes it its own at once.
 
     Raises:
-        InvalidRequest: As `plan`; nothing is committed.
+        InvalidRequest: As `plan`; there is nothing to commit.
     """
-    began, video_id = time.time(), new_video_id()
+    now, video_id = time.time(), new_video_id()
     spec = plan(request, video_id, settings, store)
-    video = VideoRecord(id=video_id, state=VideoState.QUEUED, spec=spec, created_at=began)
+    video = VideoRecord(id=video_id, state=VideoState.QUEUED, spec=spec, created_at=now)
+    if claimed_by is not None:
+        claim = {"state": VideoState.RUNNING, "started_at": now, "lease_owner": claimed_by, "epoch": 1}
+        video = video.model_copy(update=claim)
     output = PhaseOutput(
         video_id=video_id,
         phase=Phase.PLAN,
         status=PhaseStatus.SUCCESS,
         output={"title": spec.title, "archetype": spec.archetype, "beats": len(spec.beats)},
-        duration=time.time() - began,
+        duration=time.time() - now,
     )
-    return video, journal.accept(video, output)
+    return video, journal.accepted(video, output)
 
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:

@@ -1,13 +1,12 @@
 """A step under way: the journal learns when it starts, is accepted, ends or fails."""
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from raypipe.errors import RaypipeError
-from raypipe.journal import Event, Journal, StepRecord
+from raypipe.journal import Event, Journal, Recorder, StepRecord
 from raypipe.models import Job, Made, Phase, StepFailure, StepState
 
 logger = logging.getLogger(__name__)
@@ -18,8 +17,8 @@ MadeT = TypeVar("MadeT", bound=Made)
 class StepLog:
     """Writes one step's progress to the journal; each method returns when the journal has committed."""
 
-    def __init__(self, journal: Journal, record: StepRecord) -> None:
-        self._journal = journal
+    def __init__(self, steps: "Steps", record: StepRecord) -> None:
+        self._steps = steps
         self.record = record
 
     async def started(self, node: str, at: float | None = None) -> None:
@@ -62,7 +61,8 @@ class StepLog:
 
     async def _write(self, kind: str | None, data: dict[str, Any] | None = None, **changes: Any) -> None:
         self.record = self.record.evolve(**changes)
-        writes = [self._journal.step(self.record)]
+        journal = self._steps.journal
+        writes = [journal.step(self.record)]
         if kind is not None:
             happened = Event(
                 video_id=self.record.video_id,
@@ -71,8 +71,8 @@ class StepLog:
                 beat_index=self.record.beat_index,
                 data=data or {},
             )
-            writes.append(self._journal.event(happened))
-        await asyncio.wrap_future(self._journal.record(*writes))
+            writes.append(journal.event(happened))
+        await self._steps.recorder.record(*writes)
 
 
 def new_step(
@@ -90,24 +90,30 @@ def new_step(
     )
 
 
-async def run_step(
-    journal: Journal, record: StepRecord, make: Callable[[StepLog], Awaitable[MadeT]]
-) -> MadeT | StepFailure:
-    """Do a step and journal it; what goes wrong comes back as a value."""
-    log = StepLog(journal, record)
-    try:
-        made = await make(log)
-    except RaypipeError as error:
-        logger.warning("Step %s of %s failed: %s", record.step, record.video_id, error)
-        return await log.failed(error.code, str(error), error.retryable)
-    except Exception as error:
-        logger.exception("Step %s of %s failed unexpectedly", record.step, record.video_id)
-        return await log.failed("internal_error", f"{type(error).__name__}: {error}")
-    return await log.done(made)
+class Steps:
+    """Does steps and journals them."""
 
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.recorder = Recorder(journal)
 
-async def pass_on(journal: Journal, record: StepRecord, cause: StepFailure) -> StepFailure:
-    """Journal a step that cannot be done because what it needs failed."""
-    beat = "" if cause.beat_index is None else f" of beat {cause.beat_index}"
-    message = f"not attempted, because step {cause.step}{beat} failed: {cause.message}"
-    return await StepLog(journal, record).failed("upstream_failed", message)
+    async def run(
+        self, record: StepRecord, make: Callable[[StepLog], Awaitable[MadeT]]
+    ) -> MadeT | StepFailure:
+        """Do a step; what goes wrong comes back as a value."""
+        log = StepLog(self, record)
+        try:
+            made = await make(log)
+        except RaypipeError as error:
+            logger.warning("Step %s of %s failed: %s", record.step, record.video_id, error)
+            return await log.failed(error.code, str(error), error.retryable)
+        except Exception as error:
+            logger.exception("Step %s of %s failed unexpectedly", record.step, record.video_id)
+            return await log.failed("internal_error", f"{type(error).__name__}: {error}")
+        return await log.done(made)
+
+    async def pass_on(self, record: StepRecord, cause: StepFailure) -> StepFailure:
+        """Journal a step that cannot be done because what it needs failed."""
+        beat = "" if cause.beat_index is None else f" of beat {cause.beat_index}"
+        message = f"not attempted, because step {cause.step}{beat} failed: {cause.message}"
+        return await StepLog(self, record).failed("upstream_failed", message)

@@ -2,6 +2,7 @@
 
 from raypipe.journal.journal import Journal
 from raypipe.journal.records import Event, StepRecord, VideoRecord, new_video_id
+from raypipe.journal.recorder import Recorder
 from raypipe.journal.writer import Write
 
-__all__ = ["Event", "Journal", "StepRecord", "VideoRecord", "Write", "new_video_id"]
+__all__ = ["Event", "Journal", "Recorder", "StepRecord", "VideoRecord", "Write", "new_video_id"]

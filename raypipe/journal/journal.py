@@ -43,11 +43,10 @@ class Journal:
         self._writer.close()
         self._engine.dispose()
 
-    def accept(self, video: VideoRecord, plan: PhaseOutput) -> Future[None]:
-        """Record a new video with the output of its plan phase, in one transaction."""
-        row = video.model_dump(mode="json")
-        return self.record(
-            Write(_VIDEO, _INSERT_VIDEO, row),
+    def accepted(self, video: VideoRecord, plan: PhaseOutput) -> tuple[Write, ...]:
+        """The rows of a new video: itself, the output of its plan phase, and the first event."""
+        return (
+            Write(_VIDEO, _INSERT_VIDEO, video.model_dump(mode="json")),
             self.phase(plan),
             self.event(Event(video_id=video.id, kind="video.accepted")),
         )
@@ -82,16 +81,9 @@ class Journal:
             .order_by(tables.videos.c.id)
             .limit(limit)
         )
-        return self._claim(owner, tables.videos.c.id.in_(oldest))
-
-    def claim_one(self, owner: str, video_id: str) -> Future[list[VideoRecord]]:
-        """Take one queued video; nothing is returned if it was not queued any more."""
-        return self._claim(owner, tables.videos.c.id == video_id)
-
-    def _claim(self, owner: str, which: Any) -> Future[list[VideoRecord]]:
         statement = (
             update(tables.videos)
-            .where(which, tables.videos.c.state == VideoState.QUEUED)
+            .where(tables.videos.c.id.in_(oldest), tables.videos.c.state == VideoState.QUEUED)
             .values(
                 state=VideoState.RUNNING,
                 started_at=time.time(),

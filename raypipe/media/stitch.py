@@ -3,6 +3,7 @@
 import heapq
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -10,20 +11,14 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from raypipe.errors import MediaError
-from raypipe.media.video import (
-    TIMESCALE,
-    Planes,
-    encode_clip,
-    open_clip,
-    planes_of,
-    to_planes,
-)
+from raypipe.media.video import TIMESCALE, Planes, encode_clip, open_clip, planes_of, to_planes
 from raypipe.models import Size
-
 
 _TIME_BASE = Fraction(1, TIMESCALE)
 
@@ -53,6 +48,22 @@ class _Signature(NamedTuple):
     extradata: bytes
 
 
+class _Clip(NamedTuple):
+    """An open clip of which `frames` are shown."""
+
+    container: InputContainer
+    stream: VideoStream
+    frames: int
+
+
+class _Timed(NamedTuple):
+    """A packet by the time it is to be written, sound after picture."""
+
+    at: float
+    order: int
+    packet: Packet
+
+
 def stitch(cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: int) -> Stitched:
     """Write an MP4, index in front, of exactly the frames asked for, with the track as its sound.
 
@@ -62,40 +73,32 @@ def stitch(cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: 
     Raises:
         MediaError: A clip or the track cannot be read.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        ready = _alike(cuts, Path(scratch), size, fps)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
+        clips = [_open(cut.path, cut.frames, opened) for cut in cuts]
+        differing = _differing(clips, size, fps)
+        for index in differing:
+            path = Path(scratch) / f"{index}.mp4"
+            path.write_bytes(encode_clip(_resampled(clips[index], size, fps), size, fps))
+            clips[index] = _open(path, cuts[index].frames, opened)
         try:
-            _write(ready, track, out)
+            _write(clips, track, out)
         except av.FFmpegError as error:
             raise MediaError(f"the video cannot be written: {error}") from error
-    changed = sum(after.path != before.path for after, before in zip(ready, cuts, strict=True))
-    return Stitched(frames=sum(cut.frames for cut in cuts), normalised=changed)
+    return Stitched(frames=sum(cut.frames for cut in cuts), normalised=len(differing))
 
 
-def _alike(cuts: Sequence[Cut], scratch: Path, size: Size, fps: int) -> list[Cut]:
-    """Encode anew the clips that keep the others from being copied."""
-    found = [_inspect(cut) for cut in cuts]
-    agreed = len({signature for signature, _ in found}) == 1 and all(cuttable for _, cuttable in found)
-    if agreed:
-        return list(cuts)
+def _open(path: Path, frames: int, opened: ExitStack) -> _Clip:
+    return _Clip(*opened.enter_context(open_clip(path)), frames)
+
+
+def _differing(clips: Sequence[_Clip], size: Size, fps: int) -> list[int]:
+    """Indices of the clips that keep the others from being copied."""
+    signatures = [_signature(clip.stream) for clip in clips]
+    can_be_cut = [_can_be_cut(clip) for clip in clips]
+    if len(set(signatures)) == 1 and all(can_be_cut):
+        return []
     own = _own_signature(size, fps)
-    return [
-        cut if (signature, cuttable) == (own, True) else _normalise(cut, scratch / f"{index}.mp4", size, fps)
-        for index, (cut, (signature, cuttable)) in enumerate(zip(cuts, found, strict=True))
-    ]
-
-
-def _inspect(cut: Cut) -> tuple[_Signature, bool]:
-    """Give a clip's signature, and whether frames can be left off its end without decoding it.
-
-    They can if the frames to show are also the first to be decoded; with B-frames they may not be.
-    """
-    with open_clip(cut.path) as (container, stream):
-        signature = _signature(stream)
-        if stream.frames <= cut.frames:
-            return signature, True
-        shown = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
-        return signature, sorted(shown)[: cut.frames] == sorted(shown[: cut.frames])
+    return [i for i, found in enumerate(zip(signatures, can_be_cut, strict=True)) if found != (own, True)]
 
 
 def _signature(stream: VideoStream) -> _Signature:
@@ -116,68 +119,67 @@ def _own_signature(size: Size, fps: int) -> _Signature:
         return _signature(stream)
 
 
-def _normalise(cut: Cut, path: Path, size: Size, fps: int) -> Cut:
-    path.write_bytes(encode_clip(_resampled(cut, size, fps), size, fps))
-    return Cut(path, cut.frames)
+def _can_be_cut(clip: _Clip) -> bool:
+    """Whether the frames to show are the first to be decoded, so that the rest can be left out undecoded."""
+    if clip.stream.frames <= clip.frames or not clip.stream.codec_context.has_b_frames:
+        return True
+    shown = [packet.pts for packet in clip.container.demux(clip.stream) if packet.pts is not None]
+    clip.container.seek(0)
+    return sorted(shown)[: clip.frames] == sorted(shown[: clip.frames])
 
 
-def _resampled(cut: Cut, size: Size, fps: int) -> Iterator[Planes]:
+def _resampled(clip: _Clip, size: Size, fps: int) -> Iterator[Planes]:
     """Decode the frames to show, scaled to `size`, each source frame repeated or left out to make `fps`."""
     made = 0
-    with open_clip(cut.path) as (container, stream):
-        for frame in container.decode(stream):
-            if made >= cut.frames:
-                return
-            if frame.time is None or frame.time < made / fps - 1e-6:
-                continue
-            scaled = frame.reformat(size.width, size.height, "yuv420p")
-            picture = planes_of(scaled)
-            while made <= frame.time * fps + 1e-6 and made < cut.frames:
-                yield picture
-                made += 1
+    for frame in clip.container.decode(clip.stream):
+        if made >= clip.frames:
+            return
+        if frame.time is None or frame.time < made / fps - 1e-6:
+            continue
+        picture = planes_of(frame.reformat(size.width, size.height, "yuv420p"))
+        while made <= frame.time * fps + 1e-6 and made < clip.frames:
+            yield picture
+            made += 1
 
 
-def _write(cuts: Sequence[Cut], track: Path | None, out: Path) -> None:
-    with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        with open_clip(cuts[0].path) as (_, template):
-            video = container.add_stream_from_template(template)
+def _write(clips: Sequence[_Clip], track: Path | None, out: Path) -> None:
+    with ExitStack() as opened:
+        container = opened.enter_context(av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}))
+        video = container.add_stream_from_template(clips[0].stream)
         video.time_base = _TIME_BASE
-        if track is None:
-            streams = [_video_packets(cuts, video)]
-        else:
-            with av.open(str(track)) as sound:
-                audio = container.add_stream_from_template(sound.streams.audio[0])
-            streams = [_video_packets(cuts, video), _audio_packets(track, audio)]
-        for _, _, packet in heapq.merge(*streams, key=lambda item: item[:2]):
-            container.mux_one(packet)
+        streams = [_video_packets(clips, video)]
+        if track is not None:
+            sound = opened.enter_context(av.open(str(track), format="mp4"))
+            audio = container.add_stream_from_template(sound.streams.audio[0])
+            streams.append(_audio_packets(sound, audio))
+        for timed in heapq.merge(*streams):
+            container.mux_one(timed.packet)
 
 
-def _video_packets(cuts: Sequence[Cut], target: VideoStream) -> Iterator[tuple[float, int, Packet]]:
+def _video_packets(clips: Sequence[_Clip], target: VideoStream) -> Iterator[_Timed]:
     start = 0
-    for cut in cuts:
-        with open_clip(cut.path) as (container, stream):
-            rate, base = stream.average_rate, stream.time_base
-            if rate is None or base is None:
-                raise MediaError(f"the clip {cut.path.name} gives no frame rate")
-            ticks, scale = round(TIMESCALE / rate), float(base * TIMESCALE)
-            packets = (packet for packet in container.demux(stream) if packet.dts is not None)
-            for number, packet in enumerate(islice(packets, cut.frames), start=1):
-                packet.pts = start + round(packet.pts * scale)
-                packet.dts = start + round(packet.dts * scale)
-                held = cut.frames - number if number == stream.frames else 0
-                packet.duration = (1 + held) * ticks
-                packet.time_base = _TIME_BASE
-                packet.stream = target
-                yield packet.dts / TIMESCALE, 0, packet
-            start += cut.frames * ticks
-
-
-def _audio_packets(track: Path, target: av.AudioStream) -> Iterator[tuple[float, int, Packet]]:
-    with av.open(str(track)) as container:
-        stream = container.streams.audio[0]
-        for packet in container.demux(stream):
-            if packet.dts is None or packet.time_base is None:
-                continue
-            at = float(packet.dts * packet.time_base)
+    for container, stream, frames in clips:
+        rate, base = stream.average_rate, stream.time_base
+        if rate is None or base is None:
+            raise MediaError("a clip gives no frame rate")
+        ticks, scale = round(TIMESCALE / rate), float(base * TIMESCALE)
+        packets = (packet for packet in container.demux(stream) if packet.dts is not None)
+        for number, packet in enumerate(islice(packets, frames), start=1):
+            held = frames - number if number == stream.frames else 0
+            packet.pts = start + round(packet.pts * scale)
+            packet.dts = start + round(packet.dts * scale)
+            packet.duration = (1 + held) * ticks
+            packet.time_base = _TIME_BASE
             packet.stream = target
-            yield at, 1, packet
+            yield _Timed(packet.dts / TIMESCALE, 0, packet)
+        start += frames * ticks
+
+
+def _audio_packets(sound: InputContainer, target: AudioStream) -> Iterator[_Timed]:
+    stream = sound.streams.audio[0]
+    scale = float(stream.time_base or 0)
+    for packet in sound.demux(stream):
+        if packet.dts is not None:
+            at = packet.dts * scale
+            packet.stream = target
+            yield _Timed(at, 1, packet)

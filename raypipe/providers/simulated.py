@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import repeat
 from random import Random
@@ -18,13 +19,17 @@ from pydantic import BeforeValidator, Field
 
 from raypipe.errors import ProviderRejected, ProviderUnavailable
 from raypipe.media.audio import encode_flac
-from raypipe.media.video import Planes, encode_clip, read_picture, to_planes, write_png
+from raypipe.media.video import Planes, encode_clip, read_picture, to_planes, with_png_text, write_png
 from raypipe.models import FPS, Size, Value
 from raypipe.providers.base import ClipWork, HostedProvider, ImageWork, Media, MusicWork, Pending, Work
 
 SIZE = Size(width=64, height=36)
 SAMPLE_RATE = 8_000
 HUES = 12
+#: colours around the colour circle, one a row
+_COLOURS = np.clip(
+    128 + 100 * np.cos(2 * np.pi * (np.arange(HUES)[:, None] / HUES + np.array([0, 1 / 3, 2 / 3]))), 0, 255
+).astype(np.uint8)
 
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -152,31 +157,44 @@ async def _make(work: Work) -> Media:
     if isinstance(work, ImageWork):
         return Media(data=_image(work), media_type="image/png")
     if isinstance(work, ClipWork):
-        hue = _hue_of(work.start_image)
-        clip = await asyncio.to_thread(_clip_template, hue, work.frames)
+        clip = await _CLIPS.get(_hue_of(work.start_image), work.frames)
         return Media(data=_signed(clip, work), media_type="video/mp4")
-    seconds = math.ceil(work.seconds) + 1
-    return Media(data=await asyncio.to_thread(_track, seconds), media_type="audio/flac")
+    return Media(data=await _TRACKS.get(math.ceil(work.seconds) + 1), media_type="audio/flac")
+
+
+class _Templates:
+    """Media made once, away from the event loop, and then at hand."""
+
+    def __init__(self, make: Callable[..., bytes]) -> None:
+        self._make = make
+        self._made: dict[tuple[int, ...], asyncio.Future[bytes]] = {}
+
+    async def get(self, *key: int) -> bytes:
+        if key not in self._made:
+            self._made[key] = asyncio.ensure_future(asyncio.to_thread(self._make, *key))
+        return await self._made[key]
 
 
 def _image(work: ImageWork) -> bytes:
-    """Draw a plain picture whose colour is the beat's, told from others' by a text chunk."""
-    return write_png(_colour_field(work.beat.beat_index % HUES), work=f"{work.job.video_id}/{work.step}")
+    """Give the plain picture of the beat's colour, told from others' by a text chunk."""
+    return with_png_text(_picture(work.beat.beat_index % HUES), "work", f"{work.job.video_id}/{work.step}")
+
+
+@lru_cache(maxsize=HUES)
+def _picture(hue: int) -> bytes:
+    return write_png(_colour_field(hue))
 
 
 def _colour_field(hue: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    angle = 2 * math.pi * (hue / HUES + np.array([0.0, 1 / 3, 2 / 3]))
-    colour = np.clip(128 + 100 * np.cos(angle), 0, 255).astype(np.uint8)
-    return np.broadcast_to(colour, (SIZE.height, SIZE.width, 3)).copy()
+    return np.broadcast_to(_COLOURS[hue], (SIZE.height, SIZE.width, 3)).copy()
 
 
 def _hue_of(picture: bytes) -> int:
     """Tell which of the colours a picture is nearest to; the clip continues in it."""
-    mean = read_picture(picture, SIZE).reshape(-1, 3).mean(axis=0)
-    return int(np.argmin([np.abs(_colour_field(hue)[0, 0] - mean).sum() for hue in range(HUES)]))
+    middle = read_picture(picture, SIZE)[SIZE.height // 2, SIZE.width // 2].astype(int)
+    return int(np.abs(_COLOURS - middle).sum(axis=1).argmin())
 
 
-@lru_cache(maxsize=64)
 def _clip_template(hue: int, frames: int) -> bytes:
     picture: Planes = to_planes(_colour_field(hue))
     return encode_clip(repeat(picture, frames), SIZE, FPS)
@@ -188,9 +206,12 @@ def _signed(clip: bytes, work: ClipWork) -> bytes:
     return clip + (8 + len(mark)).to_bytes(4, "big") + b"free" + mark
 
 
-@lru_cache(maxsize=16)
 def _track(seconds: int) -> bytes:
     """Play a slow chord, quiet enough to need fitting."""
     t = np.arange(seconds * SAMPLE_RATE) / SAMPLE_RATE
     chord = sum(np.sin(2 * np.pi * pitch * t) for pitch in (110.0, 220.0, 277.2, 329.6))
     return encode_flac((0.05 * chord * (0.6 + 0.4 * np.sin(np.pi * t)))[None].astype(np.float32), SAMPLE_RATE)
+
+
+_CLIPS = _Templates(_clip_template)
+_TRACKS = _Templates(_track)

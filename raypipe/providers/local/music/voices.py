@@ -81,7 +81,7 @@ def ensemble(hz: float, seconds: float, dark: Envelope, bright: Envelope, attack
     swell = np.sin(np.linspace(0.25, np.pi, count, dtype=np.float32)) * np.float32(0.55)
     out = np.empty((2, count), dtype=np.float32)
     for side, cents in enumerate(((-6.0, 3.5), (-2.5, 7.0))):
-        turns = [phase(hz * 2 ** (c / 1200), count) + np.uint32((c + 9) * 2**28) for c in cents]
+        turns = [phase(hz * 2 ** (c / 1200), count) + np.uint32((c + 9) * 2**27) for c in cents]
         out[side] = read(low, turns[0]) + read(low, turns[1])
         out[side] *= 1 - swell
         out[side] += swell * (read(high, turns[0]) + read(high, turns[1]))

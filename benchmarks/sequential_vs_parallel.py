@@ -1,0 +1,288 @@
+"""The same videos made one step after the other, in rigid waves, and pipelined, interleaved in one run.
+
+    python benchmarks/sequential_vs_parallel.py [--quick] [--json FILE] [--svg FILE]
+
+All three ways use the same gateway, journal and simulated provider and do the same steps with the same latencies; they
+differ only in what waits for what:
+
+    sequential   each step waits for the one before
+    waves        all images, then all references, then all followers, then music, then stitching
+    pipelined    raypipe: data is the only barrier
+
+"ideal" is the longest chain of image, reference and follower in the provider's own latencies: nothing can be faster.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from raypipe.config import Settings
+from raypipe.coordinator import Coordinator
+from raypipe.intake import accept
+from raypipe.models import Job, Sequence, Spec, StepState, VideoRequest
+from raypipe.phases.references import group_sequences
+from raypipe.pipeline import clip_frames, finalize_chunks, finish
+from raypipe.timeline import Bar, Chart, render_svg
+
+MODES = ("sequential", "waves", "pipelined")
+SEED_CLIPS = [10, 5, 7, 5, 5, 7]
+LONG_TAIL_IMAGE = {"kind": "long_tail", "median": 8.0, "low": 5.0, "high": 25.0}
+
+
+class Row(NamedTuple):
+    """One line of the table: equal videos under each mode."""
+
+    name: str
+    beats: int
+    options: dict[str, Any]
+    videos: int
+
+
+class Measured(NamedTuple):
+    """One video made in one way."""
+
+    video_id: str
+    wall: float
+    ideal: float
+
+
+class Bench:
+    """Makes videos in each of the three ways with one coordinator."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self.coordinator, self.gateway = coordinator, coordinator.gateway
+        self.ways: dict[str, Callable[[VideoRequest], Awaitable[str]]] = {
+            "sequential": self._by_hand(self._sequential),
+            "waves": self._by_hand(self._waves),
+            "pipelined": self._pipelined,
+        }
+
+    async def measure(self, mode: str, row: Row) -> list[Measured]:
+        """Make the videos of a row at once in one way; they share nothing but the gateway."""
+        requests = [request(row, seed) for seed in range(row.videos)]
+        return list(await asyncio.gather(*(self._measure(mode, each) for each in requests)))
+
+    async def _measure(self, mode: str, wanted: VideoRequest) -> Measured:
+        began = time.perf_counter()
+        video_id = await self.ways[mode](wanted)
+        wall = time.perf_counter() - began
+        return Measured(video_id, wall, self._ideal(video_id))
+
+    def _ideal(self, video_id: str) -> float:
+        journal = self.coordinator.journal
+        steps = {step.step: step for step in journal.steps(video_id)}
+        unfinished = [name for name, step in steps.items() if step.state != StepState.DONE]
+        if unfinished:
+            raise RuntimeError(f"{video_id} did not finish: {unfinished}")
+        took = {name: (s.finished_at or 0) - (s.started_at or 0) for name, s in steps.items()}
+        spec = journal.video(video_id).spec
+        chains = group_sequences(spec.beats, spec.followers_per_reference)
+        return max(
+            took[f"image/{chain.reference.beat_index}"] + sum(took[f"chunk/{b.beat_index}"] for b in chain.beats)
+            for chain in chains
+        )
+
+    async def _pipelined(self, wanted: VideoRequest) -> str:
+        video_id = await self.coordinator.submit(wanted)
+        await self.coordinator.wait(video_id)
+        return video_id
+
+    def _by_hand(
+        self, make: Callable[[Job, Spec, tuple[Sequence, ...]], Awaitable[None]]
+    ) -> Callable[[VideoRequest], Awaitable[str]]:
+        async def run(wanted: VideoRequest) -> str:
+            c = self.coordinator
+            video, rows = accept(wanted, c.settings, c.journal, c.store, claimed_by="benchmark")
+            await c.recorder.record(*rows)
+            spec = video.spec
+            await make(Job.of(video.id, spec), spec, group_sequences(spec.beats, spec.followers_per_reference))
+            return video.id
+
+        return run
+
+    async def _sequential(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
+        gateway = self.gateway
+        images = [await gateway.generate_image.remote(job, beat) for beat in spec.beats]
+        chains = []
+        for sequence in sequences:
+            lengths = clip_frames(sequence)
+            image = images[sequence.reference.beat_index]
+            call = gateway.generate_chunk_with_reference
+            chain = [await call.remote(job, sequence.reference, image, lengths[0])]
+            for follower, length in zip(sequence.followers, lengths[1:], strict=True):
+                chain.append(await self._follow(job, follower, chain[-1], length))
+            chains.append(chain)
+        await self._finish(job, spec, chains)
+
+    async def _waves(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
+        gateway = self.gateway
+        images = await asyncio.gather(*(gateway.generate_image.remote(job, beat) for beat in spec.beats))
+        references = [
+            gateway.generate_chunk_with_reference.remote(
+                job, s.reference, images[s.reference.beat_index], clip_frames(s)[0]
+            )
+            for s in sequences
+        ]
+        chains = [[chunk] for chunk in await asyncio.gather(*references)]
+        pairs = [(chain, s) for chain, s in zip(chains, sequences, strict=True) if s.followers]
+        followers = [self._follow(job, s.followers[0], chain[0], clip_frames(s)[1]) for chain, s in pairs]
+        for (chain, _), chunk in zip(pairs, await asyncio.gather(*followers), strict=True):
+            chain.append(chunk)
+        await self._finish(job, spec, chains)
+
+    async def _follow(self, job: Job, follower: Any, predecessor: Any, frames: int) -> Any:
+        last_frame = await self.gateway.extract_last_frame.remote(job, predecessor)
+        call = self.gateway.generate_chunk_with_last_frame
+        return await call.remote(job, follower, last_frame, frames)
+
+    async def _finish(self, job: Job, spec: Spec, chains: list[list[Any]]) -> None:
+        music = await self.gateway.generate_music.remote(job)
+        track = await self.gateway.fit_music.remote(job, music, spec.frames / spec.fps)
+        refs = [[ray.put(chunk) for chunk in chain] for chain in chains]
+        gathered = await finalize_chunks.remote(spec.beats, refs)
+        await finish(self.gateway, job, spec, gathered, track)
+
+
+def request(row: Row, seed: int) -> VideoRequest:
+    """The request of a row's video; equal seeds have equal latencies in all modes."""
+    return VideoRequest(
+        prompt="A lighthouse keeper in a storm",
+        duration=5 * row.beats,
+        seed=seed,
+        provider="simulated",
+        options=row.options,
+    )
+
+
+def rows(quick: bool) -> list[Row]:
+    """What is measured: the seed's timeline, then long-tailed latencies over 2 to 24 beats."""
+    scale = 0.002 if quick else 0.01
+    tail = {"image": LONG_TAIL_IMAGE, "clip": "long_tail", "music": 30.0, "scale": scale}
+    seed = {"image": 2.0, "clip": SEED_CLIPS, "music": 3.0, "scale": 0.1}
+    videos = 6 if quick else 10
+    return [
+        Row("seed timeline", 6, seed, 1),
+        *(Row("long-tailed", beats, tail, videos) for beats in (2, 6, 12, 24)),
+    ]
+
+
+async def compare(bench: Bench, row: Row, repeats: int) -> dict[str, list[Measured]]:
+    """Run a row in all modes, interleaved, starting with another mode each time."""
+    results: dict[str, list[Measured]] = {mode: [] for mode in MODES}
+    for repeat in range(repeats):
+        first = repeat % len(MODES)
+        for mode in (*MODES[first:], *MODES[:first]):
+            results[mode] += await bench.measure(mode, row)
+    return results
+
+
+def summarise(row: Row, results: dict[str, list[Measured]]) -> dict[str, Any]:
+    """Means over the videos of a row; the mean, because the tail is what a user waits for."""
+    wall = {mode: statistics.fmean(m.wall for m in results[mode]) for mode in MODES}
+    ideal = statistics.fmean(m.ideal for m in results["pipelined"])
+    return {
+        "latencies": row.name,
+        "beats": row.beats,
+        "videos": len(results["pipelined"]),
+        "ideal_seconds": ideal,
+        **{f"{mode}_seconds": wall[mode] for mode in MODES},
+        "speedup_over_sequential": wall["sequential"] / wall["pipelined"],
+        "speedup_over_waves": wall["waves"] / wall["pipelined"],
+        "pipelined_over_ideal": wall["pipelined"] / ideal,
+    }
+
+
+def table_of(summaries: list[dict[str, Any]]) -> Table:
+    """The figures as a person reads them."""
+    table = Table(title="Seconds from submit to finished video (mean)")
+    columns = "latencies", "beats", "videos", "ideal", *MODES, "x sequential", "x waves", "of ideal"
+    for column in columns:
+        table.add_column(column, justify="left" if column == "latencies" else "right")
+    for s in summaries:
+        seconds = (f"{s[f'{name}_seconds']:.2f}" for name in ("ideal", *MODES))
+        speedups = (f"{s['speedup_over_sequential']:.2f}", f"{s['speedup_over_waves']:.2f}")
+        share = f"{s['pipelined_over_ideal']:.2f}"
+        table.add_row(s["latencies"], str(s["beats"]), str(s["videos"]), *seconds, *speedups, share)
+    return table
+
+
+def chart_of(bench: Bench, mode: str, video_id: str) -> Chart:
+    """What ran when in one video."""
+    steps = [step for step in bench.coordinator.journal.steps(video_id) if step.started_at and step.finished_at]
+    zero = min(step.started_at or 0 for step in steps)
+    bars = [
+        Bar(label=s.step, group=s.phase, start=(s.started_at or 0) - zero, end=(s.finished_at or 0) - zero)
+        for s in steps
+    ]
+    return Chart(title=mode, bars=tuple(bars))
+
+
+async def run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure all rows, print the table and write what was asked for."""
+    console = Console(width=110)
+    with tempfile.TemporaryDirectory() as folder:
+        coordinator = Coordinator(Settings(data_dir=Path(folder)))
+        await coordinator.ready()
+        bench = Bench(coordinator)
+        await compare(bench, Row("warm-up", 2, {"image": 0, "clip": 0, "music": 0}, 2), 1)
+        summaries = []
+        for row in rows(args.quick):
+            console.print(f"{row.name}, {row.beats} beats ...", style="dim")
+            results = await compare(bench, row, repeats=3 if row.videos == 1 else 1)
+            summaries.append(summarise(row, results))
+            if row.name == "seed timeline" and args.svg:
+                charts = [chart_of(bench, mode, results[mode][-1].video_id) for mode in MODES]
+                args.svg.write_text(render_svg(charts))
+        await coordinator.close()
+    console.print(table_of(summaries))
+    return summaries
+
+
+def context(args: argparse.Namespace) -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "quick": args.quick,
+        "commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        "ray": ray.__version__,
+        "cpus": args.cpus,
+        "at": time.time(),
+    }
+
+
+def main() -> int:
+    """Exit 0 if pipelined beats waves and waves beat sequential in every long-tailed row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="latencies at 1/500 and fewer videos: about a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write parameters and figures there")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a Gantt picture of the seed timeline there")
+    parser.add_argument("--cpus", type=int, default=2, help="CPUs Ray may use (default 2)")
+    args = parser.parse_args()
+    ray.init(address="local", num_cpus=args.cpus, include_dashboard=False, log_to_driver=False)
+    try:
+        summaries = asyncio.run(run(args))
+    finally:
+        ray.shutdown()
+    if args.json:
+        args.json.write_text(json.dumps({"parameters": context(args), "rows": summaries}, indent=2))
+    tails = [s for s in summaries if s["latencies"] == "long-tailed"]
+    ordered = all(s["pipelined_seconds"] < s["waves_seconds"] < s["sequential_seconds"] for s in tails)
+    return 0 if ordered else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+def check_storyboard(beats, images): return tuple(images)

@@ -1,0 +1,55 @@
+"""One real cluster for all cluster tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from raypipe.config import Settings
+from raypipe.coordinator import Coordinator
+
+CPUS = 2
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """A Ray cluster of this machine with two CPUs."""
+    ray.init(address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings with a journal and a store of the test's own."""
+    return Settings(data_dir=tmp_path)
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Coordinator]:
+    coordinator = Coordinator(settings)
+    try:
+        await coordinator.ready()
+        yield coordinator
+    finally:
+        await coordinator.close()
+
+
+@pytest.fixture
+def with_coordinator(
+    cluster: None, settings: Settings
+) -> Callable[[Callable[[Coordinator], Awaitable[Any]]], Any]:
+    """Runs a test's coroutine function with a coordinator that is ready."""
+
+    def run(test: Callable[[Coordinator], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            async with _running(settings) as coordinator:
+                return await test(coordinator)
+
+        return asyncio.run(main())
+
+    return run

@@ -1,0 +1,256 @@
+"""The whole pipeline on real Ray, with the simulated provider."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raypipe.coordinator import Coordinator
+from raypipe.journal import StepRecord
+from raypipe.media.video import probe, read_picture
+from raypipe.models import (
+    DraftBeat,
+    DraftSpec,
+    Phase,
+    PhaseStatus,
+    StepState,
+    VideoRequest,
+    VideoState,
+)
+from raypipe.progress import progress_of
+from raypipe.providers.simulated import SIZE
+
+QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
+
+Run = Callable[[Callable[[Coordinator], Any]], Any]
+
+
+def simulated(beats: int = 6, **options: Any) -> VideoRequest:
+    return VideoRequest(
+        prompt="A lighthouse keeper in a storm",
+        duration=5 * beats,
+        provider="simulated",
+        options={**QUICK, **options},
+    )
+
+
+def from_beats(*continues: bool | None, **options: Any) -> VideoRequest:
+    beats = tuple(DraftBeat(prompt=f"beat {i}", continues=flag) for i, flag in enumerate(continues))
+    return VideoRequest(spec=DraftSpec(beats=beats), provider="simulated", options={**QUICK, **options})
+
+
+async def make(coordinator: Coordinator, request: VideoRequest) -> tuple[str, VideoState]:
+    video_id = await coordinator.submit(request)
+    return video_id, await coordinator.wait(video_id)
+
+
+def steps_of(coordinator: Coordinator, video_id: str) -> dict[str, StepRecord]:
+    return {step.step: step for step in coordinator.journal.steps(video_id)}
+
+
+@pytest.mark.parametrize("beats", [1, 3, 5, 7])
+def test_every_beat_gets_one_image_and_one_chunk_and_the_film_has_its_exact_length(
+    with_coordinator: Run, beats: int
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(beats))
+        assert state is VideoState.COMPLETED
+        steps = steps_of(coordinator, video_id)
+        assert sum(name.startswith("image/") for name in steps) == beats
+        assert sum(name.startswith("chunk/") for name in steps) == beats
+        assert {step.state for step in steps.values()} == {StepState.DONE}
+        video = coordinator.journal.video(video_id)
+        assert video.result is not None
+        info = probe(coordinator.store.get(video.result))
+        assert (info.frames, info.fps) == (beats * 120, 24)
+        output = coordinator.journal.phases(video_id)[Phase.STORYBOARD].output
+        assert [image["beat_index"] for image in output["images"]] == list(range(beats))
+
+    with_coordinator(test)
+
+
+def test_every_phase_leaves_an_output(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, _ = await make(coordinator, simulated(price=0.25))
+        phases = coordinator.journal.phases(video_id)
+        assert set(phases) == set(Phase)
+        assert {output.status for output in phases.values()} == {PhaseStatus.SUCCESS}
+        assert phases[Phase.STORYBOARD].cost == pytest.approx(6 * 0.25)
+        assert phases[Phase.CHUNKS].duration >= 0.2
+        assert coordinator.journal.video(video_id).cost == pytest.approx(13 * 0.25)
+
+    with_coordinator(test)
+
+
+def test_a_follower_starts_before_an_unrelated_reference_ends(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, _ = await make(coordinator, simulated(clip=[1.0, 0.2, 0.4, 0.2, 0.3, 0.2]))
+        steps = steps_of(coordinator, video_id)
+        slow, quick_follower = steps["chunk/0"], steps["chunk/5"]
+        assert quick_follower.started_at < slow.finished_at
+        assert steps["chunk/3"].started_at < slow.finished_at
+        for reference, follower in ((0, 1), (2, 3), (4, 5)):
+            assert steps[f"chunk/{follower}"].started_at >= steps[f"chunk/{reference}"].finished_at
+
+    with_coordinator(test)
+
+
+def test_a_chain_starts_when_its_own_image_is_there(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        request = simulated(image={"kind": "per_beat", "seconds": [0.05, 0.05, 1.0, 0.05, 0.05, 0.05]})
+        video_id, _ = await make(coordinator, request)
+        steps = steps_of(coordinator, video_id)
+        assert steps["chunk/0"].started_at < steps["image/2"].finished_at
+        assert steps["music"].started_at < steps["image/2"].finished_at
+
+    with_coordinator(test)
+
+
+def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, _ = await make(coordinator, simulated(4))
+        steps = steps_of(coordinator, video_id)
+
+        def mean(step: str) -> Any:
+            from raypipe.media.video import frame_as_png
+
+            data = coordinator.store.get(steps[step].artifact)
+            picture = data if step.startswith("image") else frame_as_png(data, 0)
+            return read_picture(picture, SIZE).reshape(-1, 3).mean(axis=0)
+
+        for reference, follower in ((0, 1), (2, 3)):
+            assert abs(mean(f"chunk/{follower}") - mean(f"image/{reference}")).max() < 12
+            assert abs(mean(f"chunk/{follower}") - mean(f"image/{follower}")).max() > 20
+
+    with_coordinator(test)
+
+
+def test_a_failed_reference_fails_its_follower_without_calling_the_provider_and_spares_the_others(
+    with_coordinator: Run,
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(fail={"chunk/2": "out of credit"}))
+        assert state is VideoState.PARTIAL
+        steps = steps_of(coordinator, video_id)
+        assert steps["chunk/2"].error_message == "out of credit"
+        follower = steps["chunk/3"]
+        assert (follower.state, follower.error_code) == (StepState.FAILED, "upstream_failed")
+        assert follower.provider_job_id is None
+        kept = [steps[f"chunk/{index}"] for index in (0, 1, 4, 5)]
+        assert {step.state for step in kept} == {StepState.DONE}
+        assert all(coordinator.store.get(step.artifact) for step in kept)
+        video = coordinator.journal.video(video_id)
+        assert video.error_message is not None
+        for said in ("beat 2", "chunks", "simulated", "out of credit", "4 of 6"):
+            assert said in video.error_message
+        chunks = coordinator.journal.phases(video_id)[Phase.CHUNKS]
+        assert chunks.status is PhaseStatus.PARTIAL
+
+    with_coordinator(test)
+
+
+def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(fail={"chunk/1": "no"}))
+        assert state is VideoState.PARTIAL
+        done = [name for name, step in steps_of(coordinator, video_id).items() if step.state is StepState.DONE]
+        assert {f"chunk/{index}" for index in (0, 2, 3, 4, 5)} <= set(done)
+
+    with_coordinator(test)
+
+
+def test_a_failed_image_is_a_storyboard_mismatch_naming_both_counts(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(fail={"image/0": "refused"}))
+        assert state is VideoState.PARTIAL
+        storyboard = coordinator.journal.phases(video_id)[Phase.STORYBOARD]
+        assert storyboard.status is PhaseStatus.PARTIAL
+        assert storyboard.error is not None
+        assert "6" in storyboard.error
+        assert "5" in storyboard.error
+        assert steps_of(coordinator, video_id)["chunk/0"].error_code == "upstream_failed"
+
+    with_coordinator(test)
+
+
+def test_failed_music_leaves_a_silent_film(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(2, fail={"music": "no musicians"}))
+        assert state is VideoState.COMPLETED
+        assert coordinator.journal.phases(video_id)[Phase.MUSIC].status is PhaseStatus.FAILED
+
+    with_coordinator(test)
+
+
+@pytest.mark.parametrize(
+    "continues",
+    [(False,), (False, True), (False, True, False), (False,) * 4, (False, True) * 2, (False, True) * 3],
+    ids=["one", "two", "three", "all references", "four", "six"],
+)
+def test_sequences_as_the_spec_says_become_chains_of_that_shape(
+    with_coordinator: Run, continues: tuple[bool, ...]
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, from_beats(*continues))
+        assert state is VideoState.COMPLETED
+        frames = [name for name in steps_of(coordinator, video_id) if name.startswith("last_frame/")]
+        assert len(frames) == sum(continues)
+        chains = [e.data["beats"] for e in coordinator.journal.events(video_id) if e.kind == "chain.done"]
+        assert sorted(sum(chains, [])) == list(range(len(continues)))
+
+    with_coordinator(test)
+
+
+def test_ten_videos_at_once_take_hardly_longer_than_one(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        await make(coordinator, simulated())
+        one = time.perf_counter()
+        await make(coordinator, simulated(clip=1.0))
+        one = time.perf_counter() - one
+        ten = time.perf_counter()
+        ids = await asyncio.gather(*(coordinator.submit(simulated(clip=1.0)) for _ in range(10)))
+        assert len(set(ids)) == 10
+        assert time.perf_counter() - ten < 1.0, "submitting must not wait for the videos"
+        states = await asyncio.gather(*map(coordinator.wait, ids))
+        ten = time.perf_counter() - ten
+        assert set(states) == {VideoState.COMPLETED}
+        assert ten < 5 * one, f"one {one:.2f} s, ten {ten:.2f} s"
+
+    with_coordinator(test)
+
+
+def test_events_are_numbered_without_gaps_and_progress_never_goes_backwards(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, _ = await make(coordinator, simulated(clip=[0.5, 0.1, 0.3, 0.1, 0.2, 0.1]))
+        events = coordinator.journal.events(video_id)
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert (events[0].kind, events[-1].kind) == ("video.accepted", "video.completed")
+
+    with_coordinator(test)
+
+
+def test_a_complete_chain_is_logged(with_coordinator: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        await make(coordinator, simulated(2))
+
+    with caplog.at_level(logging.INFO, logger="raypipe"):
+        with_coordinator(test)
+    assert "Chain of beats [0, 1]" in caplog.text
+
+
+def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) -> None:
+    from raypipe.intake import accept
+
+    async def test(coordinator: Coordinator) -> None:
+        video, rows = accept(simulated(2), coordinator.settings, coordinator.journal, coordinator.store)
+        await coordinator.recorder.record(*rows)
+        serving = asyncio.create_task(coordinator.serve())
+        while not coordinator.journal.video(video.id).state.terminal:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        serving.cancel()
+        assert coordinator.journal.video(video.id).state is VideoState.COMPLETED
+
+    with_coordinator(test)

@@ -1,0 +1,13 @@
+"""Unit tests run without a cluster: starting one fails the test."""
+
+import pytest
+import ray
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        pytest.fail("unit tests must not start or join a Ray cluster")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr("ray._private.worker.init", refuse)
