@@ -32,9 +32,9 @@ from rich.table import Table
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.intake import accept
-from raypipe.models import Job, Sequence, Spec, StepState, VideoRequest
+from raypipe.models import Beat, Job, Sequence, Spec, StepState, VideoRequest
 from raypipe.phases.references import group_sequences
-from raypipe.pipeline import clip_frames, finalize_chunks, finish
+from raypipe.pipeline import finalize_chunks, finish
 from raypipe.timeline import Bar, Chart, render_svg
 
 MODES = ("sequential", "waves", "pipelined")
@@ -118,39 +118,31 @@ class Bench:
         images = [await gateway.generate_image.remote(job, beat) for beat in spec.beats]
         chains = []
         for sequence in sequences:
-            lengths = clip_frames(sequence)
-            image = images[sequence.reference.beat_index]
-            call = gateway.generate_chunk_with_reference
-            chain = [await call.remote(job, sequence.reference, image, lengths[0])]
-            for follower, length in zip(sequence.followers, lengths[1:], strict=True):
-                chain.append(await self._follow(job, follower, chain[-1], length))
+            chain: list[Any] = []
+            for beat in sequence.beats:
+                chain.append(await self._chunk(job, sequence, beat, images, chain))
             chains.append(chain)
         await self._finish(job, spec, chains)
 
     async def _waves(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
-        gateway = self.gateway
-        images = await asyncio.gather(*(gateway.generate_image.remote(job, beat) for beat in spec.beats))
-        references = [
-            gateway.generate_chunk_with_reference.remote(
-                job, s.reference, images[s.reference.beat_index], clip_frames(s)[0]
-            )
-            for s in sequences
-        ]
-        chains = [[chunk] for chunk in await asyncio.gather(*references)]
-        pairs = [(chain, s) for chain, s in zip(chains, sequences, strict=True) if s.followers]
-        followers = [self._follow(job, s.followers[0], chain[0], clip_frames(s)[1]) for chain, s in pairs]
-        for (chain, _), chunk in zip(pairs, await asyncio.gather(*followers), strict=True):
-            chain.append(chunk)
+        images = await asyncio.gather(*(self.gateway.generate_image.remote(job, beat) for beat in spec.beats))
+        chains: list[list[Any]] = [[] for _ in sequences]
+        for wave in range(max(len(sequence.beats) for sequence in sequences)):
+            pairs = [(c, s) for c, s in zip(chains, sequences, strict=True) if len(s.beats) > wave]
+            chunks = [self._chunk(job, s, s.beats[wave], images, c) for c, s in pairs]
+            for (chain, _), chunk in zip(pairs, await asyncio.gather(*chunks), strict=True):
+                chain.append(chunk)
         await self._finish(job, spec, chains)
 
-    async def _follow(self, job: Job, follower: Any, predecessor: Any, frames: int) -> Any:
-        last_frame = await self.gateway.extract_last_frame.remote(job, predecessor)
-        call = self.gateway.generate_chunk_with_last_frame
-        return await call.remote(job, follower, last_frame, frames)
+    async def _chunk(self, job: Job, sequence: Sequence, beat: Beat, images: list[Any], chain: list[Any]) -> Any:
+        followed = beat is not sequence.beats[-1]
+        if chain:
+            return await self.gateway.generate_chunk_with_last_frame.remote(job, beat, chain[-1], followed)
+        image = images[beat.beat_index]
+        return await self.gateway.generate_chunk_with_reference.remote(job, beat, image, followed)
 
     async def _finish(self, job: Job, spec: Spec, chains: list[list[Any]]) -> None:
-        music = await self.gateway.generate_music.remote(job)
-        track = await self.gateway.fit_music.remote(job, music, spec.frames / spec.fps)
+        track = await self.gateway.generate_music.remote(job, spec.frames / spec.fps)
         refs = [[ray.put(chunk) for chunk in chain] for chain in chains]
         gathered = await finalize_chunks.remote(spec.beats, refs)
         await finish(self.gateway, job, spec, gathered, track)

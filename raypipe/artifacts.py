@@ -1,38 +1,82 @@
 """Content-addressed store: bytes are named by their sha256, written whole or not at all."""
 
+import asyncio
 import hashlib
+import os
+import tempfile
 from pathlib import Path
+from typing import Protocol
 
 import obstore
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import ObjectStore, from_url
 
 from raypipe.errors import ArtifactMissing
 from raypipe.models import Artifact
 
+#: artifacts up to this many bytes are read and written on the event loop: a thread would take longer
+SMALL = 64 * 2**10
+
+
+class _Backend(Protocol):
+    def write(self, key: str, data: bytes) -> None: ...
+    def read(self, key: str) -> bytes: ...
+
+
+class _Folder:
+    """Artifacts as files. A file appears under its name when all of its bytes are there."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, key: str, data: bytes) -> None:
+        path = self.root / key
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def read(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+
+class _Bucket:
+    """Artifacts as objects of a bucket; what an object store writes is there whole or not at all."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def write(self, key: str, data: bytes) -> None:
+        obstore.put(self.store, key, data)
+
+    def read(self, key: str) -> bytes:
+        return bytes(obstore.get(self.store, key).bytes())
+
 
 class ArtifactStore:
-    """Artifacts of one installation, on local disk or in an object store, chosen by URL.
-
-    obstore writes to a temporary name and renames, so a key either holds all of its bytes or does not exist.
-    """
+    """Artifacts of one installation, in a folder (`file://`) or an object store (`s3://`, `gs://`, `az://`)."""
 
     def __init__(self, url: str) -> None:
         self._root = Path(url.removeprefix("file://")) if url.startswith("file://") else None
-        self._store: ObjectStore = LocalStore(self._root, mkdir=True) if self._root else from_url(url)
+        self._backend: _Backend = _Bucket(from_url(url)) if self._root is None else _Folder(self._root)
 
     def put(self, data: bytes, media_type: str) -> Artifact:
         """Store bytes and return their handle; bytes already held are not written again."""
         artifact = describe(data, media_type)
-        if not self._holds(artifact):
-            obstore.put(self._store, _key(artifact), data)
+        self._backend.write(_key(artifact), data)
         return artifact
 
     async def put_async(self, data: bytes, media_type: str) -> Artifact:
-        """As `put`, without blocking the event loop."""
-        artifact = describe(data, media_type)
-        if not self._holds(artifact):
-            await obstore.put_async(self._store, _key(artifact), data)
-        return artifact
+        """As `put`, without blocking the event loop for long."""
+        if self._at_hand(len(data)):
+            return self.put(data, media_type)
+        return await asyncio.to_thread(self.put, data, media_type)
 
     def get(self, artifact: Artifact) -> bytes:
         """Read an artifact.
@@ -41,17 +85,15 @@ class ArtifactStore:
             ArtifactMissing: The store does not hold it.
         """
         try:
-            return bytes(obstore.get(self._store, _key(artifact)).bytes())
+            return self._backend.read(_key(artifact))
         except FileNotFoundError as error:
             raise _missing(artifact) from error
 
     async def get_async(self, artifact: Artifact) -> bytes:
-        """As `get`, without blocking the event loop."""
-        try:
-            result = await obstore.get_async(self._store, _key(artifact))
-            return bytes(await result.bytes_async())
-        except FileNotFoundError as error:
-            raise _missing(artifact) from error
+        """As `get`, without blocking the event loop for long."""
+        if self._at_hand(artifact.size):
+            return self.get(artifact)
+        return await asyncio.to_thread(self.get, artifact)
 
     def path_of(self, artifact: Artifact, scratch: Path) -> Path:
         """Give a file that holds the artifact: the stored one if it is on this disk, else a copy in `scratch`.
@@ -68,8 +110,8 @@ class ArtifactStore:
             raise _missing(artifact)
         return path
 
-    def _holds(self, artifact: Artifact) -> bool:
-        return self._root is not None and (self._root / _key(artifact)).is_file()
+    def _at_hand(self, size: int) -> bool:
+        return self._root is not None and size <= SMALL
 
 
 def describe(data: bytes, media_type: str) -> Artifact:

@@ -170,15 +170,12 @@ class VideoRun:
         await self._phase(Phase.STORYBOARD, status, output, images, error)
 
     async def _music(self, graph: Graph) -> Track | StepFailure:
-        music: Track | StepFailure
-        track: Track | StepFailure
-        music, track = await asyncio.gather(graph.music, graph.track)
+        track: Track | StepFailure = await graph.track
         if isinstance(track, StepFailure):
-            made = [] if isinstance(music, StepFailure) else [music]
-            await self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, made, str(track))
+            await self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, error=str(track))
         else:
             output = {"digest": track.artifact.digest, "seconds": track.seconds}
-            await self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [music, track])
+            await self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [track])
         return track
 
     async def _chunks(self, graph: Graph, sequences: Seq[Sequence]) -> Gathered:

@@ -78,23 +78,27 @@ class Gateway:
         return await self._steps.run(step, make)
 
     async def generate_chunk_with_reference(
-        self, job: Job, beat: Beat, image: Image | StepFailure, frames: int
+        self, job: Job, beat: Beat, image: Image | StepFailure, followed: bool
     ) -> Chunk | StepFailure:
-        """Make a reference beat's clip, `frames` long, from its reference image."""
-        return await self._generate_chunk(job, beat, image, frames, continues=False)
+        """Make a reference beat's clip from its reference image."""
+        return await self._generate_chunk(job, beat, image, followed, continues=False)
 
     async def generate_chunk_with_last_frame(
-        self, job: Job, beat: Beat, last_frame: Frame | StepFailure, frames: int
+        self, job: Job, beat: Beat, predecessor: Chunk | StepFailure, followed: bool
     ) -> Chunk | StepFailure:
-        """Make a follower's clip, `frames` long, from the last frame of its predecessor."""
-        return await self._generate_chunk(job, beat, last_frame, frames, continues=True)
+        """Make a follower's clip from the last frame of its predecessor."""
+        start = predecessor if isinstance(predecessor, StepFailure) else predecessor.last_frame
+        if start is None:
+            raise ValueError(f"chunk {beat.beat_index - 1} was made without saving its last frame")
+        return await self._generate_chunk(job, beat, start, followed, continues=True)
 
     async def _generate_chunk(
-        self, job: Job, beat: Beat, start: Image | Frame | StepFailure, frames: int, continues: bool
+        self, job: Job, beat: Beat, start: Image | Frame | StepFailure, followed: bool, continues: bool
     ) -> Chunk | StepFailure:
         step = new_step(job, f"chunk/{beat.beat_index}", Phase.CHUNKS, beat.beat_index, job.provider)
         if isinstance(start, StepFailure):
             return await self._steps.pass_on(step, start)
+        frames = clip_frames(beat, followed)
         work = ClipWork(step=step.step, job=job, beat=beat, continues=continues, frames=frames)
         picture = start.artifact
 
@@ -102,12 +106,14 @@ class Gateway:
             artifact, cost = await self._provide(log, work, picture)
             return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=frames)
 
-        return await self._steps.run(step, make)
-
-    async def extract_last_frame(self, job: Job, chunk: Chunk | StepFailure) -> Frame | StepFailure:
-        """Save the last frame of a chunk as a picture."""
-        if isinstance(chunk, StepFailure):
+        chunk = await self._steps.run(step, make)
+        if isinstance(chunk, StepFailure) or not followed:
             return chunk
+        last_frame = await self._extract_last_frame(job, chunk)
+        return chunk.model_copy(update={"last_frame": last_frame})
+
+    async def _extract_last_frame(self, job: Job, chunk: Chunk) -> Frame | StepFailure:
+        """Save the last frame of a chunk as a picture."""
         beat_index = chunk.beat_index
         step = new_step(job, f"last_frame/{beat_index}", Phase.CHUNKS, beat_index)
 
@@ -117,36 +123,36 @@ class Gateway:
 
         return await self._steps.run(step, make)
 
-    async def generate_music(self, job: Job) -> Track | StepFailure:
-        """Make a track in the mood of the video, at least as long as it."""
+    async def generate_music(self, job: Job, seconds: float) -> Track | StepFailure:
+        """Make a track in the mood of the video and fit it to the video's length."""
         step = new_step(job, "music", Phase.MUSIC, provider=job.provider)
 
         async def make(log: StepLog) -> Track:
-            work = MusicWork(step=step.step, job=job, seconds=job.duration)
+            work = MusicWork(step=step.step, job=job, seconds=seconds)
             artifact, cost = await self._provide(log, work)
-            return Track(artifact=artifact, cost=cost, seconds=job.duration)
+            return Track(artifact=artifact, cost=cost, seconds=seconds)
 
-        return await self._steps.run(step, make)
+        track = await self._steps.run(step, make)
+        return track if isinstance(track, StepFailure) else await self._fit_music(job, track)
 
-    async def fit_music(self, job: Job, track: Track | StepFailure, seconds: float) -> Track | StepFailure:
-        """Fit a track to the length of the video. The same track and length are fitted once."""
-        if isinstance(track, StepFailure):
-            return track
+    async def _fit_music(self, job: Job, track: Track) -> Track | StepFailure:
         step = new_step(job, "music_fit", Phase.MUSIC)
 
         async def make(log: StepLog) -> Track:
-            return await self._fit_once(log, track, seconds)
+            fitted = await self._fit_once(log, track)
+            return fitted.model_copy(update={"cost": track.cost})
 
         return await self._steps.run(step, make)
 
-    async def _fit_once(self, log: StepLog, track: Track, seconds: float) -> Track:
-        key = (track.artifact.digest, seconds)
+    async def _fit_once(self, log: StepLog, track: Track) -> Track:
+        """Fit the same track to the same length once, for however many videos."""
+        key = (track.artifact.digest, track.seconds)
         if key in self._fitting:
             await log.started(self._node)
             return await asyncio.shield(self._fitting[key])
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
-        fitting = asyncio.ensure_future(self._on_worker(log, _fit_music, track, seconds, self._artifacts_url))
+        fitting = asyncio.ensure_future(self._on_worker(log, _fit_music, track, self._artifacts_url))
         self._fitting[key] = fitting
         try:
             return await asyncio.shield(fitting)
@@ -162,7 +168,10 @@ class Gateway:
         sound = None if isinstance(track, StepFailure) else track
 
         async def make(log: StepLog) -> Film:
-            return await self._on_worker(log, _stitch, job, beats, gathered.chunks, sound, self._artifacts_url)
+            film: Film = await self._on_worker(
+                log, _stitch, job, beats, gathered.chunks, sound, self._artifacts_url
+            )
+            return film
 
         return await self._steps.run(step, make)
 
@@ -172,9 +181,11 @@ class Gateway:
         """Have the job's provider do a piece of work that starts, if it is a clip, from a picture."""
         provider = self._provider(work.job.provider)
         if isinstance(provider, ComputeProvider):
-            return await self._on_worker(
-                log, _compute, work, picture, self._artifacts_url, cpus=provider.num_cpus, gpus=provider.num_gpus
+            cpus, gpus = provider.num_cpus, provider.num_gpus
+            made: tuple[Artifact, float] = await self._on_worker(
+                log, _compute, work, picture, self._artifacts_url, cpus=cpus, gpus=gpus
             )
+            return made
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
         if picture is not None:
             work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
@@ -201,6 +212,11 @@ class Gateway:
         if isinstance(result.value, RaypipeError):
             raise result.value
         return result.value
+
+
+def clip_frames(beat: Beat, followed: bool) -> int:
+    """Frames to make for a beat: one more if a follower begins with the last of them."""
+    return beat.frames + followed
 
 
 async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> Media:
@@ -244,8 +260,8 @@ def _last_frame(chunk: Chunk, artifacts_url: str) -> Artifact:
     return store.put(frame_as_png(store.get(chunk.artifact), chunk.frames - 1), "image/png")
 
 
-def _fit_music(track: Track, seconds: float, artifacts_url: str) -> Track:
-    return fit_music(track, seconds, ArtifactStore(artifacts_url))
+def _fit_music(track: Track, artifacts_url: str) -> Track:
+    return fit_music(track, track.seconds, ArtifactStore(artifacts_url))
 
 
 def _stitch(

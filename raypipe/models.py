@@ -251,32 +251,10 @@ class Image(Made):
     beat_index: int
 
 
-class Chunk(Made):
-    """The clip made for a beat."""
-
-    beat_index: int
-    #: frames asked for; one more than the beat's where a follower replaces the last one
-    frames: int
-
-
 class Frame(Made):
     """The last frame of a chunk, saved as a picture."""
 
     beat_index: int
-
-
-class Track(Made):
-    """A piece of music, `seconds` long."""
-
-    seconds: float
-
-
-class Film(Made):
-    """The finished video."""
-
-    frames: int
-    #: chunks that had to be encoded anew to fit the others
-    normalised: int = 0
 
 
 class StepFailure(Value):
@@ -293,6 +271,30 @@ class StepFailure(Value):
     def __str__(self) -> str:
         beat = "" if self.beat_index is None else f" of beat {self.beat_index}"
         return f"{self.phase} step {self.step}{beat} failed at provider {self.provider!r}: {self.message}"
+
+
+class Chunk(Made):
+    """The clip made for a beat."""
+
+    beat_index: int
+    #: frames asked for; one more than the beat's where a follower replaces the last one
+    frames: int
+    #: where a follower continues from it
+    last_frame: Frame | StepFailure | None = None
+
+
+class Track(Made):
+    """A piece of music, `seconds` long."""
+
+    seconds: float
+
+
+class Film(Made):
+    """The finished video."""
+
+    frames: int
+    #: chunks that had to be encoded anew to fit the others
+    normalised: int = 0
 
 
 class PhaseStatus(StrEnum):

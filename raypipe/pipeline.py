@@ -30,8 +30,7 @@ class Graph(NamedTuple):
     images: list[Ref]
     #: one list for each sequence, of its chunks in order
     chains: list[list[Ref]]
-    music: Ref
-    #: the music at the length of the video
+    #: the music, at the length of the video
     track: Ref
 
 
@@ -39,28 +38,17 @@ def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> 
     """Start everything that can start, and chain the rest to it."""
     images = [gateway.generate_image.remote(job, beat) for beat in spec.beats]
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
-    music = gateway.generate_music.remote(job)
-    track = gateway.fit_music.remote(job, music, spec.frames / spec.fps)
-    return Graph(images, chains, music, track)
+    return Graph(images, chains, gateway.generate_music.remote(job, spec.frames / spec.fps))
 
 
 def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> list[Ref]:
-    """Chain a reference beat to its image, and each follower to its predecessor's last frame."""
-    reference, *followers = sequence.beats
-    frames = clip_frames(sequence)
-    chunk = gateway.generate_chunk_with_reference.remote(job, reference, image, frames[0])
-    chain = [chunk]
-    for follower, length in zip(followers, frames[1:], strict=True):
-        last_frame = gateway.extract_last_frame.remote(job, chunk)
-        chunk = gateway.generate_chunk_with_last_frame.remote(job, follower, last_frame, length)
-        chain.append(chunk)
+    """Chain a reference beat to its image, and each follower to its predecessor and so to its last frame."""
+    chain, start, generate = [], image, gateway.generate_chunk_with_reference
+    for beat in sequence.beats:
+        start = generate.remote(job, beat, start, beat is not sequence.beats[-1])
+        generate = gateway.generate_chunk_with_last_frame
+        chain.append(start)
     return chain
-
-
-def clip_frames(sequence: Sequence) -> list[int]:
-    """Frames to make for each beat: one more where a follower begins with the last of them."""
-    *followed, last = sequence.beats
-    return [*(beat.frames + 1 for beat in followed), last.frames]
 
 
 @ray.remote

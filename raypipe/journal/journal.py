@@ -57,7 +57,7 @@ class Journal:
 
     def step(self, step: StepRecord) -> Write:
         """The row of a step, replacing what it said before."""
-        return Write(_STEP, self._put_step, step.model_dump(mode="json"))
+        return Write(_STEP, self._put_step, step.model_dump(mode="json"), key=(step.video_id, step.step))
 
     def phase(self, output: PhaseOutput) -> Write:
         """The row of a phase, replacing what it said before."""

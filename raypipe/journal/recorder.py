@@ -7,6 +7,10 @@ from raypipe.journal.journal import Journal
 from raypipe.journal.writer import Write
 
 
+#: turns of the event loop that a commit waits for company: no time on an idle loop, fewer commits on a busy one
+TURNS = 3
+
+
 class _Waiting(NamedTuple):
     writes: tuple[Write, ...]
     committed: asyncio.Future[None]
@@ -37,6 +41,8 @@ class Recorder:
 
     async def _commit(self) -> None:
         while self._waiting:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
             batch, self._waiting = self._waiting, []
             requests = [self._journal.record(*waiting.writes) for waiting in batch]
             # requests are answered in order: when the last one is, all are

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -15,11 +15,15 @@ BATCH = 1_000
 
 
 class Write(NamedTuple):
-    """A row for a statement. Within a batch statements run by ascending rank, each with all of its rows."""
+    """A row for a statement. Within a batch statements run by ascending rank, each with all of its rows.
+
+    Of the rows with the same key only the last is written: each replaces the one before.
+    """
 
     rank: int
     statement: Executable
     row: dict[str, Any]
+    key: Hashable = None
 
 
 class _Request(NamedTuple):
@@ -87,10 +91,7 @@ class GroupCommit:
     def _run_alone(self, request: _Request) -> None:
         try:
             with self._engine.begin() as connection:
-                if isinstance(request.run, tuple):
-                    result = _execute(connection, list(request.run))
-                else:
-                    result = request.run(connection)
+                result = _run(connection, request)
         except SQLAlchemyError as error:
             request.done.set_exception(JournalUnavailable(f"The journal could not be written: {error}"))
         except Exception as error:  # noqa: BLE001 - the caller's function failed: its error is the caller's
@@ -99,10 +100,18 @@ class GroupCommit:
             request.done.set_result(result)
 
 
+def _run(connection: Connection, request: _Request) -> Any:
+    if not isinstance(request.run, tuple):
+        return request.run(connection)
+    _execute(connection, list(request.run))
+    return None
+
+
 def _execute(connection: Connection, writes: list[Write]) -> None:
-    groups: dict[tuple[int, int], tuple[Executable, list[dict[str, Any]]]] = {}
-    for rank, statement, row in writes:
-        groups.setdefault((rank, id(statement)), (statement, []))[1].append(row)
-    for key in sorted(groups):
-        statement, rows = groups[key]
-        connection.execute(statement, rows)
+    groups: dict[tuple[int, int], tuple[Executable, dict[Hashable, dict[str, Any]]]] = {}
+    for number, (rank, statement, row, key) in enumerate(writes):
+        _, rows = groups.setdefault((rank, id(statement)), (statement, {}))
+        rows[number if key is None else key] = row
+    for group in sorted(groups):
+        statement, rows = groups[group]
+        connection.execute(statement, list(rows.values()))

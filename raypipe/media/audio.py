@@ -39,8 +39,7 @@ _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 120
 _STEP = 32
 #: half width of the limiter's look-ahead
 _LOOKAHEAD_SECONDS = 0.015
-_LOUDNESS_TOLERANCE = 0.25
-_ENCODE_ATTEMPTS = 4
+_LOUDNESS_TOLERANCE, _ENCODE_ATTEMPTS = 0.25, 4
 #: dB kept free below MAX_TRUE_PEAK, because AAC moves peaks
 _AAC_MARGIN = 0.8
 
@@ -82,8 +81,9 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
         layout = "mono" if stream.channels == 1 else "stereo"
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
         limit = min(seconds, _declared_seconds(container, stream)) * rate
-        frames = itertools.chain(_until(container, stream, limit / rate), [None])
-        blocks = [part.to_ndarray() for frame in frames for part in resampler.resample(frame)]
+        heard = itertools.takewhile(lambda frame: (frame.time or 0) * rate < limit, container.decode(stream))
+        parts = itertools.chain.from_iterable(map(resampler.resample, itertools.chain(heard, [None])))
+        blocks = [part.to_ndarray() for part in parts]
     if not blocks:
         raise MediaError("the track holds no sound")
     samples = cast(Samples, np.concatenate(blocks, axis=1))
@@ -104,7 +104,7 @@ def track_seconds(source: bytes | Path) -> float:
     if math.isfinite(seconds):
         return seconds
     samples, rate = decode(source)
-    return samples.shape[1] / rate
+    return float(samples.shape[1] / rate)
 
 
 def encode_flac(samples: Samples, rate: int) -> bytes:
@@ -156,23 +156,14 @@ def loudness(samples: Samples, rate: int) -> Loudness:
 
 
 def _declared_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """Length by the container's word, where that can be relied on: an MP3's is a guess, a WAV's may be missing."""
+    """Length as the container says where that is reliable: an MP3's is a guess, a WAV's may be missing."""
     if "mp4" in container.format.name and stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return math.inf
 
 
-def _until(container: InputContainer, stream: AudioStream, seconds: float) -> Iterator[av.AudioFrame]:
-    given = 0.0
-    for frame in container.decode(stream):
-        yield frame
-        given += frame.samples / frame.sample_rate
-        if given >= seconds:
-            return
-
-
 def _loop(samples: Samples, length: int, rate: int) -> Samples:
-    """Repeat the sounding part up to a length; each end crossfades, at equal power, into the next beginning."""
+    """Repeat the sounding part up to a length; each end crossfades at equal power into the next start."""
     samples = _sounding(samples)
     cross = min(int(CROSSFADE_SECONDS * rate), samples.shape[1] // 4)
     period = samples.shape[1] - cross
@@ -270,15 +261,15 @@ def _sliding_minimum(values: Samples, width: int) -> Samples:
 def _apply(samples: Samples, curve: Samples) -> Samples:
     """Multiply by a gain that goes in straight lines from step edge to step edge."""
     ramp = np.arange(_STEP, dtype=np.float32) / _STEP
-    gains: Samples = (curve[:-1, None] + np.diff(curve)[:, None] * ramp).ravel()
-    return samples * gains[: samples.shape[1]]
+    gains = np.ravel(curve[:-1, None] + np.diff(curve)[:, None] * ramp)
+    return cast(Samples, samples * gains[: samples.shape[1]])
 
 
 _FFT, _HISTORY = 32_768, 4_096
 
 
 def _integrated(powers: Samples, rate: int) -> float:
-    """Integrated loudness in LUFS from the weighted power of each step; -inf where no block passes the gates."""
+    """Integrated loudness in LUFS from the weighted power of each step; -inf if no block passes the gates."""
     total = np.concatenate([[0.0], np.cumsum(powers, dtype=np.float64)])
     edges = np.arange(0, len(powers) + 1e-6, rate / 10 / _STEP)
     if len(edges) < 5:
@@ -324,17 +315,17 @@ def _k_weighting(rate: int) -> NDArray[np.complex64]:
     k, q = math.tan(math.pi * 1681.974450955533 / rate), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
     band = high**0.4996667741545416
-    shelf = (
-        (high + band * k / q + k * k) + 2 * (k * k - high) * z + (high - band * k / q + k * k) * z * z
-    ) / _denominator(k, q, z)
+    shelf = _section(z, k, q, high, band) / _section(z, k, q)
     k, q = math.tan(math.pi * 38.13547087602444 / rate), 0.5003270373238773
     # the standard gives the high-pass's numerator as 1 -2 1: it is not scaled to unity at its top
-    high_pass = (1 - z) ** 2 * (1 + k / q + k * k) / _denominator(k, q, z)
+    high_pass = (1 - z) ** 2 * (1 + k / q + k * k) / _section(z, k, q)
     return np.asarray(shelf * high_pass, dtype=np.complex64)
 
 
-def _denominator(k: float, q: float, z: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    return (1 + k / q + k * k) + 2 * (k * k - 1) * z + (1 - k / q + k * k) * z * z
+def _section(
+    z: NDArray[np.complex128], k: float, q: float, high: float = 1, band: float = 1
+) -> NDArray[np.complex128]:
+    return (high + band * k / q + k * k) + 2 * (k * k - high) * z + (high - band * k / q + k * k) * z * z
 
 
 def _step_peaks(samples: Samples, floor: float) -> Samples:
@@ -351,8 +342,10 @@ def _step_peaks(samples: Samples, floor: float) -> Samples:
         own = np.abs(channel[half : half + steps * _STEP].reshape(steps, _STEP)).max(axis=1)
         near = np.maximum(own, np.maximum(np.append(own[1:], 0), np.append(0, own[:-1])))
         chosen = np.flatnonzero(near * bound >= floor)
-        windows = sliding_window_view(channel, _STEP + _TAPS)[::_STEP][chosen]
-        own[chosen] = np.maximum(own[chosen], np.abs(windows @ matrix).max(axis=1, initial=0))
+        # in stacks of 32, each too small a product for the matrix library to wake its threads
+        stacks = np.resize(chosen, (-(-len(chosen) // 32), 32))
+        between = sliding_window_view(channel, _STEP + _TAPS)[::_STEP][stacks] @ matrix
+        own[stacks] = np.maximum(own[stacks], np.abs(between).max(axis=2))
         np.maximum(peaks, own, out=peaks)
     return peaks
 
@@ -384,9 +377,14 @@ def _encode_aac(samples: Samples, rate: int) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=rate, options={"aac_coder": "fast"})
-        stream.codec_context.bit_rate = min(96_000, 3 * rate) * len(samples)
+        stream.codec_context.bit_rate = _bit_rate(rate) * len(samples)
         _write(container, stream, np.ascontiguousarray(samples), len(samples))
     return out.getvalue()
+
+
+def _bit_rate(rate: int) -> int:
+    """Bits a second of one channel. The encoder spends long on bits that a low rate leaves no use for."""
+    return min(2 * rate, 96_000) if rate >= 16_000 else rate
 
 
 def _write(container: OutputContainer, stream: AudioStream, array: Samples | Whole, channels: int) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -61,7 +61,7 @@ class _Timed(NamedTuple):
 
     at: float
     order: int
-    packet: Packet
+    packet: "Packet[Any]"
 
 
 def stitch(cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: int) -> Stitched:
@@ -166,8 +166,8 @@ def _video_packets(clips: Sequence[_Clip], target: VideoStream) -> Iterator[_Tim
         packets = (packet for packet in container.demux(stream) if packet.dts is not None)
         for number, packet in enumerate(islice(packets, frames), start=1):
             held = frames - number if number == stream.frames else 0
-            packet.pts = start + round(packet.pts * scale)
-            packet.dts = start + round(packet.dts * scale)
+            packet.pts = start + round((packet.pts or 0) * scale)
+            packet.dts = start + round((packet.dts or 0) * scale)
             packet.duration = (1 + held) * ticks
             packet.time_base = _TIME_BASE
             packet.stream = target

@@ -68,7 +68,7 @@ def open_clip(source: Path | bytes) -> Iterator[tuple[InputContainer, VideoStrea
         with av.open(handle, format="mp4") as container:
             if not container.streams.video:
                 raise MediaError("the clip holds no video stream")
-            yield container, container.streams.video[0]
+            yield cast(InputContainer, container), container.streams.video[0]
     except av.FFmpegError as error:
         raise MediaError(f"the clip cannot be read: {error}") from error
 
@@ -105,7 +105,7 @@ def to_planes(rgb: Plane) -> Planes:
 
 def planes_of(frame: av.VideoFrame) -> Planes:
     """Copy the planes out of a yuv420p frame."""
-    flat = frame.to_ndarray(format="yuv420p")
+    flat = cast(Plane, frame.to_ndarray(format="yuv420p"))
     height, width = frame.height, frame.width
     chroma = flat[height:].reshape(2, height // 2, width // 2)
     return Planes(flat[:height], chroma[0], chroma[1])
@@ -180,7 +180,7 @@ def png_text(data: bytes) -> dict[str, str]:
     """Read the text chunks of a PNG; anything else has none."""
     try:
         with Picture.open(io.BytesIO(data), formats=("PNG",)) as picture:
-            return {key: value for key, value in picture.info.items() if isinstance(value, str)}
+            return {str(key): value for key, value in picture.info.items() if isinstance(value, str)}
     except (OSError, ValueError):
         return {}
 
@@ -243,7 +243,7 @@ def _rgb(frame: av.VideoFrame) -> Plane:
         src_color_range="MPEG",
         dst_color_range="JPEG",
     )
-    return converted.to_ndarray()
+    return cast(Plane, converted.to_ndarray())
 
 
 def _tag(frame: av.VideoFrame) -> None:

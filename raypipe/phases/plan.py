@@ -1,4 +1,213 @@
-from raypipe.models import *
-def build_full_spec(request, video_id, log_dir, followers_per_reference=1):
-    n=int((request.duration or 30)/5)
-    return Spec(title="t",prompt=request.prompt or "p",archetype="a",duration=n*5,size=request.size or Size(width=1280,height=720),style="c",mood="calm",seed=request.seed or 0,provider=request.provider or "local",options=request.options or {},followers_per_reference=1,beats=tuple(Beat(beat_index=i,beat_id="x",start=i*5,duration=5,prompt=request.prompt or "p",shot_type="wide",camera_movement="pan left") for i in range(n)))
+"""Plan phase: from a request to a validated spec whose beats fill the video exactly."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import accumulate
+from math import ceil
+from pathlib import Path
+from typing import Any, Final
+
+from raypipe.errors import InvalidReferenceImage, InvalidSpec
+from raypipe.models import (
+    MAX_VIDEO_SECONDS,
+    MIN_BEAT_SECONDS,
+    Artifact,
+    Beat,
+    DraftBeat,
+    DraftSpec,
+    Size,
+    Spec,
+    VideoRequest,
+)
+from raypipe.phases.archetypes import ARCHETYPES, Archetype, choose_archetype, mood_of
+from raypipe.phases.composer import compose_beats
+from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt, without_controls
+from raypipe.phases.timing import fill, snap
+
+logger = logging.getLogger(__name__)
+
+TRUNCATION_LOG = "beat_truncation.log"
+DEFAULT_SECONDS = 30
+DEFAULT_STYLE: Final = "cinematic"
+DEFAULT_MOOD: Final = "cinematic"
+TITLE_LENGTH = 70
+PROMPT_LENGTH = 4_000
+
+
+def build_full_spec(
+    request: VideoRequest, video_id: str, log_dir: Path, followers_per_reference: int = 1
+) -> Spec:
+    """Plan a video: take its beats from the request's spec or write them from its prompt.
+
+    The same request gives the same spec.
+
+    Args:
+        request: What the user asked for; what it leaves open is taken from its spec, else from defaults.
+        video_id: Named in the truncation log.
+        log_dir: Folder of the truncation log.
+        followers_per_reference: Recorded in the spec; see `group_sequences`.
+
+    Raises:
+        InvalidSpec: A beat has no prompt, or no duration was given and that of all beats is out of range.
+        InvalidReferenceImage: A reference image is not a stored artifact yet.
+        InvalidRequest: The prompt holds no text.
+    """
+    said = _said(request)
+    plan = _plan_of_draft(request.spec, said) if request.spec is not None else _plan_of_prompt(said)
+    plan = validate_and_fix_beat_count({"video_id": video_id, **plan}, log_dir=log_dir)
+    spec = Spec(
+        **{name: plan[name] for name in ("title", "prompt", "archetype", "mood", "duration")},
+        size=said.get("size") or Size(width=1280, height=720),
+        style=said.get("style") or DEFAULT_STYLE,
+        seed=said.get("seed") or 0,
+        provider=said.get("provider") or "local",
+        options=said.get("options") or {},
+        followers_per_reference=followers_per_reference,
+        beats=_timed(plan["beats"], plan["duration"]),
+    )
+    facts = len(spec.beats), spec.duration, spec.archetype, spec.mood
+    logger.info("Planned %s: %d beats in %g s, archetype %s, mood %s", video_id, *facts)
+    return spec
+
+
+def validate_and_fix_beat_count(spec: dict[str, Any], *, log_dir: Path = Path("logs")) -> dict[str, Any]:
+    """Hold a plan to at most one beat for each five seconds begun, and number and time its beats.
+
+    Surplus beats are cut off the end and the others stretched or shortened in proportion, so that they fill
+    the video. This is logged as a warning and as a line of `beat_truncation.log`.
+
+    Args:
+        spec: Plan with `video_id`, `duration` (s) and `beats`, dicts with a `duration` (s); left as it is.
+        log_dir: Folder of the truncation log; made if needed.
+
+    Raises:
+        InvalidSpec: The plan's duration is not positive.
+    """
+    duration, beats = spec["duration"], list(spec.get("beats", ()))
+    if not duration > 0:
+        raise InvalidSpec(f"The duration of a plan must be more than 0 s, not {duration}.")
+    max_beats = ceil(duration / MIN_BEAT_SECONDS)
+    lengths = [beat.get("duration", MIN_BEAT_SECONDS) for beat in beats]
+    if len(beats) <= max_beats:
+        return {**spec, "beats": _renumbered(beats, list(accumulate(lengths, initial=0)), lengths)}
+    _report_truncation(spec, len(beats), max_beats, log_dir)
+    times = fill(lengths[:max_beats], duration)
+    starts, lengths = [start for start, _ in times], [length for _, length in times]
+    return {**spec, "beats": _renumbered(beats[:max_beats], starts, lengths)}
+
+
+def spec_as_draft(spec: Spec) -> DraftSpec:
+    """Turn a spec into the form that a person edits; planning it again gives an equal spec."""
+    shared = {name: getattr(spec, name) for name in DraftSpec.model_fields if name != "beats"}
+    beats = [{name: getattr(beat, name) for name in DraftBeat.model_fields} for beat in spec.beats]
+    return DraftSpec(**shared, beats=beats)
+
+
+def _said(request: VideoRequest) -> dict[str, Any]:
+    """What the request says, else what the head of its spec says; blank texts say nothing."""
+    said: dict[str, Any] = {}
+    for brief in (request.spec, request):
+        for name in VideoRequest.model_fields if brief is not None else ():
+            value = getattr(brief, name, None)
+            value = without_controls(value) if isinstance(value, str) else value
+            if value not in (None, ""):
+                said[name] = value
+    return said
+
+
+def _plan_of_prompt(said: Mapping[str, Any]) -> dict[str, Any]:
+    read = read_prompt(said["prompt"])
+    seed = said.get("seed") or 0
+    archetype = choose_archetype(read.text, seed)
+    mood = said.get("mood") or mood_of(read.text) or archetype.mood
+    duration = snap(said.get("duration") or read.seconds or DEFAULT_SECONDS)
+    style = said.get("style") or DEFAULT_STYLE
+    return {
+        "title": _title(read),
+        "prompt": said["prompt"],
+        "archetype": archetype.archetype_id,
+        "mood": mood,
+        "duration": duration,
+        "beats": compose_beats(read, archetype, duration, style, mood, seed),
+    }
+
+
+def _plan_of_draft(draft: DraftSpec, said: Mapping[str, Any]) -> dict[str, Any]:
+    beats = [_checked(index, beat) for index, beat in enumerate(draft.beats)]
+    title = without_controls(draft.title or "")
+    prompt = (
+        said.get("prompt") or title or clip_text(" ".join(beat["prompt"] for beat in beats), PROMPT_LENGTH)
+    )
+    known = {each.archetype_id: each for each in ARCHETYPES}
+    named: Archetype | None = known.get(draft.archetype or "")
+    return {
+        "title": title or _title(read_prompt(prompt)),
+        "prompt": prompt,
+        "archetype": draft.archetype or "custom",
+        "mood": said.get("mood") or mood_of(prompt) or (named.mood if named else DEFAULT_MOOD),
+        "duration": snap(said["duration"]) if "duration" in said else _total(draft.beats),
+        "beats": beats,
+    }
+
+
+def _title(read: PromptText) -> str:
+    title = clip_text(read.subject, TITLE_LENGTH)
+    return title[:1].upper() + title[1:]
+
+
+def _checked(index: int, beat: DraftBeat) -> dict[str, Any]:
+    prompt = without_controls(beat.prompt)
+    if not prompt:
+        raise InvalidSpec(f"Beat {index} has an empty prompt.")
+    if beat.reference_image is not None and not isinstance(beat.reference_image, Artifact):
+        raise InvalidReferenceImage(
+            f"The reference_image of beat {index} is not stored yet. Give it as a PNG or JPEG file to the "
+            "command line, or as a data: URI to the API; both store it before planning."
+        )
+    return {**{name: getattr(beat, name) for name in DraftBeat.model_fields}, "prompt": prompt}
+
+
+def _total(beats: Sequence[DraftBeat]) -> float:
+    total = snap(sum(beat.duration for beat in beats))
+    if not MIN_BEAT_SECONDS <= total <= MAX_VIDEO_SECONDS:
+        raise InvalidSpec(
+            f"The beats last {total:g} s together, a video {MIN_BEAT_SECONDS} to {MAX_VIDEO_SECONDS} s. "
+            "Change the beats' durations, or give the video a duration to which they are fitted."
+        )
+    return total
+
+
+def _timed(beats: Sequence[Mapping[str, Any]], duration: float) -> tuple[Beat, ...]:
+    times = fill([beat["duration"] for beat in beats], duration)
+    return tuple(
+        Beat.model_validate({**beat, "start": start, "duration": length})
+        for beat, (start, length) in zip(beats, times, strict=True)
+    )
+
+
+def _renumbered(
+    beats: Sequence[dict[str, Any]], starts: Sequence[float], lengths: Sequence[float]
+) -> list[dict[str, Any]]:
+    return [
+        {**beat, "beat_index": index, "start": starts[index], "duration": lengths[index]}
+        for index, beat in enumerate(beats)
+    ]
+
+
+def _report_truncation(spec: Mapping[str, Any], found: int, kept: int, log_dir: Path) -> None:
+    video_id = "_".join(str(spec.get("video_id", "unknown")).split()) or "unknown"
+    logger.warning(
+        "Video %s has %d beats in %g s, more than one for each %d s: only the first %d are kept",
+        *(video_id, found, spec["duration"], MIN_BEAT_SECONDS, kept),
+    )
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = f"timestamp={now} video_id={video_id} original_count={found} truncated_count={kept}\n"
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        with (log_dir / TRUNCATION_LOG).open("ab", buffering=0) as log:
+            log.write(line.encode())
+    except OSError:
+        logger.exception(
+            "The truncation of %s could not be written to %s", video_id, log_dir / TRUNCATION_LOG
+        )

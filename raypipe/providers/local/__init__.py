@@ -1,0 +1,27 @@
+"""The embedded provider: paints pictures, films them and plays music on the CPU, with no model and no key."""
+
+from typing import ClassVar
+
+from raypipe.providers.base import ClipWork, ComputeProvider, ImageWork, Media, Work
+from raypipe.providers.local import clips
+
+
+class LocalProvider(ComputeProvider):
+    """Paints layered scenes that a prompt's words choose. The same work gives the same bytes."""
+
+    name: ClassVar[str] = "local"
+    num_cpus: ClassVar[float] = 1
+
+    def generate(self, work: Work) -> Media:
+        """Paint the image, film the clip or compose the music.
+
+        Raises:
+            MediaError: A start image cannot be read.
+        """
+        if isinstance(work, ImageWork):
+            return Media(data=clips.storyboard_image(work), media_type="image/png")
+        if isinstance(work, ClipWork):
+            return Media(data=clips.clip(work), media_type="video/mp4")
+        from raypipe.providers.local import music
+
+        return music.compose(work.job.mood, work.job.prompt, work.job.seed, work.seconds)

@@ -141,7 +141,8 @@ def world_of(job: Job, beat: Beat) -> World:
 
 
 def _clean(text: str) -> str:
-    return _CAMERA_TALK.sub(" ", text.lower())
+    plain = re.sub(r"snow(?:y|[- ]?capped|[- ]?covered)[- ]+(?=mountain|peak|alp|summit|volcano)", "", text.lower())
+    return _CAMERA_TALK.sub(" ", plain)
 
 
 def _own_words(video: str, beat: str) -> str:

@@ -17,7 +17,8 @@ __all__ = ["compose"]
 def compose(mood: str, prompt: str, seed: int, seconds: float) -> Media:
     """Compose and perform a piece of music: stereo 48 kHz FLAC, at least `seconds` long.
 
-    The closing chord falls so that it has rung out when `seconds` are over. The same arguments give the same bytes.
+    The closing chord falls so that it has rung out when `seconds` are over; what follows dies away. The same
+    arguments give the same bytes.
 
     Args:
         mood: Free text; a word such as 'calm' or 'epic' chooses tempo, scale and instruments. Without one the

@@ -1,4 +1,4 @@
-"""Percussion: each makes one stroke as mono float32 samples at 48 kHz, made of falling tones and shaped noise."""
+"""Percussion: each makes one stroke as mono float32 samples at 48 kHz, of falling tones and shaped noise."""
 
 from collections.abc import Callable
 from functools import cache
@@ -27,7 +27,8 @@ def _fall(seconds: float, start: float, end: float, bend: float, decay: float) -
 
 
 def _burst(seconds: float, low: float, high: float, decay: float) -> Sound:
-    return _noise(seconds, low, high) * np.exp(times(count_of(seconds)) * np.float32(-1 / decay))
+    decayed: Sound = _noise(seconds, low, high) * np.exp(times(count_of(seconds)) * np.float32(-1 / decay))
+    return decayed
 
 
 def kick() -> Sound:

@@ -72,13 +72,20 @@ def ladder(chord: Chord, tonic: int, lowest: int, count: int) -> list[int]:
 
 
 def voicings(chords: Sequence[Chord], tonic: int, centre: int, voices: int = 4) -> list[list[int]]:
-    """Lay out chords around a pitch, each so that its voices move as little as possible from the one before."""
+    """Lay out chords openly around a pitch, each so that its voices move little from the one before."""
     result: list[list[int]] = []
     for current in chords:
-        options = [ladder(current, tonic, lowest, voices) for lowest in range(centre - 11, centre - 1)]
+        options = [
+            _opened(ladder(current, tonic, lowest, voices)) for lowest in range(centre - 8, centre + 3)
+        ]
         last = result[-1] if result else None
         result.append(min(options, key=lambda option: _effort(option, last, centre)))
     return result
+
+
+def _opened(close: list[int]) -> list[int]:
+    """Drop the second voice from the top by an octave."""
+    return sorted([close[-2] - 12, *close[:-2], close[-1]])
 
 
 def _effort(option: list[int], last: list[int] | None, centre: int) -> float:
@@ -115,17 +122,19 @@ class Melody(NamedTuple):
         return Melody(self.rhythm, self.shape[:turn] + tuple(tail))
 
     def over(self, chords: Sequence[Chord], scale: Sequence[int], tonic: int, start: int) -> list[list[Note]]:
-        """Play the motif over two bars: notes on the beat are chord tones, others belong to the scale."""
+        """Play the motif over bars of these chords: long notes and those on the beat are chord tones."""
         allowed = [pitch for pitch in range(start - 14, start + 19) if (pitch - tonic) % 12 in scale]
         first = _nearest(allowed, start)
         bars: list[list[Note]] = [[] for _ in chords]
+        last = 0
         for (at, length), step in zip(self.rhythm, self.shape, strict=True):
             bar = at // 16
             if bar >= len(chords):
                 break
             pitch = allowed[min(max(first + step, 0), len(allowed) - 1)]
-            if at % 4 == 0:
-                pitch = _chord_tone(pitch, chords[bar], tonic)
+            if at % 4 == 0 or length >= 4:
+                pitch = _chord_tone(pitch, chords[bar], tonic, last)
+            last = pitch
             velocity = 0.85 if at % 8 == 0 else 0.68
             bars[bar].append(Note(at % 16, length, pitch, velocity))
         return bars
@@ -135,9 +144,10 @@ def _nearest(pitches: Sequence[int], pitch: int) -> int:
     return min(range(len(pitches)), key=lambda index: abs(pitches[index] - pitch))
 
 
-def _chord_tone(pitch: int, chord: Chord, tonic: int) -> int:
-    tones = [p for p in range(pitch - 4, pitch + 5) if (p - tonic) % 12 in chord.classes]
-    return min(tones, key=lambda tone: abs(tone - pitch))
+def _chord_tone(pitch: int, chord: Chord, tonic: int, last: int) -> int:
+    """The chord's tone nearest to a pitch, rather not the one that was just played."""
+    tones = [p for p in range(pitch - 5, pitch + 6) if (p - tonic) % 12 in chord.classes]
+    return min(tones, key=lambda tone: abs(tone - pitch) + 2.5 * (tone == last))
 
 
 def gaps(starts: Sequence[int], end: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""From a score to sound: each note is rendered once per pitch and length, then added wherever it is played."""
+"""From a score to sound: a note is rendered once per pitch and length, then added wherever it is played."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -13,6 +13,10 @@ from raypipe.providers.local.music.voices import RATE, VOICES, Sound, count_of, 
 
 #: seconds after the closing chord in which everything dies away
 TAIL_SECONDS = 1.2
+#: samples before the reverb answers
+_PRE_DELAY = 900
+#: share of its own slope added to the tonal sound: about 3 dB more at 4 kHz, 7 at 8 kHz
+_PRESENCE = np.float32(1.5)
 
 
 class _Bus(NamedTuple):
@@ -22,10 +26,8 @@ class _Bus(NamedTuple):
     send: Sound
 
     def add(self, sound: Sound, at: int, gains: tuple[float, float], room: float) -> None:
-        end = min(at + sound.shape[-1], self.send.shape[0])
-        if at < 0 or end <= at:
-            sound, at = sound[..., -at:], 0
-        sound = sound[..., : end - at]
+        end = min(at + sound.shape[-1], len(self.send))
+        sound = sound[..., : max(end - at, 0)]
         left, right = (sound, sound) if sound.ndim == 1 else (sound[0], sound[1])
         self.dry[0, at:end] += left * np.float32(gains[0])
         self.dry[1, at:end] += right * np.float32(gains[1])
@@ -44,6 +46,7 @@ def render(score: Score, mood: Mood, seed: int) -> Sound:
     if mood.pump:
         _duck(tonal, score, mood)
     mix = tonal.dry
+    mix[:, 1:] += np.diff(mix) * _PRESENCE
     mix += drums.dry
     tonal.send[:] += drums.send
     mix += _reverb(tonal.send, mood.reverb)
@@ -55,7 +58,7 @@ def _perform(score: Score, mood: Mood, part: Part, bus: _Bus, rng: np.random.Gen
     cache: dict[tuple[int, int], Sound] = {}
     gain = 10 ** (part.level / 20)
     loose = 0.0 if part.voice in DRUMS else 0.004
-    for bar, note in play(score, part, 0, seed):
+    for bar, note in play(score, part, seed):
         seconds = score.coda_seconds if bar == len(score.bars) - 1 else note.length * score.step_seconds
         key = (note.pitch, round(seconds * 1000))
         if key not in cache:
@@ -87,7 +90,7 @@ def _echoes(part: Part, score: Score) -> Iterator[tuple[float, float, int]]:
 
 
 def _pan(part: Part, note: Note) -> float:
-    """Place from -1 (left) to 1: low notes left of middle and high ones right, as at a piano; bass in the middle."""
+    """Place from -1 (left) to 1: low notes left and high ones right, as at a piano; bass in the middle."""
     if part.role in ("bass", "melody", "lift") or part.voice in ("kick", "thud", "taiko", "snare"):
         return 0.0
     if note.pitch == 0:
@@ -102,28 +105,37 @@ def _duck(bus: _Bus, score: Score, mood: Mood) -> None:
     time = times(count_of(4 * score.step_seconds))
     curve = 1 - dip * np.exp(time * np.float32(-9)) * np.minimum(time / np.float32(0.006), 1)
     for part in kicks:
-        for bar, note in play(score, part, 0, 0):
+        for bar, note in play(score, part, 0):
             at = round(seconds_of(score, bar, note.start) * RATE)
             bus.dry[:, at : at + len(curve)] *= curve[: bus.dry.shape[1] - at]
 
 
 def _reverb(send: Sound, seconds: float) -> Sound:
-    """A hall: convolution with noise that decays by 60 dB in the given time, darker as it gets older."""
-    count = count_of(min(seconds, 3.0))
+    """Sound of a hall, shape (2, samples): convolution with a decaying impulse, by overlap-add."""
+    response = _impulse(min(seconds, 3.5))
+    size = 1 << (2 * response.shape[1] - 1).bit_length()
+    hop = size - response.shape[1]
+    hz = np.fft.rfftfreq(size, 1 / RATE)
+    band = 1 / (1 + (180 / np.maximum(hz, 1)) ** 2) / (1 + (hz / 6500) ** 2)
+    spectrum = (np.fft.rfft(response, size) * band).astype(np.complex64)
+    wet = np.zeros((2, len(send) + size), dtype=np.float32)
+    for at in range(0, len(send), hop):
+        wet[:, at : at + size] += np.fft.irfft(np.fft.rfft(send[at : at + hop], size) * spectrum, size)
+    return wet[:, : len(send)]
+
+
+def _impulse(seconds: float) -> Sound:
+    """Stereo noise that decays by 60 dB in the given time, darker as it gets older, after a short silence."""
+    count = count_of(seconds)
     time = times(count)
     noise = np.random.default_rng(1).standard_normal((2, count), dtype=np.float32)
     dull = np.stack([np.convolve(side, np.hanning(14) / 7, "same") for side in noise])
     age = np.minimum(time / np.float32(0.5), 1)
     response = noise * (1 - age) * np.float32(0.5) + dull
     response *= np.exp(time * np.float32(-6.9 / seconds)) * np.minimum(time / np.float32(0.03), 1)
-    response = np.roll(response, 900, axis=1) * np.linspace(1, 0, count, dtype=np.float32) ** 0.5
+    response = np.pad(response, ((0, 0), (_PRE_DELAY, 0)))
     response /= np.sqrt((response**2).sum(axis=1, keepdims=True))
-    size = -(-(len(send) + count) // 16_384) * 16_384
-    spectrum = np.fft.rfft(send, size)
-    bins = np.arange(len(spectrum), dtype=np.float32) * np.float32(RATE / size)
-    spectrum *= 1 / (1 + (180 / np.maximum(bins, 1)) ** 2) / (1 + (bins / 6500) ** 2)
-    wet = [np.fft.irfft(spectrum * np.fft.rfft(side, size), size)[: len(send)] for side in response]
-    return np.stack(wet).astype(np.float32)
+    return response.astype(np.float32)
 
 
 def _finish(mix: Sound) -> Sound:

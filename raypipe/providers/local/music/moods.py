@@ -1,8 +1,8 @@
 """What each mood sounds like: tempo, scale, chords and who plays what.
 
-A pattern is one bar of sixteen sixteenths. In rhythms 'X' is an accent, 'x' a stroke, 'o' a soft one; in arpeggios
-and bass lines a digit counts tones upwards from the lowest one. A part plays while the music's level is between
-`enter` and `leave`; the level goes from 1, where a piece begins, to 4, where it is fullest.
+A pattern is one bar of sixteen sixteenths. In rhythms 'X' is an accent, 'x' a stroke, 'o' a soft one; in
+arpeggios and bass lines a digit counts tones upwards from the lowest one. A part plays while the level of the
+music is between `enter` and `leave`; it goes from 1, where a piece begins, to 4, where it is fullest.
 """
 
 import re
@@ -55,7 +55,8 @@ _P = Part
 MOODS: dict[str, Mood] = {
     "calm": Mood(
         72, "major",
-        (("Iadd9 IVmaj7 vi7 IVmaj7", "IVmaj7 V vi7 Isus2"), ("Imaj7 iii7 IVmaj7 Iadd9", "vi7 IVadd9 Iadd9 Vsus4")),
+        (("Iadd9 IVmaj7 vi7 IVmaj7", "IVmaj7 V vi7 Isus2"),
+         ("Imaj7 iii7 IVmaj7 Iadd9", "vi7 IVadd9 Iadd9 Vsus4")),
         (
             _P("chords", "warm", ONCE, -14.5),
             _P("arpeggio", "felt", "0...2...4...3.2.", -7, hold=10, room=0.4),
@@ -91,7 +92,8 @@ MOODS: dict[str, Mood] = {
     ),
     "epic": Mood(
         96, "minor",
-        (("i bVI bIII bVII", "bVI bVII i bIII"), ("i bIII bVII iv", "i bVI iv V"), ("i v bVI iv", "bVI bIII bVII i")),
+        (("i bVI bIII bVII", "bVI bVII i bIII"),
+         ("i bIII bVII iv", "i bVI iv V"), ("i v bVI iv", "bVI bIII bVII i")),
         (
             _P("chords", "strings", ONCE, -15.5),
             _P("arpeggio", "spiccato", "0.0.1.0.2.0.1.0.", -5.5, leave=2, octave=-1, room=0.3),
@@ -154,11 +156,12 @@ MOODS: dict[str, Mood] = {
             _P("bass", "upright", "0...1...0...1...", -6, room=0.1),
             _P("chords", "pizzicato", "....x.......x.x.", -12, hold=2, room=0.25),
             _P("arpeggio", "marimba", "0..2.3..4.3.2...", -8, enter=2, hold=3, octave=1, room=0.25),
-            _P("melody", "pizzicato", "", -4, enter=1, leave=2, hold=2, room=0.3),
-            _P("melody", "bell", "", -8, enter=3, octave=1, hold=3, room=0.35),
-            _P("melody", "flute", "", -10, enter=4, octave=1, room=0.35),
+            _P("melody", "pizzicato", "", -4, enter=2, leave=3, hold=2, room=0.3),
+            _P("melody", "bell", "", -6, enter=3, octave=1, hold=3, room=0.35),
+            _P("melody", "flute", "", -7, enter=4, octave=1, room=0.35),
             _P("chords", "electric_piano", "..x...x...x...x.", -18.5, enter=3, hold=2, room=0.2),
-            _P("drum", "kick", "X.......X.......", -11, enter=2, room=0.05),
+            _P("chords", "strings", "x...............", -15, enter=3, octave=1, room=0.35),
+            _P("drum", "kick", "X.......X.......", -8, enter=2, room=0.05),
             _P("drum", "brush", "....X.......X..o", -10, enter=2),
             _P("drum", "shaker", "x.oxx.oxx.oxx.ox", -16, enter=3),
             _P("drum", "rim", "...x..x.....x...", -14, enter=4),
@@ -279,31 +282,35 @@ MOODS: dict[str, Mood] = {
     ),
 }  # fmt: skip
 
-#: beginnings of words that stand for each mood; the first word found in a text decides
+#: beginnings of words that stand for each mood; those of three letters are whole words
 _WORDS = {
-    "calm": "calm peace seren relax gentle soft tranquil quiet meditat sooth ambient zen cozy cosy warm slow lullab",
-    "uplifting": "uplift inspir hope optimis positiv bright joyful triumph success corporate motivat proud sunny "
-    "celebrat",
-    "epic": "epic heroic grand majest power adventur battle victor awe colossal legend",
-    "tense": "tense tension suspens thrill anxi urgent nervous danger chase edgy",
-    "melancholic": "melanchol sad somber sombre lonel grief wistful sorrow bittersweet nostalg rain mourn",
-    "playful": "playful fun whims quirk comic comedy cute happy cheer silly light bounc child humor humour",
-    "dramatic": "drama intens emotion passion tragic conflict stormy",
-    "mysterious": "myster myst enigma magic dream ethereal surreal wonder curious cosmic space otherworld fantas",
-    "romantic": "romant love tender intimate sentiment elegan wedding sensual",
-    "energetic": "energ upbeat excit dynamic fast sport party danc electro techno neon cyber action vibrant driv "
-    "futur",
-    "dark": "dark gloom omin sinister horror eerie spook haunt grim scary menac dystop",
-    "cinematic": "cinema neutral documentar inform modern thoughtful reflect contempl",
-}  # fmt: skip
+    "calm": """calm peace seren relax gentl soft tranquil quiet meditat sooth ambient zen cozy
+        cosy lullab lofi contemplat""",
+    "uplifting": """uplift inspir hope optimis positiv bright joy joyful joyous triumph success
+        corporate motivat proud sunny celebrat""",
+    "epic": """epic heroic majest power adventur battle victor awe awesome colossal legend bold""",
+    "tense": """tense tension suspens thrill anxi urgent nervous danger chase edgy""",
+    "melancholic": """melanchol sad sadness somber sombre lonel grief wistful sorrow bittersweet nostalg
+        moody pensive""",
+    "playful": """playful fun funny whims quirk comic comedy cute happy cheer silly bounc humor
+        humour fairy""",
+    "dramatic": """drama intens emotion passion tragic stormy""",
+    "mysterious": """myster mystic enigma magic dream ethereal surreal wonder cosmic otherworld fantas
+        noir""",
+    "romantic": """romant love tender intima sentiment elegan wedding warm heartwarm golden acoustic
+        folk homely""",
+    "energetic": """energ upbeat excit dynamic party dance techno synthwave retrowave electronic neon
+        cyber action vibrant lively futur sporty""",
+    "dark": """dark gloom omin sinister horror eerie spook haunt grim menac dystop""",
+    "cinematic": """cinema neutral documentar inform modern thoughtful reflect""",
+}
 _BY_WORD = {word: mood for mood, words in _WORDS.items() for word in words.split()}
 
 
 def mood_named(*texts: str) -> tuple[str, Mood]:
-    """Find the mood that free text asks for: the first text with a word that stands for one; else 'cinematic'."""
-    for text in texts:
-        for word in re.findall(r"[a-z]+", text.lower()):
-            for beginning, name in _BY_WORD.items():
-                if word.startswith(beginning):
-                    return name, MOODS[name]
+    """Find the mood that free text asks for: the first word that stands for one; else 'cinematic'."""
+    for word in re.findall(r"[a-z]+", " ".join(texts).lower()):
+        for beginning, name in _BY_WORD.items():
+            if word == beginning or (len(beginning) > 3 and word.startswith(beginning)):
+                return name, MOODS[name]
     return "cinematic", MOODS["cinematic"]

@@ -1,15 +1,12 @@
 """The plan of a piece: bars with their chords and level, and the notes each part plays in them."""
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from raypipe.providers.local.music.harmony import (
-    SCALES, Chord, Melody, Note, chord, gaps, ladder, voicings,
-)  # fmt: skip
+from raypipe.providers.local.music.harmony import SCALES, Chord, Melody, Note, chord, gaps, ladder, voicings
 from raypipe.providers.local.music.moods import Mood, Part
 
 #: silence before the first beat, so that a fade-in does not swallow it
@@ -17,7 +14,15 @@ LEAD_SECONDS = 0.35
 #: longest time that the last chord rings within the asked length
 _CODA_SECONDS = 3.4
 #: levels of the four-bar phrases of a piece that has this many; longer ones breathe
-_LEVELS = {1: (3,), 2: (2, 4), 3: (2, 3, 4), 4: (2, 3, 3, 4), 5: (2, 3, 4, 3, 4), 6: (2, 3, 4, 2, 3, 4)}
+_LEVELS = {
+    0: (),
+    1: (3,),
+    2: (2, 4),
+    3: (2, 3, 4),
+    4: (2, 3, 3, 4),
+    5: (2, 3, 4, 3, 4),
+    6: (2, 3, 4, 2, 3, 4),
+}
 _LONG_LEVELS = (2, 3, 4, 2, 3, 4, 4, 1)
 
 _STRENGTH = {"X": 1.0, "x": 0.72, "o": 0.42}
@@ -44,6 +49,8 @@ class Score(NamedTuple):
     step_seconds: float
     #: length of the last chord
     coda_seconds: float
+    #: whether the melody moves in short notes
+    lively: bool
 
     @property
     def tempo(self) -> float:
@@ -52,14 +59,16 @@ class Score(NamedTuple):
 
 
 def plan(mood: Mood, seconds: float, rng: np.random.Generator) -> Score:
-    """Lay a piece out so that its closing chord falls shortly before the end: the tempo gives way a little."""
+    """Lay a piece out so that its closing chord falls shortly before the end; the tempo bends a little."""
     coda = min(_CODA_SECONDS, seconds / 4)
-    body = max(seconds - coda - LEAD_SECONDS, 0.5)
-    count = max(round(body * mood.tempo / 240), 1)
+    bar = 240 / mood.tempo
+    room = max(seconds - LEAD_SECONDS, 0.5)
+    count = max(round((room - coda) / bar), 1)
+    coda = min(max(room - count * bar, 0.6 * coda), 1.3 * coda)
     verse, chorus = mood.themes[int(rng.integers(len(mood.themes)))]
     tonic = int(rng.integers(12))
     bars = tuple(_bars(count, _chords(verse), _chords(chorus)))
-    return Score(tonic, SCALES[mood.scale], bars, body / count / 16, coda)
+    return Score(tonic, SCALES[mood.scale], bars, (room - coda) / count / 16, coda, mood.lively)
 
 
 def _chords(text: str) -> list[Chord]:
@@ -72,41 +81,51 @@ def _bars(count: int, verse: list[Chord], chorus: list[Chord]) -> Iterator[Bar]:
     opening = [verse[0], *verse[5 - intro :]] if intro else []
     for place, tone in enumerate(opening):
         yield Bar(tone, 1 if phrases else 3, False, place, intro)
-    levels = _LEVELS.get(phrases) or [_LONG_LEVELS[i % 8] for i in range(phrases - 2)] + [4, 4]
-    for index, level in enumerate(levels if phrases else ()):
+    for index, level in enumerate(_levels(phrases)):
         for place, tone in enumerate(chorus if level == 4 else verse):
             softer = index == 0 and not intro and place < 2 and phrases > 1
             yield Bar(tone, level - softer, level == 4, place, 4)
-    home = chord("Iadd9" if 4 in verse[0].tones or _major(verse) else "iadd9")
-    yield Bar(home, 4 if phrases > 1 else 3, phrases > 1, 0, 1)
+    yield Bar(
+        chord("Iadd9" if _major([*verse, *chorus]) else "iadd9"), 4 if phrases > 1 else 3, phrases > 1, 0, 1
+    )
+
+
+def _levels(phrases: int) -> Sequence[int]:
+    """Level of each phrase: rising, with a rest now and then in long pieces, and fullest at the end."""
+    if phrases in _LEVELS:
+        return _LEVELS[phrases]
+    return [_LONG_LEVELS[index % len(_LONG_LEVELS)] for index in range(phrases - 2)] + [4, 4]
 
 
 def _major(chords: Sequence[Chord]) -> bool:
     return any(c.root == 0 and 4 in c.tones for c in chords)
 
 
-def play(score: Score, part: Part, index: int, seed: int) -> Iterator[tuple[int, Note]]:
-    """Give the notes of a part as (bar, note). Drums have pitch 0."""
+def play(score: Score, part: Part, seed: int) -> Iterator[tuple[int, Note]]:
+    """Give the notes of a part as (bar, note). Percussion has pitch 0."""
     if part.role == "melody":
-        yield from _melody(score, part, seed)
-        return
+        return _melody(score, part, seed)
     if part.role in ("lift", "accent"):
-        yield from _transitions(score, part)
-        return
+        return _transitions(score)
+    return _pattern(score, part)
+
+
+def _pattern(score: Score, part: Part) -> Iterator[tuple[int, Note]]:
+    """Play the part's pattern over each bar's chord."""
     last = len(score.bars) - 1
-    centre = {"chords": 60, "arpeggio": 52, "bass": 0, "drum": 0}[part.role] + 12 * part.octave
-    voiced = voicings([bar.chord for bar in score.bars], score.tonic, centre) if part.role == "chords" else []
+    voiced = voicings([bar.chord for bar in score.bars], score.tonic, 62 + 12 * part.octave)
     for number, bar in enumerate(score.bars):
         if not part.enter <= bar.level <= part.leave:
             continue
+        notes: Iterator[Note]
         if part.role == "chords":
             notes = _strummed(voiced[number], part, number == last)
         elif part.role == "arpeggio":
-            notes = _broken(ladder(bar.chord, score.tonic, centre, 9), part, number == last)
+            notes = _broken(ladder(bar.chord, score.tonic, 52 + 12 * part.octave, 9), part, number == last)
         elif part.role == "bass":
-            notes = _broken(_bass_tones(bar.chord, score.tonic, part.octave), part, number == last)
+            notes = _broken(_bass_tones(bar.chord, score.tonic), part, number == last)
         else:
-            notes = _strokes(part, number == last)
+            notes = _strummed([0], part, number == last)
         for note in notes:
             yield number, note
 
@@ -137,50 +156,40 @@ def _broken(tones: Sequence[int], part: Part, closing: bool) -> Iterator[Note]:
         yield Note(at, length, tones[int(symbol)], 0.9 if at % 4 == 0 else 0.7)
 
 
-def _bass_tones(chord: Chord, tonic: int, octave: int) -> list[int]:
-    """Root between B0 and A sharp 1 plus an octave at most, its fifth and its octave."""
-    root = 31 + (tonic + chord.root - 31) % 12 + 12 * octave
+def _bass_tones(chord: Chord, tonic: int) -> list[int]:
+    """Root from G1 to F sharp 2, the fifth next to it, and the root's octave."""
+    root = 31 + (tonic + chord.root - 31) % 12
     fifth = root + chord.tones[2]
     return [root, fifth if fifth < 46 else fifth - 12, root + 12]
 
 
-def _strokes(part: Part, closing: bool) -> Iterator[Note]:
-    for at, length, symbol in _onsets(part, closing):
-        yield Note(at, length, 0, _STRENGTH[symbol])
-
-
-def _transitions(score: Score, part: Part) -> Iterator[tuple[int, Note]]:
-    """A lift ends where a louder phrase begins; an accent falls on its first beat."""
+def _transitions(score: Score) -> Iterator[tuple[int, Note]]:
+    """Mark the first beat of each phrase that is louder than the one before, and of each chorus."""
     for number, (before, bar) in enumerate(pairwise(score.bars), start=1):
         if bar.place == 0 and bar.level >= 3 and (bar.level > before.level or bar.chorus):
             yield number, Note(0, 16, 0, 0.6 + 0.1 * bar.level)
 
 
 def _melody(score: Score, part: Part, seed: int) -> Iterator[tuple[int, Note]]:
-    """Motif, answer, motif, answer with a long last note; the chorus has a motif of its own, sung higher.
+    """Motif, answer, motif, answer; the chorus has a motif of its own, sung higher.
 
-    The generator is seeded by the piece alone, so that all parts with the melody play the same one.
+    Seeded by the piece alone, so that all parts with the melody play the same one.
     """
     rng = np.random.default_rng(seed)
-    lively = score.tempo > 100
-    verse, chorus = Melody.invent(rng, lively), Melody.invent(rng, lively)
-    motifs = {False: (verse, verse.varied(rng)), True: (chorus, chorus.varied(rng))}
-    base = 67 + (score.tonic + 5) % 12 - 5
-    for number in range(0, len(score.bars) - 1):
-        bar = score.bars[number]
+    home = 59 + (score.tonic - 59) % 12 + 12 * part.octave
+    motifs = [Melody.invent(rng, score.lively), Melody.invent(rng, score.lively)]
+    answers = [motif.varied(rng) for motif in motifs]
+    for number, bar in enumerate(score.bars[:-1]):
         if bar.place % 2 or not part.enter <= bar.level <= part.leave:
             continue
-        pair = [b.chord for b in score.bars[number : number + min(2, bar.of - bar.place)]]
-        motif = motifs[bar.chorus][bar.place // 2 % 2]
-        start = base + (5 if bar.chorus else 0) + 12 * part.octave
-        for offset, notes in enumerate(motif.over(pair, score.scale, score.tonic, start)):
+        chords = [b.chord for b in score.bars[number : number + min(2, bar.of - bar.place)]]
+        motif = (answers if bar.place else motifs)[bar.chorus]
+        sung = motif.over(chords, score.scale, score.tonic, home + (9 if bar.chorus else 4))
+        for offset, notes in enumerate(sung):
             for note in notes:
                 yield number + offset, note._replace(length=part.hold or note.length)
     if part.enter <= score.bars[-1].level <= part.leave:
-        yield (
-            len(score.bars) - 1,
-            Note(0, 16, base + 12 * part.octave + (5 if score.bars[-1].chorus else 0), 0.85),
-        )
+        yield len(score.bars) - 1, Note(0, 16, home + 12 * score.bars[-1].chorus, 0.85)
 
 
 def seconds_of(score: Score, bar: int, step: float) -> float:
@@ -191,8 +200,3 @@ def seconds_of(score: Score, bar: int, step: float) -> float:
 def total_seconds(score: Score) -> float:
     """When the closing chord has had its time."""
     return seconds_of(score, len(score.bars) - 1, 0) + score.coda_seconds
-
-
-def whole(seconds: float) -> int:
-    """Round up to whole milliseconds, so that lengths that differ by rounding only are one note."""
-    return math.ceil(seconds * 1000)

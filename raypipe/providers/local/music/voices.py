@@ -4,12 +4,13 @@ A note starts and ends at zero. Its level is about that of a sine of amplitude 0
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Sound = NDArray[np.float32]
-Envelope = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Envelope = Callable[[Any], Any]
 
 RATE = 48_000
 _TABLE_BITS = 12
@@ -26,13 +27,13 @@ def times(count: int) -> Sound:
 
 
 def phase(hz: float, count: int) -> NDArray[np.uint32]:
-    """Phase of an oscillator at each sample, a whole turn being 2**32: integers wrap without losing precision."""
+    """Phase of an oscillator at each sample; a whole turn is 2**32, so that wrapping loses no precision."""
     return np.arange(count, dtype=np.uint32) * np.uint32(round(hz / RATE * 2**32))
 
 
 def sine(turns: NDArray[np.uint32]) -> Sound:
     """Sine of phases."""
-    return np.sin(turns.view(np.int32).astype(np.float32) * np.float32(np.pi / 2**31))
+    return cast(Sound, np.sin(turns.view(np.int32).astype(np.float32) * np.float32(np.pi / 2**31)))
 
 
 def shaped(sound: Sound, attack: float, release: float) -> Sound:
@@ -71,7 +72,7 @@ def cycle(hz: float, envelope: Envelope) -> Sound:
 
 def read(table: Sound, turns: NDArray[np.uint32]) -> Sound:
     """Look a period up at phases."""
-    return table[turns >> np.uint32(32 - _TABLE_BITS)]
+    return cast(Sound, table[turns >> np.uint32(32 - _TABLE_BITS)])
 
 
 def ensemble(hz: float, seconds: float, dark: Envelope, bright: Envelope, attack: float) -> Sound:
@@ -134,7 +135,8 @@ def tremolo(hz: float, seconds: float) -> Sound:
     """A string section with trembling bows."""
     sound = strings(hz, seconds)
     time = times(sound.shape[1])
-    return sound * (np.float32(0.72) + np.float32(0.28) * np.sin(time * np.float32(2 * np.pi * 11.5)))
+    sound *= np.float32(0.72) + np.float32(0.28) * np.sin(time * np.float32(2 * np.pi * 11.5))
+    return sound
 
 
 def spiccato(hz: float, seconds: float) -> Sound:
@@ -226,7 +228,7 @@ def flute(hz: float, seconds: float) -> Sound:
     for multiple, amplitude in ((1, 0.62), (2, 0.2), (3, 0.09), (4, 0.03)):
         sound += np.float32(amplitude) * sine(turns * np.uint32(multiple))
     breath = np.diff(np.random.default_rng(5).standard_normal(count + 1)).astype(np.float32)
-    sound += breath * (np.float32(0.006) + np.float32(0.03) * np.exp(times(count) * np.float32(-18)))
+    sound += breath * (np.float32(0.002) + np.float32(0.012) * np.exp(times(count) * np.float32(-18)))
     return shaped(sound, 0.07, 0.18)
 
 
@@ -239,10 +241,11 @@ def solo(hz: float, seconds: float) -> Sound:
 
 
 def _vibrato(hz: float, count: int, depth: float) -> NDArray[np.uint32]:
-    """Phase offset that swings the pitch by a fraction of itself, 5.2 times a second, after the note has settled."""
+    """Phase offset that swings the pitch by a fraction of itself, 5.2 times a second, after a while."""
     time = times(count)
     swing = np.float32(hz * depth / 5.2 / (2 * np.pi) * 2**32) * np.minimum(time / np.float32(0.6), 1)
-    return (swing * np.sin(time * np.float32(2 * np.pi * 5.2))).astype(np.int64).astype(np.uint32)
+    offset = swing * np.sin(time * np.float32(2 * np.pi * 5.2))
+    return cast(NDArray[np.uint32], offset.astype(np.int64).astype(np.uint32))
 
 
 def sub(hz: float, seconds: float) -> Sound:

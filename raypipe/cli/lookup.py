@@ -1,0 +1,103 @@
+"""Finding what is there: the journal, a video by what a person types, what a step made, the providers."""
+
+import inspect
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.cli.snapshot import Snapshot
+from raypipe.config import Settings
+from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound, VideoNotReady
+from raypipe.journal import Journal
+from raypipe.models import Artifact
+
+_SQLITE = "sqlite:///"
+
+
+def open_journal(settings: Settings) -> Journal | None:
+    """Open the journal for reading; None if there is none yet, for looking must not create one."""
+    url = settings.journal_url
+    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+        return None
+    return Journal(url)
+
+
+def find(text: str, settings: Settings) -> Snapshot:
+    """Find a video by its id, the beginning of its id, or "last".
+
+    Raises:
+        VideoNotFound: There is none.
+        InvalidRequest: More than one id begins like that.
+    """
+    journal = open_journal(settings)
+    if journal is None:
+        raise VideoNotFound(text)
+    try:
+        return Snapshot.read(journal, _full_id(text, journal))
+    finally:
+        journal.close()
+
+
+def _full_id(text: str, journal: Journal) -> str:
+    if text == "last":
+        newest = journal.videos(limit=1)
+        if not newest:
+            raise VideoNotFound(text)
+        return newest[0].id
+    start = text if text.startswith("vid_") else f"vid_{text}"
+    # ids sort, so all that begin with `start` follow the largest text that is smaller
+    after = start[:-1] + chr(ord(start[-1]) - 1) + "\x7f"
+    found = [v.id for v in journal.videos(limit=2, after=after, newest_first=False) if v.id.startswith(start)]
+    if not found:
+        raise VideoNotFound(text)
+    if len(found) > 1:
+        raise InvalidRequest(f"More than one video's id begins with {text}; `raypipe list` shows them.")
+    return found[0]
+
+
+def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
+    """What a step made, or without one the finished video.
+
+    Raises:
+        InvalidRequest: There is no such step.
+        VideoNotReady: It has not made anything.
+    """
+    video = snapshot.video
+    if step is None:
+        if video.result is None:
+            raise VideoNotReady(f"{video.id} is {video.state}: there is no finished video to write.")
+        return video.result
+    record = snapshot.steps.get(step)
+    if record is None:
+        raise InvalidRequest(
+            f"--step: {video.id} has no step {step!r}; `raypipe show {video.id}` shows them."
+        )
+    if record.artifact is None:
+        raise VideoNotReady(f"Step {step} of {video.id} is {record.state}: it has not made a file.")
+    return record.artifact
+
+
+def provider_table() -> Table:
+    """The installed providers, and what kind they are."""
+    from raypipe.providers.registry import provider_names
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("name", "kind", "what it is"):
+        table.add_column(name)
+    for name in provider_names():
+        kind, about = _describe(name)
+        table.add_row(Text(name), kind, Text(about))
+    return table
+
+
+def _describe(name: str) -> tuple[str, str]:
+    from raypipe.providers.base import HostedProvider
+    from raypipe.providers.registry import provider_class
+
+    try:
+        found = provider_class(name)
+    except (ImportError, AttributeError, RaypipeError) as error:
+        return "broken", f"cannot be loaded: {error}"
+    kind = "hosted" if issubclass(found, HostedProvider) else "compute"
+    return kind, (inspect.getdoc(found) or "").partition("\n")[0]

@@ -1,0 +1,300 @@
+"""The commands. Whatever takes time to import is imported by the command that needs it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from raypipe.errors import InvalidRequest, RaypipeError
+
+if TYPE_CHECKING:
+    from raypipe.cli.request import Given
+    from raypipe.config import Settings
+
+EXAMPLES = """
+One prompt in, one finished multi-scene video out, on Ray.
+
+[bold]Try it[/bold] (offline, without a key):
+
+  raypipe generate "A lighthouse keeper in a storm" -o storm.mp4
+
+[bold]Plan first[/bold], edit the plan, then make it:
+
+  raypipe plan "A lighthouse keeper in a storm" > storm.json
+  raypipe generate --spec storm.json -o storm.mp4
+
+[bold]Look[/bold] at what was made, and at what ran when:
+
+  raypipe list
+  raypipe show last
+  raypipe timeline last --svg storm.svg
+
+Everything is kept in ~/.raypipe, or where RAYPIPE_DATA_DIR says; RAY_ADDRESS chooses a cluster.
+"""
+
+app = typer.Typer(
+    help=EXAMPLES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Prompt = Annotated[str | None, typer.Argument(help="What the video is about.", show_default=False)]
+Duration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SECONDS", help="Length of the video, 5 to 300; 30 if left out.", show_default=False
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="WxH", help="Such as 1280x720, or one of 16:9, 9:16, 1:1.", show_default=False),
+]
+Style = Annotated[str | None, typer.Option(metavar="TEXT", help="Look of the pictures.", show_default=False)]
+Mood = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Mood of colours and music.", show_default=False)
+]
+Seed = Annotated[
+    str | None, typer.Option(metavar="NUMBER", help="The same seed gives the same video.", show_default=False)
+]
+Provider = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Who makes it; see `raypipe providers`.", show_default=False),
+]
+Options = Annotated[
+    str | None,
+    typer.Option(metavar="JSON", help="Settings of the provider, as a JSON object.", show_default=False),
+]
+SpecFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="A plan as `raypipe plan` prints it; - reads stdin.", show_default=False
+    ),
+]
+VideoId = Annotated[str, typer.Argument(metavar="ID", help="An id, the beginning of one, or last.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 for success, 1 for failure, 2 for bad input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except RaypipeError as error:
+        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InvalidRequest) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"raypipe {version('raypipe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
+@app.command()
+def generate(
+    prompt: Prompt = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write it; a name made of the title if left out."
+        ),
+    ] = None,
+    duration: Duration = None,
+    size: Size = None,
+    style: Style = None,
+    mood: Mood = None,
+    seed: Seed = None,
+    provider: Provider = None,
+    options: Options = None,
+    spec: SpecFile = None,
+) -> None:
+    """Make a video from a prompt or a plan, and write it to a file.
+
+    On a terminal a live display shows each beat; elsewhere there is a line for each event.
+    Ctrl-C stops, and what is finished is kept.
+    """
+    from raypipe.cli.request import Given
+
+    given = Given(prompt, duration, size, style, mood, seed, provider, options, spec)
+    raise typer.Exit(_generate(given, output))
+
+
+def _generate(given: "Given", output: Path | None) -> int:
+    from rich.console import Console
+
+    from raypipe.cli.logs import logs_in_file, warnings_as_notes
+    from raypipe.cli.request import build_request, dry_plan, read_settings
+    from raypipe.cli.target import choose_target
+    from raypipe.journal import Journal
+
+    settings, console = read_settings(), Console(stderr=True)
+    request = build_request(given)
+    with warnings_as_notes() as notes:
+        target = choose_target(output, dry_plan(request, settings).title)
+    for note in notes:
+        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+    journal = Journal(settings.journal_url)
+    try:
+        from raypipe.cli.generate import make
+        from raypipe.cli.outcome import conclude
+
+        with logs_in_file(settings.log_dir):
+            made = make(request, settings, journal, console)
+        return conclude(made, target, settings, journal, console)
+    finally:
+        journal.close()
+
+
+@app.command()
+def plan(
+    prompt: Prompt = None,
+    duration: Duration = None,
+    size: Size = None,
+    style: Style = None,
+    mood: Mood = None,
+    seed: Seed = None,
+    provider: Provider = None,
+    options: Options = None,
+    spec: SpecFile = None,
+) -> None:
+    """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
+    from raypipe.cli.logs import warnings_as_notes
+    from raypipe.cli.request import Given, build_request, dry_plan, editable, read_settings
+
+    given = Given(prompt, duration, size, style, mood, seed, provider, options, spec)
+    request = build_request(given)
+    with warnings_as_notes() as notes:
+        planned = dry_plan(request, read_settings())
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
+    _print_json(editable(planned, given))
+
+
+@app.command(name="list")
+def list_videos(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List videos, newest first."""
+    from raypipe.cli.lookup import open_journal
+    from raypipe.cli.report import brief_json, video_list
+    from raypipe.cli.request import read_settings
+    from raypipe.cli.snapshot import Snapshot
+
+    journal = open_journal(read_settings())
+    videos = journal.videos(limit=limit) if journal else []
+    snapshots = [Snapshot.read(journal, video.id) for video in videos if journal]
+    if as_json:
+        _print_json([brief_json(snapshot) for snapshot in snapshots])
+    elif snapshots:
+        _print(video_list(snapshots))
+    else:
+        print('There are no videos yet. Make one: raypipe generate "A lighthouse keeper in a storm"')
+
+
+@app.command()
+def show(
+    video_id: VideoId,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the video, or what --step made, there."),
+    ] = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STEP", help="With -o: what this step made, such as chunk/3.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of a video: phases, beats, steps, and where the files are."""
+    from raypipe.cli.lookup import artifact_of, find
+    from raypipe.cli.report import everything, full_json
+    from raypipe.cli.request import read_settings
+
+    settings = read_settings()
+    snapshot = find(video_id, settings)
+    if output is not None or step is not None:
+        _export(output, artifact_of(snapshot, step), snapshot.title, settings)
+    elif as_json:
+        _print_json(full_json(snapshot, settings))
+    else:
+        _print(everything(snapshot, settings, _console().width))
+
+
+def _export(output: Path | None, artifact: Any, title: str, settings: "Settings") -> None:
+    from raypipe.artifacts import ArtifactStore
+    from raypipe.cli.target import choose_target, write_artifact
+
+    if output is None:
+        raise InvalidRequest("--step: say with -o FILE where to write it.")
+    target = choose_target(output, title)
+    write_artifact(artifact, target, ArtifactStore(settings.artifacts_url))
+    print(f"{target} ({artifact.media_type}, {artifact.size} bytes)")
+
+
+@app.command()
+def timeline(
+    video_id: VideoId,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as an SVG picture.", show_default=False)
+    ] = None,
+) -> None:
+    """Show what ran when and where, as bars in the terminal or as an SVG picture."""
+    from raypipe.cli.lookup import find
+    from raypipe.cli.request import read_settings
+    from raypipe.cli.target import write_text
+    from raypipe.timeline import chart_of, render_svg, render_text
+
+    snapshot = find(video_id, read_settings())
+    chart = chart_of(snapshot.title, snapshot.steps.values(), snapshot.video.finished_at or snapshot.now)
+    if not chart.bars:
+        print(f"Nothing has run yet for {snapshot.video.id}.")
+    elif svg is not None:
+        write_text(render_svg([chart]), svg)
+        print(svg)
+    else:
+        for line in render_text(chart, _console().width):
+            _print(line)
+
+
+@app.command()
+def providers() -> None:
+    """List the installed providers of images, clips and music."""
+    from raypipe.cli.lookup import provider_table
+
+    _print(provider_table())
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _print(what: Any) -> None:
+    _console().print(what, highlight=False)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,252 @@
+"""What `generate`, `list` and `show` say when all is said: rich renderables and plain values for JSON."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.cli.board import MARKS, beats, cell, facts
+from raypipe.cli.snapshot import (
+    DONE,
+    FAILED,
+    RUNNING,
+    SKIPPED,
+    STOPPED,
+    WAITING,
+    Snapshot,
+    Stand,
+    clock,
+    printable,
+    seconds,
+    size_of,
+)
+from raypipe.config import Settings
+from raypipe.errors import ArtifactMissing
+from raypipe.models import Artifact, Phase, StepState, VideoState
+from raypipe.timeline import short_node
+
+STATES = {
+    VideoState.QUEUED: WAITING,
+    VideoState.RUNNING: RUNNING,
+    VideoState.CANCELLING: RUNNING,
+    VideoState.CANCELLED: STOPPED,
+    VideoState.COMPLETED: DONE,
+    VideoState.PARTIAL: FAILED,
+    VideoState.FAILED: FAILED,
+}
+
+
+def completed(snapshot: Snapshot, target: Path, wall: float) -> RenderableType:
+    """What to say of a video that was made and written."""
+    spec, text = snapshot.video.spec, Text()
+    size = size_of(target.stat().st_size)
+    text.append("✔ ", "green").append(str(target), "bold")
+    length = seconds(spec.frames / spec.fps)
+    text.append(f"\n  {size}, {spec.size}, {length} long, made in {clock(wall)} with Ray's start\n")
+    for line in troubles(snapshot):
+        text.append(f"  ! {line}\n", "yellow")
+    return text.append(f"  raypipe timeline {snapshot.handle}  shows what ran when", "dim")
+
+
+def incomplete(snapshot: Snapshot) -> RenderableType:
+    """What to say of a video that could not be finished: what failed where and why, and what was kept."""
+    video, text = snapshot.video, Text()
+    text.append("✗ ", "bold red").append(f"The video is {video.state}: ", "bold")
+    text.append(f"{snapshot.count('chunk')} of {len(video.spec.beats)} chunks were made\n")
+    lines = list(troubles(snapshot)) or [printable(video.error_message or "no reason is known")]
+    for line in lines:
+        text.append(f"  {line}\n", "red")
+    return text.append_text(_kept(snapshot))
+
+
+def interrupted(snapshot: Snapshot) -> RenderableType:
+    """What to say after Ctrl-C."""
+    text = Text("Interrupted. ", "bold yellow")
+    text.append(f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept\n")
+    return text.append_text(_kept(snapshot))
+
+
+def troubles(snapshot: Snapshot) -> Iterator[str]:
+    """A line for each step that failed, and for each that was therefore not attempted."""
+    for step in snapshot.failures:
+        beat = "" if step.beat_index is None else f"beat {step.beat_index}, "
+        name = "" if step.step.startswith("chunk/") else f" ({step.step.partition('/')[0].replace('_', ' ')})"
+        reason = printable(step.error_message or "")
+        yield f"{beat}phase {step.phase}{name}: failed at provider {step.provider!r}: {reason}"
+    skipped = [row.beat.beat_index for row in snapshot.rows if row.chunk.state == SKIPPED]
+    if skipped:
+        yield f"beat{'s' if len(skipped) > 1 else ''} {ranges(skipped)}: not attempted, because of that"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Write numbers in ascending order with runs drawn together: 0, 2-5, 9."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _kept(snapshot: Snapshot) -> Text:
+    text, video_id = Text(), snapshot.handle
+    kept = [row.beat.beat_index for row in snapshot.rows if row.chunk.state == DONE]
+    if kept:
+        text.append(f"  Chunks kept: {ranges(kept)}\n")
+        text.append(f"  raypipe show {video_id} --step chunk/{kept[0]} -o FILE  gets one\n", "dim")
+    return text.append(f"  raypipe show {video_id}  shows all of it", "dim")
+
+
+# --- list -----------------------------------------------------------------------------------------
+
+
+def video_list(snapshots: Sequence[Snapshot]) -> Table:
+    """One line for each video."""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for name in ("id", "state", "progress", "age", "length"):
+        right = name in ("progress", "age", "length")
+        table.add_column(name, no_wrap=True, justify="right" if right else "left")
+    table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
+    ids = shortened([snapshot.video.id for snapshot in snapshots])
+    for snapshot in snapshots:
+        video = snapshot.video
+        state = Text.assemble(MARKS[STATES[video.state]], f" {video.state}")
+        age, length = seconds(time.time() - video.created_at), f"{video.spec.duration:g} s"
+        table.add_row(ids[video.id], state, f"{snapshot.percent:.0f} %", age, length, Text(snapshot.title))
+    return table
+
+
+def shortened(ids: Sequence[str]) -> dict[str, str]:
+    """The shortest beginnings that tell ids apart, at least as long as the time in them."""
+    for length in range(16, 40):
+        if len({each[:length] for each in ids}) == len(set(ids)):
+            return {each: each[:length] for each in ids}
+    return {each: each for each in ids}
+
+
+def brief_json(snapshot: Snapshot) -> dict[str, Any]:
+    """A video as `list --json` gives it."""
+    video = snapshot.video
+    columns = {
+        "id",
+        "state",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "cost",
+        "error_code",
+        "error_message",
+    }
+    brief = video.model_dump(mode="json", include=columns)
+    spec = video.spec
+    about = {"title": spec.title, "duration": spec.duration, "beats": len(spec.beats)}
+    return {**brief, "progress": round(snapshot.percent, 1), **about}
+
+
+# --- show -----------------------------------------------------------------------------------------
+
+
+def everything(snapshot: Snapshot, settings: Settings, width: int) -> RenderableType:
+    """All that is known of a video."""
+    parts = [_head(snapshot, settings), _phases(snapshot), beats(snapshot.rows, len(snapshot.nodes) > 1)]
+    parts += [_steps(snapshot, wide=width >= 100), _where(snapshot, settings)]
+    return Group(*(Group(part, Text()) for part in parts[:-1]), parts[-1])
+
+
+def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
+    video, grid = snapshot.video, Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row("title", Text(snapshot.title, "bold"))
+    grid.add_row("id", video.id)
+    grid.add_row(
+        "state", Text.assemble(MARKS[STATES[video.state]], f" {video.state}, {snapshot.percent:.0f} %")
+    )
+    if video.error_message:
+        grid.add_row("error", Text(f"{video.error_code}: {printable(video.error_message)}", "red"))
+    grid.add_row("prompt", Text(printable(video.spec.prompt)))
+    grid.add_row("plan", Text(facts(snapshot)))
+    accepted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
+    grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, cost ${video.cost:.2f}")
+    if video.result is not None:
+        grid.add_row("file", Text(f"{path_of(video.result, settings)} ({size_of(video.result.size)})"))
+    return grid
+
+
+def _phases(snapshot: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("phase", "status", "seconds", "cost", "error"):
+        table.add_column(name, justify="right" if name in ("seconds", "cost") else "left")
+    for phase in Phase:
+        output, stand = snapshot.phases.get(phase), snapshot.phase(phase)
+        if output is None:
+            table.add_row(phase, cell(Stand(stand.state, stand.state)), "", "", "")
+            continue
+        status = Text.assemble(MARKS[stand.state], f" {output.status}")
+        error = Text(printable(output.error or ""), "red")
+        table.add_row(phase, status, f"{output.duration:.2f}", f"${output.cost:.2f}", error)
+    return table
+
+
+def _steps(snapshot: Snapshot, wide: bool) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    table.add_column("step", no_wrap=True)
+    table.add_column("state", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("provider", no_wrap=True, overflow="ellipsis", max_width=14)
+    names = ["job", "node"] if wide else []
+    for name in (*names, "size", "cost", "file"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("size", "cost") else "left")
+    for step in snapshot.ordered_steps:
+        extra = [(step.provider_job_id or "")[:16], short_node(step.node or "")] if wide else []
+        size, digest = (
+            ("", "") if step.artifact is None else (size_of(step.artifact.size), step.artifact.digest[:12])
+        )
+        state, cost = cell(snapshot.stand(step.step)), f"${step.cost:.2f}"
+        table.add_row(step.step, state, Text(printable(step.provider)), *extra, size, cost, digest)
+    return table
+
+
+def _where(snapshot: Snapshot, settings: Settings) -> Text:
+    root = settings.artifacts_url.removeprefix("file://")
+    text = Text(f"Files are in {root}, named by their digest.\n", "dim")
+    done = [step.step for step in snapshot.ordered_steps if step.state is StepState.DONE]
+    if done:
+        text.append(f"Get one with: raypipe show {snapshot.handle} --step {done[-1]} -o FILE\n", "dim")
+    return text.append(f"What ran when: raypipe timeline {snapshot.handle}", "dim")
+
+
+def full_json(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
+    """A video as `show --json` gives it."""
+    video = snapshot.video
+    return {
+        **brief_json(snapshot),
+        "spec": video.spec.model_dump(mode="json"),
+        "result": _file_json(video.result, settings),
+        "phases": [output.model_dump(mode="json") for output in snapshot.phases.values()],
+        "steps": [
+            {**step.model_dump(mode="json"), "artifact": _file_json(step.artifact, settings)}
+            for step in snapshot.ordered_steps
+        ],
+    }
+
+
+def _file_json(artifact: Artifact | None, settings: Settings) -> dict[str, Any] | None:
+    if artifact is None:
+        return None
+    return {**artifact.model_dump(mode="json"), "file": path_of(artifact, settings)}
+
+
+def path_of(artifact: Artifact, settings: Settings) -> str:
+    """Say where an artifact is: its file, or what to look for in the store."""
+    if not settings.artifacts_url.startswith("file://"):
+        return f"{settings.artifacts_url.rstrip('/')}, {artifact.digest}"
+    try:
+        return str(ArtifactStore(settings.artifacts_url).path_of(artifact, Path()))
+    except ArtifactMissing:
+        return f"{artifact.digest}, which is missing"

@@ -1,0 +1,100 @@
+"""Pictures and clips of beats: live scenes, flat photographs, and continuations that turn from one to the other."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from PIL import Image
+
+from raypipe.media.video import Planes, encode_clip, png_text, read_picture, to_planes, to_rgb, write_png
+from raypipe.models import Beat, Job
+from raypipe.providers.base import ClipWork, ImageWork
+from raypipe.providers.local.camera import Pose, departing, ease_in
+from raypipe.providers.local.layers import Frame, Layer, Scene
+from raypipe.providers.local.render import frame_at, planes_of, render
+from raypipe.providers.local.scene import camera_of, scene_of
+
+#: keyword of the PNG text chunk that tells which scene a picture shows; its version changes with the painters
+RECIPE = "raypipe-scene"
+VERSION = 1
+
+Shown = Callable[[int], Frame]
+
+
+def storyboard_image(work: ImageWork) -> bytes:
+    """Paint the storyboard image of a beat: the first frame of its scene, as PNG with the scene's recipe."""
+    first = frame_at(scene_of(work.job, work.beat), camera_of(work.job, work.beat), 0, 1, work.job.fps)
+    return write_png(to_rgb(planes_of(first)), **{RECIPE: recipe_of(work.job, work.beat)})
+
+
+def clip(work: ClipWork) -> bytes:
+    """Film a beat, beginning with its start image.
+
+    Raises:
+        MediaError: The start image cannot be read.
+    """
+    return encode_clip(_planes(work), work.job.size, work.job.fps)
+
+
+def recipe_of(job: Job, beat: Beat) -> str:
+    """A digest of everything that a beat's scene and first frame depend on."""
+    said = (job.prompt, job.style, job.mood, job.seed, job.size)
+    own = (beat.beat_index, beat.prompt, beat.shot_type, beat.camera_movement)
+    return hashlib.sha256(repr((VERSION, said, own)).encode()).hexdigest()
+
+
+def _planes(work: ClipWork) -> Iterator[Planes]:
+    shown = _shown(work)
+    return (planes_of(shown(index)) for index in range(work.frames))
+
+
+def _shown(work: ClipWork) -> Shown:
+    """Choose what a clip shows: its live scene, its start image turning into the scene, or the image alone."""
+    if work.continues:
+        return _continued(_photo(work), _live(work), work.frames, work.job.fps)
+    if png_text(work.start_image).get(RECIPE) == recipe_of(work.job, work.beat):
+        return _live(work)
+    return _photo(work)
+
+
+def _live(work: ClipWork) -> Shown:
+    scene, move = scene_of(work.job, work.beat), camera_of(work.job, work.beat)
+    return lambda index: frame_at(scene, move, index, work.frames, work.job.fps)
+
+
+def _photo(work: ClipWork) -> Shown:
+    """A camera move over the start image alone, which the first frame equals."""
+    size = work.job.size
+    planes = to_planes(read_picture(work.start_image, size))
+    y, u, v = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
+    scene = Scene(size.width, size.height, (0, 0), (Layer(y, u, v, None, None, 0, 0, 1.0),))
+    move = departing(camera_of(work.job, work.beat))
+    return lambda index: render(scene, _leaving(move.end, index, work), index / work.job.fps)
+
+
+def _leaving(end: Pose, index: int, work: ClipWork) -> Pose:
+    s = ease_in(index / max(1, work.frames - 1))
+    return Pose(end.x * s, end.y * s, 1 + (end.zoom - 1) * s)
+
+
+def _continued(before: Shown, after: Shown, frames: int, fps: int) -> Shown:
+    """Let the picture before move off and dissolve into the scene after, in the first half of the shot."""
+    start, end = dissolve_span(frames, fps)
+
+    def shown(index: int) -> Frame:
+        s = (index - start) / max(1, end - start)
+        if s <= 0:
+            return before(index)
+        if s >= 1:
+            return after(index)
+        blend = s * s * (3 - 2 * s)
+        y, u, v = (Image.blend(a, b, blend) for a, b in zip(before(index), after(index), strict=True))
+        return y, u, v
+
+    return shown
+
+
+def dissolve_span(frames: int, fps: int) -> tuple[int, int]:
+    """First and last frame of a continuation's dissolve."""
+    start = min(0.35 * fps, frames * 0.12)
+    return round(start), round(min(start + 1.5 * fps, frames * 0.6))

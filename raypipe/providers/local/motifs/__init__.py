@@ -1,0 +1,17 @@
+"""One painter for each motif; each takes a stage and adds the layers of its scene to it."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from raypipe.providers.local.motifs.highlands import paint_mountain
+from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
+from raypipe.providers.local.stage import Stage
+
+PAINTERS: Mapping[str, Callable[[Stage], None]] = MappingProxyType(
+    {
+        "mountain": paint_mountain,
+        "sea": paint_sea,
+        "lake": paint_lake,
+        "beach": paint_beach,
+    }
+)
