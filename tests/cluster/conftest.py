@@ -8,19 +8,22 @@ from typing import Any
 
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 
-CPUS = 2
-
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """A Ray cluster of this machine with two CPUs."""
-    ray.init(address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
-    yield
+def cluster() -> Iterator[Cluster]:
+    """A real cluster of two nodes with one CPU each, the driver on the first."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    nodes.wait_for_nodes()
+    ray.init(address=nodes.address, log_to_driver=False)
+    yield nodes
     ray.shutdown()
+    nodes.shutdown()
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ async def _running(settings: Settings) -> AsyncIterator[Coordinator]:
 
 @pytest.fixture
 def with_coordinator(
-    cluster: None, settings: Settings
+    cluster: Cluster, settings: Settings
 ) -> Callable[[Callable[[Coordinator], Awaitable[Any]]], Any]:
     """Runs a test's coroutine function with a coordinator that is ready."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import ray
 
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
@@ -252,5 +253,18 @@ def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) ->
             await asyncio.sleep(0.05)
         serving.cancel()
         assert coordinator.journal.video(video.id).state is VideoState.COMPLETED
+
+    with_coordinator(test)
+
+
+def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        ids = await asyncio.gather(*(coordinator.submit(simulated(12)) for _ in range(4)))
+        assert set(await asyncio.gather(*map(coordinator.wait, ids))) == {VideoState.COMPLETED}
+        steps = [step for video_id in ids for step in coordinator.journal.steps(video_id)]
+        cpu_nodes = {step.node for step in steps if step.step.startswith("last_frame/")}
+        assert len(cpu_nodes) == 2
+        waited_on = {step.node for step in steps if step.step.startswith("image/")}
+        assert waited_on == {ray.get_runtime_context().get_node_id()}
 
     with_coordinator(test)

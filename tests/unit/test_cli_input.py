@@ -69,7 +69,7 @@ BAD_OPTIONS = [
     (["x", "--duration", "ten"], "--duration: must be a number, not ten"),
     (["x", "--size", "-160x90"], "--size: width: must be at least 32, not -160"),
     (["x", "--size", "161x90"], "--size: width: must be a multiple of 2, not 161"),
-    (["x", "--size", "99999x90"], "--size: width: must be at most 1920"),
+    (["x", "--size", "99998x90"], "--size: width: must be at most 1920"),
     (["x", "--size", "huge"], "--size: must be WIDTHxHEIGHT"),
     (["x", "--style", ""], "--style: must not be empty"),
     (["x", "--mood", "m" * 81], "--mood: must have at most 80 characters"),
