@@ -32,9 +32,9 @@ from rich.table import Table
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.intake import accept
-from raypipe.models import Beat, Job, Sequence, Spec, StepState, VideoRequest
+from raypipe.models import Job, Sequence, Shot, Spec, StepState, VideoRequest
 from raypipe.phases.references import group_sequences
-from raypipe.pipeline import finalize_chunks, finish
+from raypipe.pipeline import finalize_chunks, finish, shots_of
 from raypipe.timeline import Bar, Chart, render_svg
 
 MODES = ("sequential", "waves", "pipelined")
@@ -114,32 +114,30 @@ class Bench:
         return run
 
     async def _sequential(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
-        gateway = self.gateway
-        images = [await gateway.generate_image.remote(job, beat) for beat in spec.beats]
+        images = [await self.gateway.generate_image.remote(Shot(job=job, beat=beat)) for beat in spec.beats]
         chains = []
         for sequence in sequences:
             chain: list[Any] = []
-            for beat in sequence.beats:
-                chain.append(await self._chunk(job, sequence, beat, images, chain))
+            for shot in shots_of(job, sequence):
+                chain.append(await self._chunk(shot, images, chain))
             chains.append(chain)
         await self._finish(job, spec, chains)
 
     async def _waves(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
-        images = await asyncio.gather(*(self.gateway.generate_image.remote(job, beat) for beat in spec.beats))
+        shots = [Shot(job=job, beat=beat) for beat in spec.beats]
+        images = await asyncio.gather(*(self.gateway.generate_image.remote(shot) for shot in shots))
         chains: list[list[Any]] = [[] for _ in sequences]
         for wave in range(max(len(sequence.beats) for sequence in sequences)):
             pairs = [(c, s) for c, s in zip(chains, sequences, strict=True) if len(s.beats) > wave]
-            chunks = [self._chunk(job, s, s.beats[wave], images, c) for c, s in pairs]
+            chunks = [self._chunk(shots_of(job, s)[wave], images, chain) for chain, s in pairs]
             for (chain, _), chunk in zip(pairs, await asyncio.gather(*chunks), strict=True):
                 chain.append(chunk)
         await self._finish(job, spec, chains)
 
-    async def _chunk(self, job: Job, sequence: Sequence, beat: Beat, images: list[Any], chain: list[Any]) -> Any:
-        followed = beat is not sequence.beats[-1]
+    async def _chunk(self, shot: Shot, images: list[Any], chain: list[Any]) -> Any:
         if chain:
-            return await self.gateway.generate_chunk_with_last_frame.remote(job, beat, chain[-1], followed)
-        image = images[beat.beat_index]
-        return await self.gateway.generate_chunk_with_reference.remote(job, beat, image, followed)
+            return await self.gateway.generate_chunk_with_last_frame.remote(shot, chain[-1])
+        return await self.gateway.generate_chunk_with_reference.remote(shot, images[shot.beat.beat_index])
 
     async def _finish(self, job: Job, spec: Spec, chains: list[list[Any]]) -> None:
         track = await self.gateway.generate_music.remote(job, spec.frames / spec.fps)

@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import itertools
 import os
-import tempfile
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -26,24 +27,31 @@ class _Folder:
     """Artifacts as files. A file appears under its name when all of its bytes are there."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self._root = str(root)
+        self._numbers = itertools.count()
 
     def write(self, key: str, data: bytes) -> None:
-        path = self.root / key
-        if path.exists():
+        path = os.path.join(self._root, key)  # noqa: PTH118 - hot path: pathlib costs more than the system calls
+        if os.path.exists(path):  # noqa: PTH110
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        new = f"{path}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).replace(path)
+            try:
+                self._create(new, data)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                self._create(new, data)
+            os.replace(new, path)  # noqa: PTH105
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            Path(new).unlink(missing_ok=True)
             raise
 
+    def _create(self, path: str, data: bytes) -> None:
+        with open(path, "xb") as file:  # noqa: PTH123
+            file.write(data)
+
     def read(self, key: str) -> bytes:
-        return (self.root / key).read_bytes()
+        return Path(self._root, key).read_bytes()
 
 
 class _Bucket:

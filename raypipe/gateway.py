@@ -18,7 +18,7 @@ from raypipe.config import Settings
 from raypipe.errors import RaypipeError, WorkerLost
 from raypipe.journal import Journal
 from raypipe.media.video import frame_as_png
-from raypipe.models import Artifact, Beat, Chunk, Film, Frame, Gathered, Image, Job, Phase, StepFailure, Track
+from raypipe.models import Artifact, Beat, Chunk, Film, Frame, Gathered, Image, Job, Phase, Shot, StepFailure, Track
 from raypipe.phases.music import fit_music
 from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (
@@ -64,8 +64,9 @@ class Gateway:
     async def ready(self) -> None:
         """Return once the gateway can take work."""
 
-    async def generate_image(self, job: Job, beat: Beat) -> Image | StepFailure:
+    async def generate_image(self, shot: Shot) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
+        job, beat = shot.job, shot.beat
         step = new_step(job, f"image/{beat.beat_index}", Phase.STORYBOARD, beat.beat_index, job.provider)
 
         async def make(log: StepLog) -> Image:
@@ -78,27 +79,27 @@ class Gateway:
         return await self._steps.run(step, make)
 
     async def generate_chunk_with_reference(
-        self, job: Job, beat: Beat, image: Image | StepFailure, followed: bool
+        self, shot: Shot, image: Image | StepFailure
     ) -> Chunk | StepFailure:
         """Make a reference beat's clip from its reference image."""
-        return await self._generate_chunk(job, beat, image, followed, continues=False)
+        return await self._generate_chunk(shot, image, continues=False)
 
     async def generate_chunk_with_last_frame(
-        self, job: Job, beat: Beat, predecessor: Chunk | StepFailure, followed: bool
+        self, shot: Shot, predecessor: Chunk | StepFailure
     ) -> Chunk | StepFailure:
         """Make a follower's clip from the last frame of its predecessor."""
         start = predecessor if isinstance(predecessor, StepFailure) else predecessor.last_frame
         if start is None:
-            raise ValueError(f"chunk {beat.beat_index - 1} was made without saving its last frame")
-        return await self._generate_chunk(job, beat, start, followed, continues=True)
+            raise ValueError(f"chunk {shot.beat.beat_index - 1} was made without saving its last frame")
+        return await self._generate_chunk(shot, start, continues=True)
 
     async def _generate_chunk(
-        self, job: Job, beat: Beat, start: Image | Frame | StepFailure, followed: bool, continues: bool
+        self, shot: Shot, start: Image | Frame | StepFailure, continues: bool
     ) -> Chunk | StepFailure:
+        job, beat, frames = shot.job, shot.beat, shot.frames
         step = new_step(job, f"chunk/{beat.beat_index}", Phase.CHUNKS, beat.beat_index, job.provider)
         if isinstance(start, StepFailure):
             return await self._steps.pass_on(step, start)
-        frames = clip_frames(beat, followed)
         work = ClipWork(step=step.step, job=job, beat=beat, continues=continues, frames=frames)
         picture = start.artifact
 
@@ -107,7 +108,7 @@ class Gateway:
             return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=frames)
 
         chunk = await self._steps.run(step, make)
-        if isinstance(chunk, StepFailure) or not followed:
+        if isinstance(chunk, StepFailure) or not shot.followed:
             return chunk
         last_frame = await self._extract_last_frame(job, chunk)
         return chunk.model_copy(update={"last_frame": last_frame})
@@ -212,11 +213,6 @@ class Gateway:
         if isinstance(result.value, RaypipeError):
             raise result.value
         return result.value
-
-
-def clip_frames(beat: Beat, followed: bool) -> int:
-    """Frames to make for a beat: one more if a follower begins with the last of them."""
-    return beat.frames + followed
 
 
 async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> Media:

@@ -223,6 +223,19 @@ class Job(Value):
         return cls(video_id=video_id, **shared)
 
 
+class Shot(Value):
+    """What a step is to be done for: a beat of a job, and whether a follower continues from it."""
+
+    job: Job
+    beat: Beat
+    followed: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames to make: one more than the beat's if a follower begins with the last of them."""
+        return self.beat.frames + self.followed
+
+
 class Sequence(Value):
     """A reference beat and the followers that continue from it, in order."""
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import ray
 
-from raypipe.models import Beat, Gathered, Job, Sequence, Spec
+from raypipe.models import Beat, Gathered, Job, Sequence, Shot, Spec
 from raypipe.phases.chunks import merge_chunks, split_failures
 
 #: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
@@ -36,7 +36,7 @@ class Graph(NamedTuple):
 
 def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> Graph:
     """Start everything that can start, and chain the rest to it."""
-    images = [gateway.generate_image.remote(job, beat) for beat in spec.beats]
+    images = [gateway.generate_image.remote(Shot(job=job, beat=beat)) for beat in spec.beats]
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
     return Graph(images, chains, gateway.generate_music.remote(job, spec.frames / spec.fps))
 
@@ -44,11 +44,17 @@ def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> 
 def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> list[Ref]:
     """Chain a reference beat to its image, and each follower to its predecessor and so to its last frame."""
     chain, start, generate = [], image, gateway.generate_chunk_with_reference
-    for beat in sequence.beats:
-        start = generate.remote(job, beat, start, beat is not sequence.beats[-1])
+    for shot in shots_of(job, sequence):
+        start = generate.remote(shot, start)
         generate = gateway.generate_chunk_with_last_frame
         chain.append(start)
     return chain
+
+
+def shots_of(job: Job, sequence: Sequence) -> list[Shot]:
+    """The shots of a sequence: all but the last are followed."""
+    last = sequence.beats[-1]
+    return [Shot(job=job, beat=beat, followed=beat is not last) for beat in sequence.beats]
 
 
 @ray.remote

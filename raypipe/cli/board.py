@@ -110,7 +110,7 @@ def beats(rows: Sequence[BeatRow], with_nodes: bool = False, with_shots: bool = 
 
 def mark(stand: Stand) -> Text:
     """The sign of a state."""
-    return Text(*MARKS[stand.state])
+    return Text().append(*MARKS[stand.state])
 
 
 def cell(stand: Stand) -> Text:

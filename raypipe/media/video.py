@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image as Picture
@@ -93,7 +94,8 @@ def probe(source: Path | bytes) -> ClipInfo:
 def to_planes(rgb: Plane) -> Planes:
     """Convert an RGB picture of shape (height, width, 3), both even, to yuv420p."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    converted = frame.reformat(
+    converted = _reformatter().reformat(
+        frame,
         format="yuv420p",
         src_colorspace=Colorspace.ITU709,
         dst_colorspace=Colorspace.ITU709,
@@ -225,9 +227,9 @@ def frame_as_png(source: Path | bytes, index: int) -> bytes:
             raise MediaError("the clip gives no frame rate")
         wanted = min(index, max(stream.frames - 1, 0))
         container.seek(int(wanted / rate / base), stream=stream, backward=True)
-        found = None
+        found, frames_a_tick = None, float(base * rate)
         for frame in container.decode(stream):
-            if frame.pts is not None and round(frame.pts * base * rate) > wanted:
+            if frame.pts is not None and round(frame.pts * frames_a_tick) > wanted:
                 break
             found = frame
         if found is None:
@@ -236,7 +238,8 @@ def frame_as_png(source: Path | bytes, index: int) -> bytes:
 
 
 def _rgb(frame: av.VideoFrame) -> Plane:
-    converted = frame.reformat(
+    converted = _reformatter().reformat(
+        frame,
         format="rgb24",
         src_colorspace=Colorspace.ITU709,
         dst_colorspace=Colorspace.ITU709,
@@ -244,6 +247,16 @@ def _rgb(frame: av.VideoFrame) -> Plane:
         dst_color_range="JPEG",
     )
     return cast(Plane, converted.to_ndarray())
+
+
+_threads = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """The thread's own converter: it keeps its tables, which take longer to make than a small picture to convert."""
+    if not hasattr(_threads, "reformatter"):
+        _threads.reformatter = VideoReformatter()
+    return cast(VideoReformatter, _threads.reformatter)
 
 
 def _tag(frame: av.VideoFrame) -> None:

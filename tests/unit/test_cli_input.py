@@ -98,7 +98,10 @@ BAD_SPECS = [
     ({"beats": [{"prompt": "a"}, {"prompt": 5}]}, "beats.1.prompt: must be text, not 5"),
     ({"beats": [{"prompt": "a", "duration": "long"}]}, "beats.0.duration: must be a number, not long"),
     ({"beats": [{"prompt": "a", "continues": True}]}, "Beat 0 has no reference image"),
-    ({"beats": [{"prompt": "a", "reference_image": "no.png"}]}, "beats.0.reference_image: no.png cannot be read"),
+    (
+        {"beats": [{"prompt": "a", "reference_image": "no.png"}]},
+        "beats.0.reference_image: no.png cannot be read",
+    ),
     ({"beats": [{"prompt": "a", "reference_image": "spec.json"}]}, "is no PNG or JPEG picture"),
     ({"beats": [{"prompt": "a", "reference_image": "data:image/png;base64,AAAA"}]}, "beat 0"),
     ({"beats": [{"prompt": "a", "reference_image": "nul\0.png"}]}, "beats.0.reference_image"),
@@ -120,7 +123,9 @@ def assert_one_sentence(ran: Ran, said: str, *folders: Path) -> None:
     assert not left, "nothing must be left behind"
 
 
-@pytest.mark.parametrize(("args", "said"), BAD_OPTIONS, ids=[" ".join(a)[:40] or "none" for a, _ in BAD_OPTIONS])
+@pytest.mark.parametrize(
+    ("args", "said"), BAD_OPTIONS, ids=[" ".join(a)[:40] or "none" for a, _ in BAD_OPTIONS]
+)
 @pytest.mark.parametrize("command", ["plan", "generate"])
 def test_a_bad_option_is_named_in_one_sentence(
     raypipe: Run, tmp_path: Path, command: str, args: list[str], said: str
@@ -138,7 +143,8 @@ def test_a_bad_spec_is_refused_with_the_field_that_is_wrong(
 
 
 @pytest.mark.parametrize(
-    ("output", "said"), [("missing/out.mp4", "the folder missing does not exist"), ("/dev/null", "no ordinary file")]
+    ("output", "said"),
+    [("missing/out.mp4", "the folder missing does not exist"), ("/dev/null", "no ordinary file")],
 )
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_made(
     raypipe: Run, tmp_path: Path, output: str, said: str
@@ -185,7 +191,9 @@ def test_beats_that_are_cut_are_mentioned(raypipe: Run, folder: Path) -> None:
     assert ran.err.startswith("Note: ")
 
 
-def test_a_reference_image_is_found_next_to_the_spec_and_named_in_the_plan(raypipe: Run, folder: Path) -> None:
+def test_a_reference_image_is_found_next_to_the_spec_and_named_in_the_plan(
+    raypipe: Run, folder: Path
+) -> None:
     (folder / "specs").mkdir()
     (folder / "specs" / "fox.png").write_bytes(write_png(np.zeros((36, 64, 3), np.uint8)))
     spec = {"beats": [{"prompt": "a"}, {"prompt": "b", "reference_image": "fox.png"}]}
@@ -206,7 +214,9 @@ def test_without_a_journal_there_are_no_videos_and_none_is_made(raypipe: Run, tm
     assert not (tmp_path / "data").exists()
 
 
-def test_a_journal_that_cannot_be_opened_is_said_to_be_so(raypipe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_journal_that_cannot_be_opened_is_said_to_be_so(
+    raypipe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAYPIPE_JOURNAL", "nope://nowhere")
     ran = raypipe("list")
     assert ran.code == 1

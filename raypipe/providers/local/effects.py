@@ -175,7 +175,7 @@ def motes(
 
 
 def _spot(strength: float) -> Image.Image:
-    half = SPRITE * 2
+    half = SPRITE * 3
     grid = (np.mgrid[-half:half, -half:half].astype(np.float32) + 0.5) / (SPRITE / 2)
     away = np.hypot(grid[0], grid[1])
     return to_picture((np.exp(-((away * 1.5) ** 2)) * strength * (away < 1.6)).astype(np.float32))

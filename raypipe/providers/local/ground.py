@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from raypipe.providers.local import layers
 from raypipe.providers.local.layers import Layer
 from raypipe.providers.local.noise import Field, Line, fractal, ridge_line, smoothstep, to_picture, upsample
 from raypipe.providers.local.palette import Colour, bytes_of, mix, times
-from raypipe.providers.local.sky import Heaven, paint_disc
+from raypipe.providers.local.sky import Heaven
 from raypipe.providers.local.stage import Sheet, Stage
 
 SNOW: Colour = (0.95, 0.97, 1.0)
@@ -35,7 +35,8 @@ def rolling(
 
 
 def hills(
-    stage: Stage, depth: float, line: Line, colour: Colour, heaven: Heaven, rim: float = 0.5, rough: float = 0.0
+    stage: Stage, depth: float, line: Line, colour: Colour, heaven: Heaven, rim: float = 0.5, rough: float = 0.0,
+    head: float = 0.0,
 ) -> Sheet:
     """Paint everything below a line as one ridge, misty at its foot and lit along its edge.
 
@@ -47,9 +48,10 @@ def hills(
         heaven: The sky it stands under.
         rim: Strength of the light along the edge.
         rough: Strength of the stains of light and shade on it, from 0 to 1.
+        head: Room to leave above the edge for what stands on it, in pixels.
     """
     pal = stage.palette
-    sheet = stage.sheet(depth, (float(line.min()) - 3, stage.height), stage.lit(colour, depth, 0.3))
+    sheet = stage.sheet(depth, (float(line.min()) - 3 - head, stage.height), stage.lit(colour, depth, 0.3))
     top, reach = float(line.min()), float(line.max() - line.min()) + 150 * stage.u
     upper, lower = stage.lit(colour, depth, 0.5), stage.lit(colour, depth, 0.15)
     foot = mix(lower, pal.haze, 0.5 * pal.air * (1.15 - min(1.1, depth)))
@@ -186,7 +188,8 @@ def blurred(sheet: Sheet, radius: float) -> Sheet:
 
 
 def water(
-    stage: Stage, backdrop: Sheet, heaven: Heaven, shore: float, tint: Colour, clear: float = 0.75, waves: float = 7.0
+    stage: Stage, backdrop: Sheet, heaven: Heaven, shore: float, tint: Colour, clear: float = 0.75,
+    waves: float = 7.0, sparkle: float = 1.0,
 ) -> Layer:
     """Turn everything below the row `shore` of the backdrop into water that mirrors what stands above it.
 
@@ -198,6 +201,7 @@ def water(
         tint: Colour of the water itself.
         clear: How much of the mirror shows, from 0 to 1.
         waves: Height of the waves near the lower edge, in units.
+        sparkle: Strength of the glitter.
     """
     row = int(shore) // 2 * 2
     mirror = _mirror(backdrop, row)
@@ -209,9 +213,8 @@ def water(
     mirror.paste(bytes_of(deep), (0, 0), mask)
     mirror = _waved(stage, mirror, waves)
     backdrop.rgb.paste(mirror, (0, row))
-    paint_disc(backdrop, heaven)
     layer = layers.with_ripple(backdrop.layer(), row, waves * stage.u)
-    return replace(layer, shimmers=(*glitter(stage, heaven, row, height), *layer.shimmers))
+    return replace(layer, shimmers=(*glitter(stage, heaven, row, height, sparkle), *layer.shimmers))
 
 
 def _mirror(backdrop: Sheet, row: int) -> Image.Image:
@@ -240,15 +243,15 @@ def _waved(stage: Stage, mirror: Image.Image, waves: float) -> Image.Image:
     return Image.fromarray(np.clip(moved * shade[..., None], 0, 255).astype(np.uint8))
 
 
-def glitter(stage: Stage, heaven: Heaven, row: int, height: int) -> tuple[layers.Shimmer, ...]:
+def glitter(stage: Stage, heaven: Heaven, row: int, height: int, sparkle: float) -> tuple[layers.Shimmer, ...]:
     """Sparkle on water: a path of light under the sun and a little of it everywhere."""
     height = height // 2 * 2
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     x = np.arange(stage.width, dtype=np.float32)[None, :]
     spread = stage.unit * (46 + 230 * v)
     path = np.exp(-(((x - heaven.sun[0]) / spread) ** 2)) * (1 - 0.55 * v)
-    power = heaven.strength * (1.25 if heaven.disc else 0.5)
-    field = np.clip(path * power + 0.10 * (0.4 + heaven.strength) * np.ones_like(x), 0, 1)
+    power = sparkle * heaven.strength * (1.25 if heaven.disc else 0.5)
+    field = np.clip(path * power + 0.10 * sparkle * (0.4 + heaven.strength) * np.ones_like(x), 0, 1)
     field *= wavelets(stage, stage.width, height, 0.42, 0.62) * smoothstep(v, 0, 0.03)
     texture = layers.sparkle_texture(fractal(stage.rng, 256, 256, (14, 40), 3, 0.6), 0.3, 0.62)
     u = stage.u
@@ -281,3 +284,14 @@ def headland(stage: Stage, base: float, height: float, side: int, reach: float, 
     fall = smoothstep(away / stage.size.width, reach, reach * 0.45)
     rough = ridge_line(stage.rng, stage.width, stage.width / (150 * stage.u), 6, 0.55, 0.8) - 0.5
     return (base + 8 * stage.u - height * fall * (1 + jag * rough) - jag * height * rough * fall).astype(np.float32)
+
+
+def waterline(sheet: Sheet, row: float) -> None:
+    """End a sheet of land at the water's surface, with a line of foam."""
+    stage = sheet.stage
+    line = row + 5 * stage.u * (ridge_line(stage.rng, stage.width, stage.width / (60 * stage.u), 4) - 0.5)
+    line = line.astype(np.float32)
+    foam = ImageChops.multiply(sheet.below(line - 4 * stage.u, 5 * stage.u), sheet.alpha or sheet.below(line))
+    sheet.rgb.paste(bytes_of(mix(stage.lit(SNOW, 1.0, 0.8), stage.palette.sky, 0.3)), (0, 0), foam)
+    if sheet.alpha is not None:
+        sheet.alpha = ImageChops.subtract(sheet.alpha, sheet.below(line, 4 * stage.u))

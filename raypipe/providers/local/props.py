@@ -224,23 +224,25 @@ def palm(stage: Stage, height: float, depth: float, lean: float = 1.0) -> Sprite
     for i in range(12):
         pic.line([path[i], path[i + 1]], 4.2 - 0.15 * i, trunk)
     cx, cy = path[-1]
-    for index in range(11):
-        angle = math.pi * (1.12 + 0.9 * index / 10 * 1.36) - 0.3 + 0.1 * rng.standard_normal()
-        _frond(pic, (cx, cy), angle, 38 + 8 * rng.random(), bright if index in (3, 4, 6, 7) else leaf)
+    for index in range(13):
+        angle = math.pi * (0.98 + 1.04 * index / 12) + 0.12 * rng.standard_normal()
+        _frond(pic, (cx, cy), angle, 25 + 6 * rng.random(), bright if index in (3, 5, 8, 10) else leaf)
     return pic
 
 
 def _frond(pic: Sprite, at: Point, angle: float, length: float, colour: Colour) -> None:
-    spine = []
-    for step in range(9):
-        s = step / 8
-        droop = s * s * length * (0.62 + 0.25 * abs(math.cos(angle)))
-        spine.append((at[0] + math.cos(angle) * length * s, at[1] + math.sin(angle) * length * s * 0.8 + droop * 0.85))
-    pic.line(spine, 1.4, colour)
-    for (x0, y0), (x1, y1) in zip(spine[1:-1], spine[2:], strict=True):
+    """A feathered leaf that arches over."""
+    spine, flat = [], abs(math.cos(angle))
+    for step in range(17):
+        s = step / 16
+        droop = s**2.2 * length * (0.35 + 0.55 * flat)
+        spine.append((at[0] + math.cos(angle) * length * s, at[1] + math.sin(angle) * length * s * 0.75 + droop))
+    pic.line(spine, 0.7, colour)
+    for step, ((x0, y0), (x1, y1)) in enumerate(zip(spine[1:-1], spine[2:], strict=True)):
         dx, dy = x1 - x0, y1 - y0
+        size = (3.4 - 0.13 * step) / (math.hypot(dx, dy) + 1e-6)
         for side in (-1, 1):
-            tip = (x1 + dx * 0.9 - side * dy * 0.7, y1 + dy * 0.9 + side * dx * 0.7 + 3.5)
+            tip = (x1 + (dx * 0.8 - side * dy * 0.75) * size, y1 + (dy * 0.8 + side * dx * 0.75) * size + 1.2)
             pic.poly([(x0, y0), (x1, y1), tip], colour)
 
 

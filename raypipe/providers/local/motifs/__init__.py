@@ -3,6 +3,13 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from raypipe.providers.local.motifs.country import (
+    paint_desert,
+    paint_forest,
+    paint_meadow,
+    paint_road,
+    paint_village,
+)
 from raypipe.providers.local.motifs.highlands import paint_mountain
 from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
 from raypipe.providers.local.stage import Stage
@@ -10,6 +17,11 @@ from raypipe.providers.local.stage import Stage
 PAINTERS: Mapping[str, Callable[[Stage], None]] = MappingProxyType(
     {
         "mountain": paint_mountain,
+        "meadow": paint_meadow,
+        "road": paint_road,
+        "village": paint_village,
+        "forest": paint_forest,
+        "desert": paint_desert,
         "sea": paint_sea,
         "lake": paint_lake,
         "beach": paint_beach,
