@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ from raypipe.intake import accept
 from raypipe.models import Job, Sequence, Shot, Spec, StepState, VideoRequest
 from raypipe.phases.references import group_sequences
 from raypipe.pipeline import finalize_chunks, finish, shots_of
-from raypipe.timeline import Bar, Chart, render_svg
+from raypipe.timeline import chart_of, render_svg
 
 MODES = ("sequential", "waves", "pipelined")
 SEED_CLIPS = [10, 5, 7, 5, 5, 7]
@@ -57,6 +58,10 @@ class Measured(NamedTuple):
     video_id: str
     wall: float
     ideal: float
+    #: seconds from the first chunk's start to the last one's end
+    chunk_phase: float
+    #: longest time between the end of a chunk and the start of the follower that continues from it
+    follower_gap: float
 
 
 class Bench:
@@ -79,20 +84,30 @@ class Bench:
         began = time.perf_counter()
         video_id = await self.ways[mode](wanted)
         wall = time.perf_counter() - began
-        return Measured(video_id, wall, self._ideal(video_id))
+        return self._measured(video_id, wall)
 
-    def _ideal(self, video_id: str) -> float:
+    def _measured(self, video_id: str, wall: float) -> Measured:
         journal = self.coordinator.journal
         steps = {step.step: step for step in journal.steps(video_id)}
         unfinished = [name for name, step in steps.items() if step.state != StepState.DONE]
         if unfinished:
             raise RuntimeError(f"{video_id} did not finish: {unfinished}")
-        took = {name: (s.finished_at or 0) - (s.started_at or 0) for name, s in steps.items()}
+        began = {name: step.started_at or 0.0 for name, step in steps.items()}
+        ended = {name: step.finished_at or 0.0 for name, step in steps.items()}
         spec = journal.video(video_id).spec
-        chains = group_sequences(spec.beats, spec.followers_per_reference)
-        return max(
-            took[f"image/{chain.reference.beat_index}"] + sum(took[f"chunk/{b.beat_index}"] for b in chain.beats)
-            for chain in chains
+        chains = [c.beats for c in group_sequences(spec.beats, spec.followers_per_reference)]
+        links = [(a.beat_index, b.beat_index) for chain in chains for a, b in pairwise(chain)]
+        chunks = [name for name in steps if name.startswith("chunk/")]
+
+        def took(names: Iterable[str]) -> float:
+            return sum(ended[name] - began[name] for name in names)
+
+        return Measured(
+            video_id,
+            wall,
+            ideal=max(took([f"image/{c[0].beat_index}", *(f"chunk/{b.beat_index}" for b in c)]) for c in chains),
+            chunk_phase=max(ended[name] for name in chunks) - min(began[name] for name in chunks),
+            follower_gap=max((began[f"chunk/{b}"] - ended[f"chunk/{a}"] for a, b in links), default=0.0),
         )
 
     async def _pipelined(self, wanted: VideoRequest) -> str:
@@ -192,37 +207,29 @@ def summarise(row: Row, results: dict[str, list[Measured]]) -> dict[str, Any]:
         "speedup_over_sequential": wall["sequential"] / wall["pipelined"],
         "speedup_over_waves": wall["waves"] / wall["pipelined"],
         "pipelined_over_ideal": wall["pipelined"] / ideal,
+        "chunk_phase_seconds": statistics.fmean(m.chunk_phase for m in results["pipelined"]),
+        "longest_follower_gap_seconds": max(m.follower_gap for m in results["pipelined"]),
     }
 
 
 def table_of(summaries: list[dict[str, Any]]) -> Table:
     """The figures as a person reads them."""
     table = Table(title="Seconds from submit to finished video (mean)")
-    columns = "latencies", "beats", "videos", "ideal", *MODES, "x sequential", "x waves", "of ideal"
+    columns = ("latencies", "beats", "videos", "ideal", *MODES, "x seq.", "x waves", "of ideal", "follower after")
     for column in columns:
-        table.add_column(column, justify="left" if column == "latencies" else "right")
+        table.add_column(column, justify="left" if column == "latencies" else "right", no_wrap=True)
     for s in summaries:
         seconds = (f"{s[f'{name}_seconds']:.2f}" for name in ("ideal", *MODES))
         speedups = (f"{s['speedup_over_sequential']:.2f}", f"{s['speedup_over_waves']:.2f}")
         share = f"{s['pipelined_over_ideal']:.2f}"
-        table.add_row(s["latencies"], str(s["beats"]), str(s["videos"]), *seconds, *speedups, share)
+        gap = f"{s['longest_follower_gap_seconds'] * 1000:.0f} ms"
+        table.add_row(s["latencies"], str(s["beats"]), str(s["videos"]), *seconds, *speedups, share, gap)
     return table
-
-
-def chart_of(bench: Bench, mode: str, video_id: str) -> Chart:
-    """What ran when in one video."""
-    steps = [step for step in bench.coordinator.journal.steps(video_id) if step.started_at and step.finished_at]
-    zero = min(step.started_at or 0 for step in steps)
-    bars = [
-        Bar(label=s.step, group=s.phase, start=(s.started_at or 0) - zero, end=(s.finished_at or 0) - zero)
-        for s in steps
-    ]
-    return Chart(title=mode, bars=tuple(bars))
 
 
 async def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all rows, print the table and write what was asked for."""
-    console = Console(width=110)
+    console = Console(width=130)
     with tempfile.TemporaryDirectory() as folder:
         coordinator = Coordinator(Settings(data_dir=Path(folder)))
         await coordinator.ready()
@@ -234,7 +241,8 @@ async def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             results = await compare(bench, row, repeats=3 if row.videos == 1 else 1)
             summaries.append(summarise(row, results))
             if row.name == "seed timeline" and args.svg:
-                charts = [chart_of(bench, mode, results[mode][-1].video_id) for mode in MODES]
+                ids = [(mode, results[mode][-1].video_id) for mode in MODES]
+                charts = [chart_of(mode, coordinator.journal.steps(video_id)) for mode, video_id in ids]
                 args.svg.write_text(render_svg(charts))
         await coordinator.close()
     console.print(table_of(summaries))

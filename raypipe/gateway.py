@@ -182,11 +182,7 @@ class Gateway:
         """Have the job's provider do a piece of work that starts, if it is a clip, from a picture."""
         provider = self._provider(work.job.provider)
         if isinstance(provider, ComputeProvider):
-            cpus, gpus = provider.num_cpus, provider.num_gpus
-            made: tuple[Artifact, float] = await self._on_worker(
-                log, _compute, work, picture, self._artifacts_url, cpus=cpus, gpus=gpus
-            )
-            return made
+            return await self._render(log, provider, work, picture)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
         if picture is not None:
             work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
@@ -199,20 +195,27 @@ class Gateway:
             self._providers[name] = provider_class(name)()
         return self._providers[name]
 
-    async def _on_worker(
-        self, log: StepLog, function: Callable[..., Any], *args: Any, cpus: float = 1, gpus: float = 0
-    ) -> Any:
-        """Run a function as a Ray task; the step is started when the task gets its CPU."""
-        reports = _on_worker.options(num_cpus=cpus, num_gpus=gpus).remote(function, *args)
+    async def _on_worker(self, log: StepLog, function: Callable[..., Any], *args: Any) -> Any:
+        """Run short CPU work as a Ray task."""
         try:
-            started: _Started = await (await anext(reports))
-            await log.started(started.node, started.at)
-            result: _Result = await (await anext(reports))
+            ran: _Ran = await _run.remote(function, *args)
         except RayError as error:
             raise WorkerLost(f"the worker doing it was lost: {error}") from error
-        if isinstance(result.value, RaypipeError):
-            raise result.value
-        return result.value
+        log.note_start(ran.node, ran.began)
+        return _value(ran.value)
+
+    async def _render(
+        self, log: StepLog, provider: ComputeProvider, work: Work, picture: Artifact | None
+    ) -> tuple[Artifact, float]:
+        """Have a compute provider work as a Ray task, which reports when it gets its CPU."""
+        task = _run_reporting.options(num_cpus=provider.num_cpus, num_gpus=provider.num_gpus)
+        reports = task.remote(_compute, work, picture, self._artifacts_url)
+        try:
+            await log.started(*await (await anext(reports)))
+            made: tuple[Artifact, float] = _value(await (await anext(reports)))
+        except RayError as error:
+            raise WorkerLost(f"the worker doing it was lost: {error}") from error
+        return made
 
 
 async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> Media:
@@ -223,22 +226,34 @@ async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> M
     return reply
 
 
-class _Started(NamedTuple):
+class _Ran(NamedTuple):
     node: str
-    at: float
-
-
-class _Result(NamedTuple):
+    began: float
     value: Any
 
 
 @ray.remote
-def _on_worker(function: Callable[..., Any], *args: Any) -> Iterator[_Started | _Result]:
-    yield _Started(ray.get_runtime_context().get_node_id(), time.time())
+def _run(function: Callable[..., Any], *args: Any) -> _Ran:
+    return _Ran(ray.get_runtime_context().get_node_id(), time.time(), _attempt(function, *args))
+
+
+@ray.remote
+def _run_reporting(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
+    yield ray.get_runtime_context().get_node_id(), time.time()
+    yield _attempt(function, *args)
+
+
+def _attempt(function: Callable[..., Any], *args: Any) -> Any:
     try:
-        yield _Result(function(*args))
+        return function(*args)
     except RaypipeError as error:
-        yield _Result(error)
+        return error
+
+
+def _value(result: Any) -> Any:
+    if isinstance(result, RaypipeError):
+        raise result
+    return result
 
 
 def _compute(work: Work, picture: Artifact | None, artifacts_url: str) -> tuple[Artifact, float]:

@@ -19,36 +19,40 @@ class StepLog:
 
     def __init__(self, steps: "Steps", record: StepRecord) -> None:
         self._steps = steps
+        self._happened: list[Event] = []
         self.record = record
 
     async def started(self, node: str, at: float | None = None) -> None:
         """The work begins, on a node of the cluster."""
-        began = time.time() if at is None else at
-        await self._write("step.started", state=StepState.RUNNING, node=node, started_at=began)
+        self.note_start(node, time.time() if at is None else at)
+        await self._write()
+
+    def note_start(self, node: str, at: float) -> None:
+        """The work began; the journal learns it with what is written next."""
+        self.record = self.record.evolve(state=StepState.RUNNING, node=node, started_at=at)
+        self._happened.append(self._event("step.started", at))
 
     async def accepted(self, provider_job_id: str) -> None:
         """A hosted provider has taken the work and named it."""
-        await self._write(None, state=StepState.ACCEPTED, provider_job_id=provider_job_id)
+        self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=provider_job_id)
+        await self._write()
 
     async def done(self, made: MadeT) -> MadeT:
         """The work is done; gives what was made with its times."""
         ended = made.finished_at or time.time()
-        await self._write(
-            "step.done", state=StepState.DONE, finished_at=ended, artifact=made.artifact, cost=made.cost
-        )
+        changes = {"finished_at": ended, "artifact": made.artifact, "cost": made.cost}
+        self.record = self.record.evolve(state=StepState.DONE, **changes)
+        self._happened.append(self._event("step.done", ended))
+        await self._write()
         return made.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
 
     async def failed(self, code: str, message: str, retryable: bool = False) -> StepFailure:
         """The work failed; gives the failure as a value."""
-        record = self.record
-        await self._write(
-            "step.failed",
-            {"code": code, "message": message},
-            state=StepState.FAILED,
-            finished_at=time.time(),
-            error_code=code,
-            error_message=message,
-        )
+        now = time.time()
+        changes = {"finished_at": now, "error_code": code, "error_message": message}
+        record = self.record = self.record.evolve(state=StepState.FAILED, **changes)
+        self._happened.append(self._event("step.failed", now, code=code, message=message))
+        await self._write()
         return StepFailure(
             step=record.step,
             phase=record.phase,
@@ -59,20 +63,17 @@ class StepLog:
             retryable=retryable,
         )
 
-    async def _write(self, kind: str | None, data: dict[str, Any] | None = None, **changes: Any) -> None:
-        self.record = self.record.evolve(**changes)
+    async def _write(self) -> None:
         journal = self._steps.journal
-        writes = [journal.step(self.record)]
-        if kind is not None:
-            happened = Event(
-                video_id=self.record.video_id,
-                kind=kind,
-                step=self.record.step,
-                beat_index=self.record.beat_index,
-                data=data or {},
-            )
-            writes.append(journal.event(happened))
+        writes = [journal.step(self.record), *map(journal.event, self._happened)]
+        self._happened.clear()
         await self._steps.recorder.record(*writes)
+
+    def _event(self, kind: str, at: float, **data: Any) -> Event:
+        step = self.record
+        return Event(
+            video_id=step.video_id, kind=kind, at=at, step=step.step, beat_index=step.beat_index, data=data
+        )
 
 
 def new_step(

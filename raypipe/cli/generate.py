@@ -35,8 +35,9 @@ class Made(NamedTuple):
 
     #: None if it was interrupted before there was a video
     video_id: str | None
-    #: seconds from the start of Ray to the end
-    wall: float
+    #: seconds that starting Ray took, and all of it
+    ray_seconds: float
+    wall_seconds: float
 
 
 def make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> Made:
@@ -45,17 +46,18 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
     Raises:
         RayUnavailable: There is no Ray to make it with.
     """
-    began, video_id = time.monotonic(), None
+    began, ray_seconds, video_id = time.monotonic(), 0.0, None
     try:
         with _waiting(console, "Starting Ray, which takes some seconds ..."):
             start_ray(settings)
+        ray_seconds = time.monotonic() - began
         video_id = asyncio.run(_make(request, settings, journal, console))
     except KeyboardInterrupt:
         pass  # before there was a video
     finally:
-        wall = time.monotonic() - began
+        wall_seconds = time.monotonic() - began
         _stop_ray()
-    return Made(video_id, wall)
+    return Made(video_id, ray_seconds, wall_seconds)
 
 
 def start_ray(settings: Settings) -> None:
@@ -86,10 +88,14 @@ def start_ray(settings: Settings) -> None:
 def _stop_ray() -> None:
     import ray
 
-    # whoever presses Ctrl-C again must not tear the clean-up apart
+    _ignore_signals()
+    ray.shutdown()
+
+
+def _ignore_signals() -> None:
+    """Whoever presses Ctrl-C again must not tear the clean-up apart."""
     for number in _STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    ray.shutdown()
 
 
 async def _make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> str | None:
@@ -114,15 +120,18 @@ async def _make(request: VideoRequest, settings: Settings, journal: Journal, con
 
 def _cancelled_by_signals() -> asyncio.Event:
     """Have Ctrl-C and its like cancel the current task once; the event says that they did."""
-    task, stopping = asyncio.current_task(), asyncio.Event()
+    loop, task, stopping = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
     def stop() -> None:
-        if task is not None and not stopping.is_set():
-            stopping.set()
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+        _ignore_signals()
+        stopping.set()
+        if task is not None:
             task.cancel()
 
     for number in _STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop)
     return stopping
 
 

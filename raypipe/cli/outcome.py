@@ -30,5 +30,7 @@ def conclude(made: Made, target: Path, settings: Settings, journal: Journal, con
         console.print(incomplete(snapshot), soft_wrap=True)
         return 1
     write_artifact(snapshot.video.result, target, ArtifactStore(settings.artifacts_url))
-    Console().print(completed(snapshot, target, made.wall), highlight=False, soft_wrap=True)
+    Console().print(
+        completed(snapshot, target, made.ray_seconds, made.wall_seconds), highlight=False, soft_wrap=True
+    )
     return 0

@@ -41,13 +41,14 @@ STATES = {
 }
 
 
-def completed(snapshot: Snapshot, target: Path, wall: float) -> RenderableType:
+def completed(snapshot: Snapshot, target: Path, ray_seconds: float, wall_seconds: float) -> RenderableType:
     """What to say of a video that was made and written."""
     spec, text = snapshot.video.spec, Text()
     size = size_of(target.stat().st_size)
     text.append("✔ ", "green").append(str(target), "bold")
     length = seconds(spec.frames / spec.fps)
-    text.append(f"\n  {size}, {spec.size}, {length} long, made in {clock(wall)} with Ray's start\n")
+    text.append(f"\n  {size}, {spec.size}, {length} long, ready after {clock(wall_seconds)}")
+    text.append(f", of which Ray took {seconds(ray_seconds)} to start\n")
     for line in troubles(snapshot):
         text.append(f"  ! {line}\n", "yellow")
     return text.append(f"  raypipe timeline {snapshot.handle}  shows what ran when", "dim")

@@ -8,7 +8,16 @@ import pytest
 from rich.console import Console, RenderableType
 
 from raypipe.cli.board import FIXED_LINES, board, most_telling
-from raypipe.cli.report import brief_json, everything, full_json, incomplete, ranges, shortened, video_list
+from raypipe.cli.report import (
+    brief_json,
+    completed,
+    everything,
+    full_json,
+    incomplete,
+    ranges,
+    shortened,
+    video_list,
+)
 from raypipe.cli.snapshot import Snapshot, clock, printable, seconds, size_of
 from raypipe.cli.target import choose_target, free_name, slug
 from raypipe.cli.watch import line_of
@@ -193,6 +202,15 @@ def test_what_failed_is_said_with_beat_phase_provider_and_reason_and_what_was_ke
     assert "beat 3: not attempted" in text
     assert "1 of 6 chunks" in text
     assert "Chunks kept: 0" in text
+
+
+def test_a_finished_video_without_music_says_why_it_is_silent(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"x" * 12_345)
+    silent = snapshot(2, failed("music", "no musicians"), state=VideoState.COMPLETED, finished_at=130.0)
+    text = "\n".join(drawn(completed(silent, tmp_path / "out.mp4", 4.2, 17), 200))
+    assert "out.mp4" in text
+    assert "12 kB, 1280x720, 10 s long, ready after 0:17, of which Ray took 4.2 s to start" in text
+    assert "! phase music (music): failed at provider 'simulated': no musicians" in text
 
 
 def event(kind: str, **more: Any) -> Event:

@@ -8,7 +8,7 @@ from raypipe.providers.local.layers import Scene
 from raypipe.providers.local.motifs import PAINTERS
 from raypipe.providers.local.stage import Shot, Stage, kind_of
 from raypipe.providers.local.weather import finish
-from raypipe.providers.local.words import World, world_of
+from raypipe.providers.local.words import FALLBACK, World, world_of
 
 
 def scene_of(job: Job, beat: Beat) -> Scene:
@@ -30,6 +30,6 @@ def camera_of(job: Job, beat: Beat) -> Move:
 @lru_cache(maxsize=3)
 def _built(world: World, shot: Shot, size: Size) -> Scene:
     stage = Stage(world, shot, size)
-    PAINTERS.get(world.motif, PAINTERS["mountain"])(stage)
+    PAINTERS.get(world.motif, PAINTERS[FALLBACK])(stage)
     finish(stage)
     return stage.scene()

@@ -16,7 +16,6 @@ from raypipe.providers.local.palette import Colour, Palette, bytes_of, mix, pale
 from raypipe.providers.local.words import World
 
 MARGIN = 0.1
-SUPERSAMPLE = 3
 AMBIENT = 0.13
 
 Point = tuple[float, float]
@@ -115,11 +114,11 @@ class Sheet:
 class Sprite:
     """A small thing drawn with hard edges at a multiple of its size and then reduced."""
 
-    def __init__(self, width: float, height: float, base: Colour, unit: float = 1.0):
-        """Start an empty sprite of a width and height in units; one unit is `unit` pixels."""
+    def __init__(self, width: float, height: float, base: Colour, unit: float = 1.0, fine: int = 3):
+        """Start an empty sprite of a width and height in units of `unit` pixels, drawn at `fine` times its size."""
         self.width, self.height = max(2, round(width * unit)), max(2, round(height * unit))
-        self.scale = unit * SUPERSAMPLE
-        size = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE)
+        self.fine, self.scale = fine, unit * fine
+        size = (self.width * fine, self.height * fine)
         self._rgb, self._alpha = Image.new("RGB", size, bytes_of(base)), Image.new("L", size, 0)
         self._pens = (ImageDraw.Draw(self._rgb), ImageDraw.Draw(self._alpha))
 
@@ -151,7 +150,7 @@ class Sprite:
 
     def done(self) -> tuple[Image.Image, Image.Image]:
         """The sprite's colours and opacity at its own size."""
-        return self._rgb.reduce(SUPERSAMPLE), self._alpha.reduce(SUPERSAMPLE)
+        return self._rgb.reduce(self.fine), self._alpha.reduce(self.fine)
 
     def _scaled(self, points: Sequence[Point]) -> list[Point]:
         return [(x * self.scale, y * self.scale) for x, y in points]

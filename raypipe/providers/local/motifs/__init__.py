@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from raypipe.providers.local.motifs.city import paint_skyline, paint_street
+from raypipe.providers.local.motifs.cosmos import paint_abstract, paint_space, paint_underwater
 from raypipe.providers.local.motifs.country import (
     paint_desert,
     paint_forest,
@@ -10,7 +12,7 @@ from raypipe.providers.local.motifs.country import (
     paint_road,
     paint_village,
 )
-from raypipe.providers.local.motifs.highlands import paint_mountain
+from raypipe.providers.local.motifs.highlands import paint_aurora, paint_mountain, paint_volcano, paint_waterfall
 from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
 from raypipe.providers.local.stage import Stage
 
@@ -22,6 +24,14 @@ PAINTERS: Mapping[str, Callable[[Stage], None]] = MappingProxyType(
         "village": paint_village,
         "forest": paint_forest,
         "desert": paint_desert,
+        "skyline": paint_skyline,
+        "street": paint_street,
+        "space": paint_space,
+        "underwater": paint_underwater,
+        "abstract": paint_abstract,
+        "aurora": paint_aurora,
+        "volcano": paint_volcano,
+        "waterfall": paint_waterfall,
         "sea": paint_sea,
         "lake": paint_lake,
         "beach": paint_beach,

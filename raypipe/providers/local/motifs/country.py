@@ -78,7 +78,7 @@ def _grass(stage: Stage, heaven: Heaven) -> None:
     sheet = hills(stage, 1.0, base, albedo(stage, (0.26, 0.38, 0.14)), heaven, 0.4, 0.6, head=150 * u)
     hue = ((0.93, 0.3, 0.24), (0.98, 0.86, 0.4), (0.66, 0.46, 0.86), (0.98, 0.95, 0.92))
     colours = hue[2:3] * 3 if "lavender" in stage.shot.seed else hue
-    strip = Sprite(stage.width, 190 * u, stage.lit((0.2, 0.32, 0.12), 1.0, 0.2))
+    strip = Sprite(stage.width, 190 * u, stage.lit((0.2, 0.32, 0.12), 1.0, 0.2), fine=2)
     rich = 1.0 if stage.world.weather != "snow" else 0.25
     for x in rng.random(int(520 * rich)) * stage.width:
         _blade(stage, strip, x, (30 + 70 * rng.random() ** 2) * u)
@@ -173,7 +173,7 @@ def _poles(stage: Stage, horizon: float, vanish: float) -> None:
     u, side = stage.u, stage.side
     dark = stage.lit((0.2, 0.16, 0.14), 0.9, 0.3)
     sheet = stage.sheet(0.82, (0, stage.height), dark)
-    pic = Sprite(stage.width, stage.height, dark)
+    pic = Sprite(stage.width, stage.height, dark, fine=2)
     tops = []
     for index in range(7):
         near = 0.8 * 0.55**index
@@ -310,7 +310,7 @@ def _trunks(stage: Stage, sheet: Sheet, depth: float, count: int, width: float, 
     u, rng = stage.u, stage.rng
     bark = mix((0.2, 0.17, 0.15), (0.36, 0.34, 0.33), 0.4 * (1 - depth))
     dark, rim = stage.lit(bark, depth, 0.15), stage.lit(times(bark, 1.9), depth, 1.0)
-    pic = Sprite(stage.width, stage.height, dark)
+    pic = Sprite(stage.width, stage.height, dark, fine=2)
     for x in (np.arange(count) + rng.random(count) * 0.95) / count * stage.width:
         half = width * u * (0.35 + 0.4 * rng.random())
         foot, lean = stage.y(0.84 + 0.12 * depth), (rng.random() - 0.5) * 46 * u
@@ -358,7 +358,7 @@ def _ferns(stage: Stage) -> None:
     u, rng = stage.u, stage.rng
     dark = stage.lit(albedo(stage, (0.10, 0.17, 0.09)), 1.0, 0.1)
     sheet = stage.sheet(1.25, (stage.y(0.62), stage.height), dark)
-    pic = Sprite(stage.width, sheet.height, dark)
+    pic = Sprite(stage.width, sheet.height, dark, fine=2)
     for x in (*(rng.random(5) * 0.26), *(1 - rng.random(5) * 0.26)):
         for _ in range(5):
             angle, reach = -math.pi * (0.15 + 0.7 * rng.random()), (90 + 120 * rng.random()) * u
