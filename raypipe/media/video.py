@@ -150,6 +150,17 @@ def check_picture(data: bytes) -> None:
         picture.load()
 
 
+def middle_colour(data: bytes) -> tuple[int, int, int]:
+    """Read the red, green and blue of the pixel in the middle of a PNG or JPEG.
+
+    Raises:
+        MediaError: The bytes are no PNG or JPEG picture of bearable size.
+    """
+    with _open_picture(data) as picture:
+        rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+        return cast(tuple[int, int, int], rgb.getpixel((rgb.width // 2, rgb.height // 2)))
+
+
 @contextmanager
 def _open_picture(data: bytes) -> Iterator[Picture.Image]:
     try:

@@ -19,7 +19,7 @@ from pydantic import BeforeValidator, Field
 
 from raypipe.errors import ProviderRejected, ProviderUnavailable
 from raypipe.media.audio import encode_flac
-from raypipe.media.video import Planes, encode_clip, read_picture, to_planes, with_png_text, write_png
+from raypipe.media.video import Planes, encode_clip, middle_colour, to_planes, with_png_text, write_png
 from raypipe.models import FPS, Size, Value
 from raypipe.providers.base import ClipWork, HostedProvider, ImageWork, Media, MusicWork, Pending, Work
 
@@ -191,8 +191,12 @@ def _colour_field(hue: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def _hue_of(picture: bytes) -> int:
     """Tell which of the colours a picture is nearest to; the clip continues in it."""
-    middle = read_picture(picture, SIZE)[SIZE.height // 2, SIZE.width // 2].astype(int)
-    return int(np.abs(_COLOURS - middle).sum(axis=1).argmin())
+    return _nearest(middle_colour(picture))
+
+
+@lru_cache(maxsize=256)
+def _nearest(colour: tuple[int, int, int]) -> int:
+    return int(np.abs(_COLOURS - np.array(colour)).sum(axis=1).argmin())
 
 
 def _clip_template(hue: int, frames: int) -> bytes:

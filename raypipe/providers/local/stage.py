@@ -224,12 +224,13 @@ class Stage:
         self.layers.append(replace(layers.layer_of(rgb, mask, 0, 0, depth, grain), pulse=pulse, solid=None))
 
     def add_soft(
-        self, field: Field, colour: Colour, corner: Point, depth: float, motion: Motion = Motion()
+        self, field: Field, colour: Colour, corner: Point, depth: float, motion: Motion = Motion(),
+        pulse: Pulse | None = None,
     ) -> None:
         """Put something soft in front, such as smoke: a field of opacity with even sides, its top left at a point."""
         mask = to_picture(field.astype(np.float32))
         rgb = Image.new("RGB", mask.size, bytes_of(colour))
-        self.layers.append(replace(layers.layer_of(rgb, mask, *corner, depth), motion=motion, solid=None))
+        self.layers.append(replace(layers.layer_of(rgb, mask, *corner, depth), motion=motion, pulse=pulse, solid=None))
 
     def scene(self) -> Scene:
         """The finished scene."""

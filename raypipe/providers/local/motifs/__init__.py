@@ -13,6 +13,7 @@ from raypipe.providers.local.motifs.country import (
     paint_village,
 )
 from raypipe.providers.local.motifs.highlands import paint_aurora, paint_mountain, paint_volcano, paint_waterfall
+from raypipe.providers.local.motifs.indoors import paint_interior, paint_product
 from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
 from raypipe.providers.local.stage import Stage
 
@@ -32,6 +33,8 @@ PAINTERS: Mapping[str, Callable[[Stage], None]] = MappingProxyType(
         "aurora": paint_aurora,
         "volcano": paint_volcano,
         "waterfall": paint_waterfall,
+        "interior": paint_interior,
+        "product": paint_product,
         "sea": paint_sea,
         "lake": paint_lake,
         "beach": paint_beach,

@@ -43,6 +43,12 @@ def paint_skyline(stage: Stage) -> None:
     _parapet(stage, heaven)
 
 
+def skyline_row(stage: Stage, sheet: Sheet, foot: float, heaven: Heaven) -> None:
+    """Paint two rows of towers that stand on a canvas row, as seen through a window."""
+    _towers(stage, sheet, foot, 0.3, 260 * stage.u, 50 * stage.u, 1.0, heaven)
+    _towers(stage, sheet, foot + 30 * stage.u, 0.6, 190 * stage.u, 64 * stage.u, 1.2, heaven)
+
+
 def _fog_rows(stage: Stage, backdrop: Sheet, shore: float, field: np.ndarray, colour: Colour) -> None:  # type: ignore[type-arg]
     top = int(shore - 260 * stage.u)
     mask = to_picture(field).resize((backdrop.width, int(shore) - top))

@@ -26,6 +26,7 @@ WORLDS = tuple(
 
 def paint_space(stage: Stage) -> None:
     """A planet before a nebula full of stars."""
+    stage.palette = stage.palette._replace(light=(1.0, 0.97, 0.92), shade=(0.2, 0.23, 0.36), air=0.0)
     sheet = Sheet(stage, 0.06, (0, stage.height), (0.01, 0.012, 0.03), opaque=True)
     sheet.rgb = _nebula(stage)
     field = star_field(stage, stage.width, stage.height, 1.5)
@@ -100,7 +101,7 @@ def _planet(
     toward = np.clip(0.5 + 0.5 * (columns * sun[0] + rows * sun[1]) / np.maximum(away, 0.01), 0, 1)
     halo = np.exp(-np.maximum(away - 1, 0) / 0.055) * toward**1.5 * 0.75 * (away > 0.98)
     alpha = np.maximum(disc, halo)
-    rgb = np.where((disc > 0.5)[..., None], rgb, np.array(tone[4], np.float32))
+    rgb = np.where((disc > 0.5)[..., None], rgb, np.array(tone[4], np.float32) * (0.02 + 0.98 * toward**2)[..., None])
     if rings:
         rgb, alpha = _ringed(rgb, alpha, disc, rows, columns, tone, light)
     picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))
