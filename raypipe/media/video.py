@@ -30,7 +30,7 @@ ENCODER_OPTIONS = {"preset": "veryfast", "crf": "19", "bf": "0", "g": "48", "thr
 #: ticks a second of every clip's time base; a multiple of 24, 25, 30, 50 and 60
 TIMESCALE = 12_000
 MAX_PICTURE_PIXELS = 50_000_000
-_IEND_BYTES = 12
+_IHDR_END = 33
 
 
 class Planes(NamedTuple):
@@ -183,10 +183,10 @@ def write_png(rgb: Plane, **text: str) -> bytes:
 
 
 def with_png_text(png: bytes, keyword: str, text: str) -> bytes:
-    """Add a text chunk to an encoded PNG, before its closing IEND chunk (PNG specification, 11.3.3.2)."""
+    """Add a text chunk to an encoded PNG, behind its IHDR chunk (PNG specification, 11.2.1 and 11.3.3.2)."""
     body = b"tEXt" + keyword.encode("latin-1") + b"\0" + text.encode("latin-1", "replace")
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
-    return png[:-_IEND_BYTES] + chunk + png[-_IEND_BYTES:]
+    return png[:_IHDR_END] + chunk + png[_IHDR_END:]
 
 
 def png_text(data: bytes) -> dict[str, str]:

@@ -14,13 +14,14 @@ from raypipe.models import (
     MIN_BEAT_SECONDS,
     Artifact,
     Beat,
+    Brief,
     DraftBeat,
     DraftSpec,
     Size,
     Spec,
     VideoRequest,
 )
-from raypipe.phases.archetypes import ARCHETYPES, Archetype, choose_archetype, mood_of
+from raypipe.phases.archetypes import choose_archetype, mood_of
 from raypipe.phases.composer import compose_beats
 from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt, without_controls
 from raypipe.phases.timing import fill, snap
@@ -108,8 +109,8 @@ def _said(request: VideoRequest) -> dict[str, Any]:
     """What the request says, else what the head of its spec says; blank texts say nothing."""
     said: dict[str, Any] = {}
     for brief in (request.spec, request):
-        for name in VideoRequest.model_fields if brief is not None else ():
-            value = getattr(brief, name, None)
+        for name in Brief.model_fields if brief is not None else ():
+            value = getattr(brief, name)
             value = without_controls(value) if isinstance(value, str) else value
             if value not in (None, ""):
                 said[name] = value
@@ -117,7 +118,7 @@ def _said(request: VideoRequest) -> dict[str, Any]:
 
 
 def _plan_of_prompt(said: Mapping[str, Any]) -> dict[str, Any]:
-    read = read_prompt(said["prompt"])
+    read = read_prompt(said.get("prompt", ""))
     seed = said.get("seed") or 0
     archetype = choose_archetype(read.text, seed)
     mood = said.get("mood") or mood_of(read.text) or archetype.mood
@@ -136,16 +137,13 @@ def _plan_of_prompt(said: Mapping[str, Any]) -> dict[str, Any]:
 def _plan_of_draft(draft: DraftSpec, said: Mapping[str, Any]) -> dict[str, Any]:
     beats = [_checked(index, beat) for index, beat in enumerate(draft.beats)]
     title = without_controls(draft.title or "")
-    prompt = (
-        said.get("prompt") or title or clip_text(" ".join(beat["prompt"] for beat in beats), PROMPT_LENGTH)
-    )
-    known = {each.archetype_id: each for each in ARCHETYPES}
-    named: Archetype | None = known.get(draft.archetype or "")
+    told = clip_text(" ".join(beat["prompt"] for beat in beats), PROMPT_LENGTH)
+    prompt = said.get("prompt") or title or told
     return {
         "title": title or _title(read_prompt(prompt)),
         "prompt": prompt,
         "archetype": draft.archetype or "custom",
-        "mood": said.get("mood") or mood_of(prompt) or (named.mood if named else DEFAULT_MOOD),
+        "mood": said.get("mood") or mood_of(prompt) or DEFAULT_MOOD,
         "duration": snap(said["duration"]) if "duration" in said else _total(draft.beats),
         "beats": beats,
     }

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw
 
 from raypipe.providers.local.layers import Frame
 from raypipe.providers.local.noise import to_picture
@@ -274,25 +274,3 @@ def vignette(stage: Stage, strength: float = 0.3) -> None:
     field = 1 - strength * np.clip((rows**2 + columns**2) * 0.5 - 0.16, 0, 1) ** 1.3
     small = Image.fromarray(field.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     stage.overlays.append(Vignette(to_picture(np.asarray(small) * (254 / 255))))
-
-
-def bolt(stage: Stage, bottom: float) -> Image.Image:
-    """Draw a lightning bolt with its glow from the canvas's top to a row: its opacity."""
-    height, width = max(8, int(bottom) // 2 * 2), max(8, int(320 * stage.unit) // 2 * 2)
-    picture = Image.new("L", (width, height), 0)
-    pen = ImageDraw.Draw(picture)
-    _fork(stage, pen, (width / 2, 0.0), height, 3.2 * stage.unit, 0)
-    glow = picture.filter(ImageFilter.BoxBlur(9 * stage.unit)).filter(ImageFilter.BoxBlur(9 * stage.unit))
-    return ImageChops.add(picture.filter(ImageFilter.BoxBlur(0.6)), glow.point([min(255, level * 2) for level in range(256)]))
-
-
-def _fork(stage: Stage, pen: ImageDraw.ImageDraw, at: tuple[float, float], end: float, width: float, level: int) -> None:
-    rng, x, y = stage.rng, *at
-    lean = (rng.random() - 0.5) * (0.5 + level)
-    while y < end:
-        step = end * 0.035 * (0.5 + rng.random()) + 1
-        new = x + (rng.random() - 0.5 + lean * 0.35) * step * 1.9, y + step
-        pen.line((x, y, *new), fill=255 if level == 0 else 170, width=max(1, round(width)))
-        if level < 2 and rng.random() < 0.16:
-            _fork(stage, pen, new, min(end, y + end * 0.3), width * 0.55, level + 1)
-        x, y = new

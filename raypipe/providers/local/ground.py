@@ -261,7 +261,7 @@ def glitter(stage: Stage, heaven: Heaven, row: int, height: int, sparkle: float)
 def wavelets(stage: Stage, width: int, height: int, low: float, high: float) -> Field:
     """Crests of small waves on a plane that recedes to its upper edge, of shape (height, width), 0 to 1."""
     columns, v = max(16, width // 2), (np.arange(height, dtype=np.float32) + 0.5) / height
-    far, near = (fractal(stage.rng, columns, 512, cells, 3, 0.62) for cells in ((90, 110), (50, 90)))
+    far, near = (fractal(stage.rng, columns, 512, cells, 3, 0.62) for cells in ((100, 120), (74, 120)))
     row = ((0.9 - 0.12 / (v + 0.12)) * 511).astype(np.intp) % 512
     blend = smoothstep(v, 0.05, 0.5)[:, None]
     crest = far[row] * (1 - blend) + near[row] * blend

@@ -86,12 +86,22 @@ def shimmer(
     mask: Field, x: int, y: int, texture: Field, speeds: tuple[tuple[float, float], tuple[float, float]]
 ) -> Shimmer:
     """Make a shimmer of a mask and a square tileable texture, both running from 0 to 1."""
+    mask, x, y = _bounded(mask, x, y)
     height, width = mask.shape
     tile = texture.shape[0]
     other = np.roll(texture[::-1, ::-1], (tile // 3, tile // 5), axis=(0, 1))
     return Shimmer(
         _grey(mask), x, y, (_tiled(texture, width, height), _tiled(other, width, height)), tile, speeds
     )
+
+
+def _bounded(mask: Field, x: int, y: int) -> tuple[Field, int, int]:
+    """Cut the dark edges off a mask."""
+    rows, columns = (np.flatnonzero((mask > 0.01).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return mask[:1, :1], x, y
+    part = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return part, x + int(columns[0]), y + int(rows[0])
 
 
 def _tiled(texture: Field, width: int, height: int) -> Image.Image:
@@ -126,7 +136,10 @@ class Ripple:
 
 @dataclass(frozen=True)
 class Layer:
-    """A painted layer: where it lies on the canvas, how far away it is, and how it moves."""
+    """A painted layer: where it lies on the canvas, how far away it is, and how it moves.
+
+    A layer of one colour keeps it in `flat`, and its planes are empty pictures that only tell its size.
+    """
 
     y: Image.Image
     u: Image.Image
@@ -147,6 +160,7 @@ class Layer:
     pulse: Pulse | None = None
     shimmers: tuple[Shimmer, ...] = ()
     ripple: Ripple | None = None
+    flat: tuple[int, int, int] | None = None
 
     def planes(self, t: float) -> Frame:
         """The planes at a time, with what shimmers and ripples in them."""
@@ -217,6 +231,51 @@ def _solid_row(alpha: Image.Image | None, top: float, grain: int) -> float | Non
     open_rows = np.flatnonzero(np.asarray(alpha).min(axis=1) < 255)
     last = int(open_rows[-1]) + 1 if len(open_rows) else 0
     return top + (last + 2) * grain if last < alpha.height - 2 else None
+
+
+def layer_of_light(
+    colour: tuple[int, int, int], alpha: Image.Image, left: float, top: float, depth: float, grain: int = 1
+) -> Layer:
+    """Make a layer of one 8-bit RGB colour and an opacity with even sides; it is never taken for solid."""
+    dot = to_planes(np.full((2, 2, 3), colour, np.uint8))
+    flat = (int(dot.y[0, 0]), int(dot.u[0, 0]), int(dot.v[0, 0]))
+    half = alpha.reduce(2)
+    return Layer(alpha, half, half, alpha, half, left, top, depth, grain, flat=flat)
+
+
+def trimmed(layer: Layer) -> Layer:
+    """Cut away the empty edges of a layer; textures that repeat sideways keep their width."""
+    if layer.alpha is None or layer.shimmers or layer.ripple:
+        return layer
+    found = layer.alpha.getbbox() or (0, 0, 2, 2)
+    left, top, right, bottom = (max(0, edge + pad) for edge, pad in zip(found, (-2, -2, 3, 3), strict=True))
+    return _cropped(layer, (left, top, right, bottom))
+
+
+def cropped(layer: Layer, box: tuple[float, float, float, float]) -> Layer:
+    """Keep only what lies within left, top, right, bottom on the canvas."""
+    corner = (layer.left, layer.top)
+    edges = [(edge - corner[index % 2]) / layer.grain for index, edge in enumerate(box)]
+    left, top, right, bottom = (max(0, int(edge)) for edge in edges)
+    return _cropped(layer, (left, top, right, bottom))
+
+
+def _cropped(layer: Layer, box: tuple[int, int, int, int]) -> Layer:
+    left, top, right, bottom = box
+    left, right = (0, layer.y.width) if layer.motion.wrap else (left, min(right, layer.y.width))
+    left, top, right, bottom = left // 2 * 2, top // 2 * 2, right // 2 * 2, min(bottom, layer.y.height) // 2 * 2
+    whole, half = (left, top, right, bottom), (left // 2, top // 2, right // 2, bottom // 2)
+    alpha, alpha_half = layer.alpha, layer.alpha_half
+    return replace(
+        layer,
+        y=layer.y.crop(whole),
+        u=layer.u.crop(half),
+        v=layer.v.crop(half),
+        alpha=None if alpha is None else alpha.crop(whole),
+        alpha_half=None if alpha_half is None else alpha_half.crop(half),
+        left=layer.left + left * layer.grain,
+        top=layer.top + top * layer.grain,
+    )
 
 
 def _dithered(y: Image.Image) -> Image.Image:

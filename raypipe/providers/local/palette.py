@@ -62,7 +62,7 @@ def bytes_of(a: Colour) -> tuple[int, int, int]:
 
 #: zenith, sky, horizon, sun, haze, light, shade, lamp; darkness; air
 _TIMES: dict[str, tuple[str, float, float]] = {
-    "dawn": ("4a6a9c 9aa6c4 f8cfa6 fff0d0 d9c0bc ffe2c4 7f86ab ffd48a", 0.15, 0.72),
+    "dawn": ("3f68a6 a9a4cc ffcb9c ffeec8 dcbcc0 ffe0be 757fae ffd48a", 0.15, 0.72),
     "day": ("2f74c0 6fb1e4 d3ecf6 fffbe8 bcdcee fffaee 8aa2c4 ffe2a0", 0.0, 0.55),
     "sunset": ("2d3a72 b5638a ffab5e fff0c0 cf7f86 ffc892 62508c ffd07a", 0.3, 0.68),
     "dusk": ("141f4a 3f4f8c d98f90 ffd9b8 6f6c9c a49cc8 3c3f70 ffc46a", 0.62, 0.62),

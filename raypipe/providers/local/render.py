@@ -111,7 +111,7 @@ def _paste(
     area: tuple[int, int, int, int],
 ) -> None:
     left, top, right, bottom = area
-    if bottom - top < 2:
+    if bottom - top < 2 or right - left < 2:
         return
     grain = placed.layer.grain
     box = tuple(
@@ -121,6 +121,11 @@ def _paste(
     mask = mask_half = None
     if masks is not None:
         mask, mask_half = _scaled(masks[0], box, area, 1), _scaled(masks[1], box, area, 2)
+    if placed.layer.flat is not None:
+        frame[0].paste(placed.layer.flat[0], (left, top, right, bottom), mask)
+        for target, level in zip(frame[1:], placed.layer.flat[1:], strict=True):
+            target.paste(level, (left // 2, top // 2, right // 2, bottom // 2), mask_half)
+        return
     frame[0].paste(_scaled(planes[0], box, area, 1), (left, top), mask)
     for target, plane in zip(frame[1:], planes[1:], strict=True):
         target.paste(_scaled(plane, box, area, 2), (left // 2, top // 2), mask_half)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from raypipe.providers.local import layers
 from raypipe.providers.local.layers import Layer, Motion, Pulse, Shimmer
@@ -153,17 +153,17 @@ def twinkle(stage: Stage, heaven: Heaven) -> tuple[Shimmer, ...]:
     return (layers.shimmer(field, 0, 0, texture, ((14, 5), (-9, 11))),)
 
 
-def clouds(stage: Stage, heaven: Heaven, cover: float | None = None) -> None:
-    """Add a drifting layer of clouds that the sun lights from its side."""
+def clouds(stage: Stage, heaven: Heaven, cover: float | None = None, bottom: float | None = None) -> None:
+    """Add a drifting layer of clouds that the sun lights from its side, down to the horizon or a canvas row."""
     by_weather = {"clear": 0.36, "clouds": 0.58, "rain": 0.85, "storm": 0.92, "snow": 0.8, "fog": 0.45}
     amount = by_weather[stage.world.weather] if cover is None else cover
     if amount <= 0 or heaven.horizon < stage.height * 0.12:
         return
     grain = 2
-    period, rows = _even(stage.width / grain), _even(heaven.horizon / grain + 2)
+    period, rows = _even(stage.width / grain), _even((bottom or heaven.horizon) / grain + 2)
     density = _cloud_density(stage, period, rows)
     alpha = smoothstep(density, 1.0 - amount, 1.0 - amount * 0.42 + 0.1)
-    fade = smoothstep(np.linspace(0, 1, rows, dtype=np.float32), 1.0, 0.8)[:, None]
+    fade = smoothstep(np.linspace(0, 1, rows, dtype=np.float32), 1.0, 0.8 if bottom is None else 0.4)[:, None]
     rgb = _cloud_colour(stage, heaven, density, alpha, rows)
     alpha = alpha * fade * (0.8 if stage.world.weather == "clear" else 0.94)
     wide = stage.width // grain + period
@@ -173,13 +173,16 @@ def clouds(stage: Stage, heaven: Heaven, cover: float | None = None) -> None:
     speed = {"storm": 26.0, "rain": 14.0}.get(stage.world.weather, 8.0) * stage.unit
     layer = layers.layer_of(picture, mask, 0, 0, 0.16, grain)
     motion = Motion(speed=(-stage.side * speed, 0), wrap=period * grain)
-    stage.add(replace(layer, motion=motion))
+    stage.add(replace(layer, motion=motion, solid=None))
+    if stage.world.weather == "storm":
+        _strike(stage, heaven.horizon)
 
 
 def _cloud_density(stage: Stage, width: int, height: int) -> Field:
     """Noise drawn out flat towards the horizon, as a deck of clouds is."""
-    noise = fractal(stage.rng, width, max(64, height), (3.2, 3.4), 6, 0.52)
-    billow = 1 - np.abs(2 * fractal(stage.rng, width, max(64, height), (5, 6), 4) - 1)
+    wide, tall = width / (400 * stage.unit), max(64, height) / (105 * stage.unit)
+    noise = fractal(stage.rng, width, max(64, height), (1.7 * wide, tall), 6, 0.52)
+    billow = 1 - np.abs(2 * fractal(stage.rng, width, max(64, height), (2.6 * wide, 1.8 * tall), 4) - 1)
     flat = normal(0.78 * noise + 0.3 * billow)
     v = np.linspace(0, 1, height, dtype=np.float32)
     row = (0.45 * v + 0.32 / (1.3 - v) - 0.24) * 0.62 * len(flat)
@@ -204,6 +207,20 @@ def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, ro
     return np.clip(rgb * 255, 0, 255).astype(np.uint8)
 
 
+def storm_rhythm(stage: Stage) -> tuple[float, float]:
+    """Seconds between flashes of lightning, and the phase at the start; the first comes after a second or so."""
+    period = 4.4 if len(stage.shot.seed) % 2 else 5.2
+    return period, 1 - 1.1 / period
+
+
+def _strike(stage: Stage, horizon: float) -> None:
+    """Add a bolt that strikes with each flash."""
+    mask = _bolt(stage, horizon)
+    made = layers.layer_of_light((226, 236, 255), mask, stage.beside(-0.22) - mask.width / 2, 0, 0.14)
+    period, phase = storm_rhythm(stage)
+    stage.add(replace(made, pulse=Pulse(1.0, period, phase, flash=True)))
+
+
 def veil(
     stage: Stage, rows: tuple[float, float], depth: float, colour: Colour, strength: float, speed: float = 12.0
 ) -> None:
@@ -219,8 +236,7 @@ def veil(
     alpha = np.clip(strength * body[:, None] * (0.45 + 0.8 * noise), 0, 1)
     wide = stage.width // grain + period
     mask = to_picture(np.tile(alpha, (1, wide // period + 1))[:, :wide])
-    picture = Image.new("RGB", mask.size, bytes_of(colour))
-    layer = layers.layer_of(picture, mask, 0, top, depth, grain)
+    layer = layers.layer_of_light(bytes_of(colour), mask, 0, top, depth, grain)
     stage.add(replace(layer, motion=Motion(speed=(stage.side * speed * stage.unit, 0), wrap=period * grain)))
 
 
@@ -238,8 +254,7 @@ def glow_layer(at: Point, radius: float, colour: Colour, strength: float, depth:
     grid = (np.mgrid[-half:half, -half:half].astype(np.float32) + 0.5) * grain / max(radius, 1)
     reach = np.clip(1 - np.hypot(grid[0], grid[1]), 0, 1)
     mask = to_picture((strength * (0.35 * reach**2 + 0.65 * reach**5)).astype(np.float32))
-    picture = Image.new("RGB", mask.size, bytes_of(colour))
-    return layers.layer_of(picture, mask, at[0] - half * grain, at[1] - half * grain, depth, grain)
+    return layers.layer_of_light(bytes_of(colour), mask, at[0] - half * grain, at[1] - half * grain, depth, grain)
 
 
 def shafts(stage: Stage, source: Point, depth: float, colour: Colour, strength: float, spread: float = 1.0) -> None:
@@ -253,10 +268,31 @@ def shafts(stage: Stage, source: Point, depth: float, colour: Colour, strength: 
     distance = np.hypot(columns - source[0], rows - source[1]) / (stage.unit * 720)
     body = smoothstep(rays, 0.45, 0.85)[index] * np.exp(-distance * 1.5) * smoothstep(distance, 0.0, 0.12)
     mask = to_picture((strength * body).astype(np.float32)).filter(ImageFilter.GaussianBlur(1.5))
-    picture = Image.new("RGB", mask.size, bytes_of(colour))
-    layer = layers.layer_of(picture, mask, 0, 0, depth, grain)
+    layer = layers.layer_of_light(bytes_of(colour), mask, 0, 0, depth, grain)
     stage.add(replace(layer, pulse=Pulse(0.35, 5.5, stage.rng.random())))
 
 
 def _even(length: float) -> int:
     return max(2, -(-int(length) // 2) * 2)
+
+
+def _bolt(stage: Stage, bottom: float) -> Image.Image:
+    """Draw a lightning bolt with its glow from the canvas's top to a row: its opacity."""
+    height, width = max(8, int(bottom) // 2 * 2), max(8, int(320 * stage.unit) // 2 * 2)
+    picture = Image.new("L", (width, height), 0)
+    pen = ImageDraw.Draw(picture)
+    _fork(stage, pen, (width / 2, 0.0), height, 3.2 * stage.unit, 0)
+    glow = picture.filter(ImageFilter.BoxBlur(9 * stage.unit)).filter(ImageFilter.BoxBlur(9 * stage.unit))
+    return ImageChops.add(picture.filter(ImageFilter.BoxBlur(0.6)), glow.point([min(255, level * 2) for level in range(256)]))
+
+
+def _fork(stage: Stage, pen: ImageDraw.ImageDraw, at: tuple[float, float], end: float, width: float, level: int) -> None:
+    rng, x, y = stage.rng, *at
+    lean = (rng.random() - 0.5) * (0.5 + level)
+    while y < end:
+        step = end * 0.035 * (0.5 + rng.random()) + 1
+        new = x + (rng.random() - 0.5 + lean * 0.35) * step * 1.9, y + step
+        pen.line((x, y, *new), fill=255 if level == 0 else 170, width=max(1, round(width)))
+        if level < 2 and rng.random() < 0.16:
+            _fork(stage, pen, new, min(end, y + end * 0.3), width * 0.55, level + 1)
+        x, y = new

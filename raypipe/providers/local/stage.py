@@ -205,7 +205,7 @@ class Stage:
 
     def add(self, layer: Layer | Sheet) -> None:
         """Put a finished layer in front of the others."""
-        self.layers.append(layer.layer() if isinstance(layer, Sheet) else layer)
+        self.layers.append(layers.trimmed(layer.layer() if isinstance(layer, Sheet) else layer))
 
     def add_sprite(
         self, sprite: Sprite, at: Point, depth: float, motion: Motion = Motion(), pulse: Pulse | None = None
@@ -213,15 +213,14 @@ class Stage:
         """Put a sprite in front as a layer of its own, the middle of its bottom edge at a point of the canvas."""
         rgb, alpha = _padded(*sprite.done())
         left, top = at[0] - rgb.width / 2, at[1] - rgb.height
-        self.layers.append(
-            replace(layers.layer_of(rgb, alpha, left, top, depth), motion=motion, pulse=pulse)
-        )
+        made = layers.layer_of(rgb, alpha, left, top, depth)
+        self.layers.append(replace(made, motion=motion, pulse=pulse, solid=None))
 
     def add_light(self, field: Field, colour: Colour, depth: float, pulse: Pulse | None = None, grain: int = 4) -> None:
         """Put light in front over the whole canvas: a field of opacity at 1/`grain` of its size."""
         mask = to_picture(field).resize((_even(self.width / grain), _even(self.height / grain)))
-        rgb = Image.new("RGB", mask.size, bytes_of(colour))
-        self.layers.append(replace(layers.layer_of(rgb, mask, 0, 0, depth, grain), pulse=pulse, solid=None))
+        made = layers.layer_of_light(bytes_of(colour), mask, 0, 0, depth, grain)
+        self.add(replace(made, pulse=pulse))
 
     def add_soft(
         self, field: Field, colour: Colour, corner: Point, depth: float, motion: Motion = Motion(),
@@ -229,8 +228,8 @@ class Stage:
     ) -> None:
         """Put something soft in front, such as smoke: a field of opacity with even sides, its top left at a point."""
         mask = to_picture(field.astype(np.float32))
-        rgb = Image.new("RGB", mask.size, bytes_of(colour))
-        self.layers.append(replace(layers.layer_of(rgb, mask, *corner, depth), motion=motion, pulse=pulse, solid=None))
+        made = layers.layer_of_light(bytes_of(colour), mask, *corner, depth)
+        self.add(replace(made, motion=motion, pulse=pulse))
 
     def scene(self) -> Scene:
         """The finished scene."""

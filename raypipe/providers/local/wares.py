@@ -31,9 +31,9 @@ def _shaded(
     pic: Sprite, edges: list[tuple[float, float]], x: float, colour: Colour, gloss: float = 1.0
 ) -> None:
     """A turned body around the axis x; edges are (row, half width); light falls from both sides like in a studio."""
-    steps = 44
+    steps = 72
     for index in range(steps):
-        a, b = -1 + 2 * index / steps, -1 + 2 * (index + 1) / steps + 0.02
+        a, b = -1 + 2 * index / steps, -1 + 2 * (index + 1) / steps + 0.05
         s = (a + b) / 2
         light = 0.32 + 0.75 * math.exp(-(((s + 0.52) / 0.2) ** 2)) * gloss + 0.42 * math.exp(-(((s - 0.74) / 0.13) ** 2)) * gloss
         light += 0.34 * (1 - s * s)

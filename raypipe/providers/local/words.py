@@ -38,8 +38,8 @@ _MOTIFS = {
     " hiker climber climbing mountaineer andes rockies | valley snowy castle wilderness eagle hike",
     "street": "street streets alley alleys sidewalk crosswalk boulevard avenue taxi cyberpunk neon traffic pedestrians"
     " bazaar | market shops lane walking noir detective",
-    "skyline": "city cities skyline skyscraper skyscrapers metropolis downtown urban tokyo manhattan york london paris"
-    " shanghai chicago rooftop rooftops megacity | town towers building buildings architecture startup business",
+    "skyline": "skyline skyscraper skyscrapers metropolis downtown urban tokyo manhattan york london paris"
+    " shanghai chicago rooftop rooftops megacity | city cities town towers building buildings architecture startup business",
     "forest": "forest forests woods woodland jungle rainforest redwood pines grove | trees tree deer fox wolf bear"
     " mushroom fairy fairies elf enchanted moss owl",
     "desert": "desert deserts dune dunes sahara camel camels oasis mesa cactus gobi egypt pyramid pyramids bedouin"
@@ -204,7 +204,7 @@ def _usual_time(motif: str, mood: str, text: str) -> str:
         return "night" if motif in {"street", "skyline"} else "dusk"
     by_motif = {
         "beach": "day", "underwater": "day", "meadow": "sunset", "street": "dusk", "skyline": "dusk",
-        "volcano": "dusk", "village": "dusk", "forest": "dawn", "interior": "sunset", "product": "day",
+        "volcano": "dusk", "village": "dusk", "waterfall": "day", "forest": "dawn", "interior": "sunset", "product": "day",
     }  # fmt: skip
     fallback = {"warm": "sunset", "joyful": "day", "dreamy": "dawn", "sad": "dusk", "calm": "dawn"}
     return by_motif.get(motif) or fallback.get(mood, "sunset")

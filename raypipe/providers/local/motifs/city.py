@@ -31,7 +31,7 @@ def paint_skyline(stage: Stage) -> None:
     land = hills(stage, 0.75, quay, (0.13, 0.17, 0.14), heaven, 0.0)
     backdrop.merge(land)
     stage.add(water(stage, backdrop, heaven, shore, (0.08, 0.16, 0.24), 0.86, 4.0, 0.7))
-    clouds(stage, heaven)
+    clouds(stage, heaven, bottom=shore - 150 * u)
     _beacons(stage, shore)
     if stage.says("bridge", "train"):
         _bridge(stage, shore)
@@ -307,22 +307,10 @@ def _furniture(stage: Stage, view: _View) -> None:
         if z < 1.5 and stage.says("figure", "cat"):
             x, foot = view.at(-stage.side * 0.34, GROUND, 1.6)
             sheet.place(props.figure(stage, 310 * u / 1.6, 0.9), (x, foot))
-        stage.add(_trimmed(sheet))
+        stage.add(sheet)
         lamp_y = 560 * u / z * 0.91
         if stage.palette.dark > 0.2:
             for side in (-1, 1):
                 x, foot = view.at(side * 0.68, GROUND, z)
                 glow(stage, (x, foot - lamp_y), 150 * u / z, stage.palette.lamp, 0.3 + 0.55 * stage.palette.dark, depth,
                      Pulse(0.12, 2.3, z))  # fmt: skip
-
-
-def _trimmed(sheet: Sheet) -> Sheet:
-    """Cut empty rows off the top of a sheet."""
-    box = sheet.alpha.getbbox() if sheet.alpha is not None else None
-    if box is None or sheet.alpha is None:
-        return sheet
-    top = max(0, box[1] - 2) // 2 * 2
-    sheet.rgb = sheet.rgb.crop((0, top, sheet.width, sheet.height))
-    sheet.alpha = sheet.alpha.crop((0, top, sheet.width, sheet.height))
-    sheet.top, sheet.height = sheet.top + top, sheet.height - top
-    return sheet

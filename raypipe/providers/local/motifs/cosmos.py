@@ -1,6 +1,7 @@
 """Other worlds: space, the deep sea, and pure light."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -48,7 +49,8 @@ def paint_space(stage: Stage) -> None:
 def _nebula(stage: Stage) -> Image.Image:
     rng = stage.rng
     width, height = max(16, stage.width // 5), max(16, stage.height // 5)
-    cloud, other = (fractal(rng, width, height, (3, 2.2), 6, 0.55) for _ in range(2))
+    cells = (2.1 * width / (200 * stage.unit), 2.4 * height / (130 * stage.unit))
+    cloud, other = (fractal(rng, width, height, cells, 6, 0.55) for _ in range(2))
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     slant = (columns / width - 0.5) * 0.5 * stage.side + (rows / height - 0.5) + (other - 0.5) * 0.45
     band = np.exp(-((slant / 0.24) ** 2))
@@ -264,17 +266,17 @@ def paint_abstract(stage: Stage) -> None:
     backdrop.rgb = backdrop.gradient(low, mix(pal.sky, pal.zenith, 0.4))
     stage.add(backdrop)
     glow(stage, heaven.sun, 520 * stage.unit, pal.sun, 0.55, 0.12, Pulse(0.25, 6))
-    for index in range(5):
-        part = index / 4
+    for index in range(4):
+        part = index / 3
         fold = mix(mix(pal.sky, high, 0.25 + 0.6 * math.sin(part * math.pi)), pal.zenith, 0.55 * part)
-        _silk(stage, 0.25 + 0.2 * index, stage.y(0.30 + 0.15 * index), fold)
+        _silk(stage, 0.25 + 0.25 * index, stage.y(0.30 + 0.19 * index), fold)
     effects.motes(stage, 40, None, (1.2, 5), (8, -5), blink=0.9, strength=0.7)
 
 
 def _silk(stage: Stage, depth: float, row: float, colour: Colour) -> None:
     """One fold: bright along its winding edge, fading out below."""
     u, rng = stage.unit, stage.rng
-    width, height = stage.width // 2, stage.height // 2
+    width, height = stage.width // 4 * 2, stage.height // 4 * 2 + 2
     x = np.linspace(0, 1, width, dtype=np.float32)
     a, b, c = rng.random(3) * 6.28
     line = row + (95 * np.sin(x * 4.2 + a) + 46 * np.sin(x * 8.6 + b) + 16 * np.sin(x * 17 + c)) * u
@@ -285,14 +287,7 @@ def _silk(stage: Stage, depth: float, row: float, colour: Colour) -> None:
     base, bright = np.array(times(colour, 0.55), np.float32), np.array(mix(colour, stage.palette.sun, 0.7), np.float32)
     rgb = base + (bright - base) * np.clip(light, 0, 1)[..., None]
     alpha = smoothstep(drop, -0.004, 0.01) * (0.25 + 0.72 * np.exp(-np.maximum(drop, 0) * 1.25))
-    picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8)).resize((stage.width, stage.height), Image.Resampling.BICUBIC)
-    mask = to_picture(alpha).resize((stage.width, stage.height), Image.Resampling.BICUBIC)
-    layer = layers.layer_of(picture, mask, 0, 0, depth)
+    picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))
+    layer = layers.layer_of(picture, to_picture(alpha), 0, 0, depth, 2)
     motion = Motion(bob=9 * u, period=6 + 3 * depth, phase=float(rng.random()))
-    stage.layers.append(_lowered(layer, motion))
-
-
-def _lowered(layer: layers.Layer, motion: Motion) -> layers.Layer:
-    from dataclasses import replace
-
-    return replace(layer, motion=motion, solid=None)
+    stage.add(replace(layer, motion=motion, solid=None))

@@ -14,7 +14,7 @@ from raypipe.providers.local.palette import Colour, mix, times
 from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky, shafts, veil
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
 
-HORIZONS = {"wide": 0.6, "medium": 0.6, "close": 0.62, "aerial": 0.3, "low": 0.72}
+HORIZONS = {"wide": 0.6, "medium": 0.6, "close": 0.62, "aerial": 0.42, "low": 0.72}
 WHEAT: Colour = (0.74, 0.62, 0.3)
 DUNE: Colour = (0.86, 0.6, 0.36)
 

@@ -195,7 +195,7 @@ def paint_volcano(stage: Stage) -> None:
         ridge = rolling(stage, horizon + (60 + 110 * index) * u, 70 * u, 2.4, 0.3, 5)
         grown = pine_line(stage, ridge, (24 + 44 * index) * u) if index else leafy_line(stage, ridge, 16 * u)
         stage.add(hills(stage, depth, grown, (0.09, 0.1, 0.1), heaven, 0.2, 0.3))
-    effects.motes(stage, 46, (1.0, 0.5, 0.15), (1.3, 3.6), (8, -30), (0, 0, 1, 1), blink=0.9)
+    effects.motes(stage, 30, (1.0, 0.5, 0.15), (1.3, 3.6), (8, -30), (0, 0, 1, 1), blink=0.9)
 
 
 def _streams(stage: Stage, sheet: Sheet, line: Line, x: float, top: float) -> layers.Shimmer:

@@ -1,9 +1,11 @@
 """Indoors: a room with a window, and a thing on a table in studio light."""
 
+from dataclasses import replace
+
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from raypipe.providers.local import effects, props, wares
+from raypipe.providers.local import effects, layers, props, wares
 from raypipe.providers.local.ground import GRASS, albedo, hills, leafy_line, rolling
 from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.motifs.city import skyline_row
@@ -17,12 +19,16 @@ WALLS: tuple[Colour, ...] = tuple(hexes("8a6f5c 5f7472 7a5c64 6a6f86"))
 
 def paint_interior(stage: Stage) -> None:
     """A room in the evening or by day, seen towards its window."""
-    u = stage.u
+    stage.u = u = stage.unit * max(1.0, stage.shot.scale)
     heaven = Heaven(stage, stage.y(0.62), sun=(0.5 - stage.side * 0.16, 0.62))
     _outside(stage, heaven)
     width, height = 400 * u, 400 * u
     middle, sill = stage.beside(-0.12), stage.y(0.66)
     panes = (middle - width / 2, sill - height, middle + width / 2, sill)
+    reach = (panes[0] - stage.margin[0], panes[1] - stage.margin[1], panes[2] + stage.margin[0], panes[3] + stage.margin[1])
+    stage.layers[:] = [layers.cropped(layer, reach) for layer in stage.layers]
+    if stage.world.weather in {"rain", "storm", "snow"}:
+        _streaks(stage)
     wall = _wall(stage, panes)
     _shelf(stage, wall)
     stage.add(wall)
@@ -30,7 +36,7 @@ def paint_interior(stage: Stage) -> None:
         _sunlight(stage, panes)
     _furniture(stage)
     if stage.palette.dark > 0.25:
-        glow(stage, (stage.beside(0.3), stage.y(0.44)), 420 * u, stage.palette.lamp, 0.30 + 0.3 * stage.palette.dark, 0.8,
+        glow(stage, (stage.beside(0.3), stage.y(0.44)), 420 * u, stage.palette.lamp, 0.34 + 0.26 * stage.palette.dark, 0.8,
              Pulse(0.06, 3))  # fmt: skip
     effects.motes(stage, 34, None, (1, 3), (4, 3), strength=0.55)
 
@@ -46,13 +52,18 @@ def _outside(stage: Stage, heaven: Heaven) -> None:
         near = leafy_line(stage, rolling(stage, stage.y(0.66), 50 * u, 2), 30 * u)
         backdrop.merge(hills(stage, 0.5, near, albedo(stage, GRASS), heaven))
     stage.add(backdrop)
-    if stage.world.weather in {"rain", "storm"}:
-        effects.rain(stage, 0.5)
     clouds(stage, heaven)
 
 
-def _room_light(stage: Stage) -> float:
-    return 0.55 - 0.3 * stage.palette.dark
+def _streaks(stage: Stage) -> None:
+    """Drops that run down the panes."""
+    pane = stage.layers[0].y
+    noise = fractal(stage.rng, max(8, pane.width // 2), max(8, pane.height // 2), (50, 6), 3, 0.7)
+    field = upsample(smoothstep(noise, 0.56, 0.8), pane.width, pane.height)
+    texture = layers.sparkle_texture(fractal(stage.rng, 256, 256, (22, 5), 3), 0.35, 0.7)
+    falling = layers.shimmer(field * 0.4, 0, 0, texture, ((0, -260 * stage.u), (0, -140 * stage.u)))
+    back = stage.layers[0]
+    stage.layers[0] = replace(back, shimmers=(falling,))
 
 
 def _wall(stage: Stage, panes: tuple[float, float, float, float]) -> Sheet:
@@ -60,7 +71,7 @@ def _wall(stage: Stage, panes: tuple[float, float, float, float]) -> Sheet:
     u, pal = stage.u, stage.palette
     paper = WALLS[int(generator("wall", stage.world).integers(4))]
     warm = times(mix(stage.palette.light, stage.palette.lamp, 0.45 * pal.dark), 1.0)
-    tone = times(times(paper, warm), 0.62 - 0.2 * pal.dark)
+    tone = times(times(paper, warm), 0.66 - 0.12 * pal.dark)
     sheet = Sheet(stage, 0.55, (0, stage.height), tone)
     sheet.alpha = Image.new("L", sheet.rgb.size, 255)
     rows, columns = np.mgrid[0 : stage.height : 6, 0 : stage.width : 6].astype(np.float32)
@@ -196,7 +207,7 @@ _STUDIO_OF = {"warm": 1, "epic": 1, "dark": 0, "joyful": 3, "dreamy": 2, "neon":
 
 def paint_product(stage: Stage) -> None:
     """One thing on a polished table, a soft light behind it and its mirror image below."""
-    u = stage.u
+    stage.u = u = stage.unit * max(1.0, stage.shot.scale)
     night = stage.palette.dark > 0.5
     choice = _STUDIO_OF.get(stage.world.mood, int(generator("studio", stage.world).integers(len(STUDIOS))))
     tones = STUDIOS[0 if night and choice == 3 else choice]
@@ -205,15 +216,18 @@ def paint_product(stage: Stage) -> None:
     backdrop.rgb = _studio(stage, tones, edge)
     stage.add(backdrop)
     _bokeh(stage, tones)
-    thing, tall = wares.ware_of(stage, 430 * u)
-    stand = edge + 92 * u
+    thing, tall = wares.ware_of(stage, min(430 * u, 0.86 * stage.size.height, 1.1 * stage.size.width))
+    stand = max(edge + 92 * stage.unit, stage.y(0.5) + tall * 0.56)
+    middle = stage.beside({"wide": 0.12, "low": 0.1}.get(stage.shot.kind, 0.0) if not stage.tall else 0.0)
     table = stage.sheet(0.8, (0, stage.height), tones[3])
     _table(stage, table, tones, edge)
-    _mirrored(table, thing, (stage.x(0.5), stand))
-    table.place(thing, (stage.x(0.5), stand))
+    _mirrored(table, thing, (middle, stand))
+    table.place(thing, (middle, stand))
     stage.add(table)
     if stage.says("cup"):
-        _steam(stage, (stage.x(0.5), stand - tall))
+        _steam(stage, (middle, stand - tall))
+    if stage.says("candle"):
+        glow(stage, (middle, stand - tall * 0.82), 420 * u, (1.0, 0.68, 0.3), 0.8, 0.8, Pulse(0.18, 1.1))
     _sweep(stage, tones)
     effects.motes(stage, 30, None, (1, 3.6), (5, -5), strength=0.6)
 

@@ -1,0 +1,146 @@
+"""Stitching, on clips that were really encoded and are decoded again."""
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from raypipe.errors import MediaError
+from raypipe.media.stitch import Cut, stitch
+from raypipe.media.video import Plane, Planes, encode_clip, frame_as_png, probe, read_picture, to_planes
+from raypipe.models import Size
+
+SIZE = Size(width=64, height=36)
+
+
+def grey(level: int) -> Planes:
+    half = (SIZE.height // 2, SIZE.width // 2)
+    luma = np.full((SIZE.height, SIZE.width), level, np.uint8)
+    return Planes(luma, np.full(half, 128, np.uint8), np.full(half, 128, np.uint8))
+
+
+def clip(folder: Path, name: str, levels: list[int]) -> Path:
+    path = folder / name
+    path.write_bytes(encode_clip(map(grey, levels), SIZE, 24))
+    return path
+
+
+def foreign_clip(folder: Path, frames: int, rate: int = 30, b_frames: int = 2) -> Path:
+    """A clip of another encoder setting, size and rate, with B-frames."""
+    path = folder / f"foreign-{rate}-{b_frames}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"bf": str(b_frames), "g": "300"})
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        rng = np.random.default_rng(1)
+        for index in range(frames):
+            noise = rng.integers(0, 255, (72, 128, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(noise, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def levels_of(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [round(frame.to_ndarray(format="yuv420p")[: frame.height].mean()) for frame in container.decode(video=0)]
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [frame.time or 0.0 for frame in container.decode(video=0)]
+
+
+def test_the_frame_that_a_seam_shows_twice_is_left_out_once(tmp_path: Path) -> None:
+    first = clip(tmp_path, "0.mp4", [*range(40, 136, 4), 136])
+    follower = clip(tmp_path, "1.mp4", [*range(136, 232, 4)])
+    out = tmp_path / "out.mp4"
+    made = stitch([Cut(first, 24), Cut(follower, 24)], None, out, SIZE, 24)
+    assert made == (48, 0)
+    levels = levels_of(out)
+    assert len(levels) == 48
+    assert all(abs(a - b) <= 2 for a, b in zip(levels, range(40, 232, 4), strict=True))
+    assert all(b > a for a, b in pairwise(levels))
+
+
+def test_equal_clips_are_copied_packet_by_packet(tmp_path: Path) -> None:
+    paths = [clip(tmp_path, f"{i}.mp4", [50 + 10 * i] * 24) for i in range(3)]
+    out = tmp_path / "out.mp4"
+    assert stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24).normalised == 0
+
+    def packets(path: Path) -> list[bytes]:
+        with av.open(str(path)) as container:
+            return [bytes(packet) for packet in container.demux(video=0) if packet.dts is not None]
+
+    assert packets(out) == sum(map(packets, paths), [])
+
+
+def test_frames_are_evenly_spaced_over_the_seams(tmp_path: Path) -> None:
+    paths = [clip(tmp_path, f"{i}.mp4", [90] * 25) for i in range(3)]
+    out = tmp_path / "out.mp4"
+    stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24)
+    assert times_of(out) == pytest.approx([i / 24 for i in range(72)])
+
+
+def test_a_clip_that_is_too_short_holds_its_last_frame(tmp_path: Path) -> None:
+    paths = [clip(tmp_path, f"{i}.mp4", [90] * 20) for i in range(2)]
+    out = tmp_path / "out.mp4"
+    assert stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24).frames == 48
+    with av.open(str(out)) as container:
+        stream = container.streams.video[0]
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.0, abs=0.001)
+    assert times_of(out)[20] == pytest.approx(1.0)
+
+
+def test_only_clips_that_differ_are_encoded_anew(tmp_path: Path) -> None:
+    own = [clip(tmp_path, f"{i}.mp4", [90] * 24) for i in range(2)]
+    foreign = foreign_clip(tmp_path, 60)
+    out = tmp_path / "out.mp4"
+    made = stitch([Cut(own[0], 24), Cut(foreign, 48), Cut(own[1], 24)], None, out, SIZE, 24)
+    assert made == (96, 1)
+    info = probe(out)
+    assert (info.width, info.height, info.fps, info.frames) == (64, 36, 24, 96)
+    assert len(levels_of(out)) == 96
+
+
+def test_clips_that_agree_are_copied_whatever_they_are(tmp_path: Path) -> None:
+    foreign = foreign_clip(tmp_path, 60)
+    out = tmp_path / "out.mp4"
+    assert stitch([Cut(foreign, 60), Cut(foreign, 60)], None, out, SIZE, 24) == (120, 0)
+    assert probe(out).width == 128
+
+
+def test_a_cut_that_b_frames_forbid_is_made_by_encoding(tmp_path: Path) -> None:
+    foreign = foreign_clip(tmp_path, 60, b_frames=3)
+    for frames in range(40, 46):
+        out = tmp_path / f"{frames}.mp4"
+        stitch([Cut(foreign, frames)], None, out, SIZE, 30)
+        assert len(levels_of(out)) == frames
+
+
+def test_the_index_of_the_video_comes_first(tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    stitch([Cut(clip(tmp_path, "0.mp4", [90] * 24), 24)], None, out, SIZE, 24)
+    data = out.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_what_is_no_clip_is_a_media_error(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing of use")
+    with pytest.raises(MediaError):
+        stitch([Cut(broken, 24)], None, tmp_path / "out.mp4", SIZE, 24)
+
+
+def test_the_seam_shows_the_predecessors_last_frame(tmp_path: Path) -> None:
+    first = clip(tmp_path, "0.mp4", [*range(40, 136, 4), 136])
+    last: Plane = read_picture(frame_as_png(first, 24), SIZE)
+    follower = tmp_path / "1.mp4"
+    follower.write_bytes(encode_clip([to_planes(last)] * 24, SIZE, 24))
+    out = tmp_path / "out.mp4"
+    stitch([Cut(first, 24), Cut(follower, 24)], None, out, SIZE, 24)
+    seam = read_picture(frame_as_png(out, 24), SIZE).astype(float)
+    assert 10 * np.log10(255**2 / max(np.mean((seam - last) ** 2), 1e-9)) > 40
