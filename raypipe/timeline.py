@@ -12,6 +12,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from raypipe.journal.records import StepRecord
 
+#: axes shorter than this many seconds are empty
+_SHORTEST = 1e-6
 _UNPRINTABLE = re.compile(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f]")
 
 
@@ -150,7 +152,7 @@ def _paints(charts: Sequence[Chart]) -> dict[str, Paint]:
 
 def ticks(end: float, most: int = 10) -> list[float]:
     """Round numbers from 0 to `end` for an axis, at most `most` steps of them."""
-    if end <= 0:
+    if end < _SHORTEST:
         return [0.0]
     raw = end / most
     magnitude = 10.0 ** math.floor(math.log10(raw))
@@ -251,7 +253,8 @@ _FONT = "font: 12px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans
 
 def render_svg(charts: Sequence[Chart]) -> str:
     """Draw charts below one another over one time axis, as an SVG that suits light and dark pages."""
-    paints, end = _paints(charts), max((chart.end for chart in charts), default=0.0) or 1.0
+    paints, end = _paints(charts), max((chart.end for chart in charts), default=0.0)
+    end = end if end >= _SHORTEST else 1.0
     aside = _aside(charts)
     scale = (WIDTH - LEFT - RIGHT - (10 + 7 * aside if aside else 0)) / end
     body: list[str] = []

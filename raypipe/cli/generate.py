@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from raypipe.models import VideoRequest, VideoState
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLOSE_SECONDS = 1.0
+_CONNECT_SECONDS = 5.0
 #: error code of a video whose making was stopped from outside
 INTERRUPTED = "interrupted"
 
@@ -70,6 +72,7 @@ def start_ray(settings: Settings) -> None:
 
     local = settings.ray_address == "local"
     try:
+        _check_reachable(settings.ray_address)
         ray.init(
             address=settings.ray_address,
             num_cpus=os.cpu_count() if local else None,
@@ -83,6 +86,13 @@ def start_ray(settings: Settings) -> None:
         )
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise RayUnavailable(f"{where}: {reason}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Fail at once where nobody listens: Ray itself would go on trying for many minutes."""
+    host, separator, port = address.rpartition(":")
+    if separator and host and "/" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
 def _stop_ray() -> None:

@@ -183,7 +183,7 @@ def _look(words: str, opening: str, middle: str, closing: str) -> Look:
 LOOKS = {
     "cinematic": _look(
         "cinematic documentary",
-        "Shaped light with a clear direction and deep contrast",
+        "Shaped light with a clear direction and strong contrast",
         "Light from one side that models every form",
         "Light from behind that draws the outlines",
     ),
@@ -229,7 +229,7 @@ LOOKS = {
     "dramatic": _look(
         "drama dramatic storm stormy intense passion tragedy tragic conflict thunder",
         "Strong light from one side, the other side lost",
-        "Restless light with deep contrast",
+        "Restless light with strong contrast",
         "A last strong light on what matters",
     ),
     "mysterious": _look(

@@ -67,7 +67,7 @@ def _choose(archetype: Archetype, count: int, key: str) -> list[LibraryBeat]:
     used: Counter[str] = Counter()
     for position, names in enumerate(order):
         following = order[position + 1] if position + 1 < count else names
-        beat = _next(names, chosen, used, "" if following == names else following[0])
+        beat = _next(names, chosen, used, None if following == names else BEATS[following[0]])
         used[beat.beat_id] += 1
         chosen.append(beat)
     return chosen
@@ -79,17 +79,18 @@ def _rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
 
 
 def _next(
-    names: Iterable[str], chosen: Sequence[LibraryBeat], used: Counter[str], following: str
+    names: Iterable[str], chosen: Sequence[LibraryBeat], used: Counter[str], following: LibraryBeat | None
 ) -> LibraryBeat:
-    """The first of the beats used least that cuts well with those around it."""
-    around = [*chosen[-1:], *([BEATS[following]] if following else [])]
-    candidates = sorted((BEATS[name] for name in names), key=lambda beat: used[beat.beat_id])
-    return min(candidates, key=lambda beat: sum(_jars(beat, other) for other in around))
+    """The preferred of the beats that cut best with those around them and were used least."""
+    around = [*chosen[-1:], *([following] if following else [])]
+    seen = Counter(beat.distance for beat in chosen)
 
+    def drawbacks(beat: LibraryBeat) -> tuple[int, ...]:
+        same_shot = sum(beat.shot_type == other.shot_type for other in around)
+        same_distance = sum(beat.distance == other.distance for other in around)
+        return same_shot, used[beat.beat_id], same_distance, seen[beat.distance]
 
-def _jars(one: LibraryBeat, other: LibraryBeat) -> int:
-    """How badly two beats cut together: from the same distance, or worse, in the same shot."""
-    return (one.distance == other.distance) + 2 * (one.shot_type == other.shot_type)
+    return min((BEATS[name] for name in names), key=drawbacks)
 
 
 def _cameras(chosen: Sequence[LibraryBeat]) -> list[str]:

@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -261,6 +262,24 @@ def test_an_interrupt_while_ray_starts_leaves_nothing(tmp_path: Path) -> None:
     assert out == ""
     assert_no_process_is_left(tmp_path)
     assert json.loads(raypipe(tmp_path, "list", "--json").stdout) == []
+
+
+def test_a_cluster_that_is_not_there_is_said_to_be_so_at_once(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ran = subprocess.run(
+            [RAYPIPE, *SIMULATED],
+            env={**environment(tmp_path), "RAY_ADDRESS": address},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert ran.returncode == 1
+    error = ran.stderr.splitlines()[-1]
+    assert error.startswith(f"Error: The Ray cluster {address} cannot be reached: ")
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.parametrize("args", [["--help"], ["generate", "--help"], ["--version"], ["list"]])

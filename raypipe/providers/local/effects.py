@@ -72,7 +72,9 @@ def snow(stage: Stage, heavy: float = 1.0) -> None:
         drift = -stage.side * 14 * (depth + 1) * stage.unit / grain
         wrapped = _wrapped(to_picture(field * strength), stage, grain)
         fall = speed * stage.unit / grain
-        stage.overlays.append(Falling(wrapped, (drift, fall), tile, grain, 7 * (depth + 1) * stage.unit / grain))
+        stage.overlays.append(
+            Falling(wrapped, (drift, fall), tile, grain, 7 * (depth + 1) * stage.unit / grain)
+        )
 
 
 def _tile_of(stage: Stage, grain: int) -> tuple[int, int]:
@@ -87,10 +89,13 @@ def _wrapped(picture: Image.Image, stage: Stage, grain: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(out))
 
 
-def _dot(field: np.ndarray, x: float, y: float, radius: float, light: float) -> None:  # type: ignore[type-arg]
+def _dot(field: Field, x: float, y: float, radius: float, light: float) -> None:
     """Add a soft round dot to a field that tiles."""
     reach = int(radius + 2)
-    rows, columns = np.arange(int(y) - reach, int(y) + reach + 1), np.arange(int(x) - reach, int(x) + reach + 1)
+    rows, columns = (
+        np.arange(int(y) - reach, int(y) + reach + 1),
+        np.arange(int(x) - reach, int(x) + reach + 1),
+    )
     away = np.hypot(rows[:, None] - y, columns[None, :] - x)
     spot = np.clip((radius + 0.7 - away) / (radius * 0.8 + 0.7), 0, 1) * light
     index = np.ix_(rows % field.shape[0], columns % field.shape[1])
@@ -102,7 +107,7 @@ class Motes:
     """Glowing specks that wander: fireflies, dust in light, embers, bubbles, sparks."""
 
     #: one row a speck: x, y (pixels), radius (pixels), speed x, speed y (pixels a second), wander (pixels), phase, blink
-    specks: np.ndarray  # type: ignore[type-arg]
+    specks: Field
     spot: Image.Image
     #: chroma of the glow, or None to leave the colours as they are
     chroma: tuple[int, int] | None
@@ -114,7 +119,9 @@ class Motes:
         for x, y, radius, vx, vy, wander, phase, blink in self.specks:
             px = left + (x + vx * t + wander * math.sin(t * 0.9 + phase)) % (right - left)
             py = top + (y + vy * t + wander * math.cos(t * 0.7 + phase * 2)) % (bottom - top)
-            edge = min(px - left, right - px, py - top, bottom - py) / (0.08 * min(right - left, bottom - top))
+            edge = min(px - left, right - px, py - top, bottom - py) / (
+                0.08 * min(right - left, bottom - top)
+            )
             light = (1 - blink * (0.5 + 0.5 * math.sin(t * 1.7 + phase * 5))) * min(1.0, edge)
             self._add(frame, px, py, radius, light)
 
@@ -127,14 +134,16 @@ class Motes:
             pad + (edge - centre) * scale
             for edge, centre in ((left, x), (top, y), (left + size, x), (top + size, y))
         )
-        spot = self.spot.resize((size, size), Image.Resampling.BILINEAR, box)  # type: ignore[arg-type]
+        spot = self.spot.resize((size, size), Image.Resampling.BILINEAR, box)
         spot = spot.point([int(level * light) for level in range(256)])
         where = (left, top, left + size, top + size)
         frame[0].paste(ImageChops.add(frame[0].crop(where), spot), (left, top))
         if self.chroma is not None:
             small = spot.reduce(2)
             for plane, value in zip(frame[1:], self.chroma, strict=True):
-                plane.paste(value, (left // 2, top // 2, left // 2 + small.width, top // 2 + small.height), small)
+                plane.paste(
+                    value, (left // 2, top // 2, left // 2 + small.width, top // 2 + small.height), small
+                )
 
 
 def motes(
@@ -195,7 +204,7 @@ class Birds:
     """A flock that crosses the sky, wings beating."""
 
     #: one row a bird: x, y offset (pixels), wingspan (pixels), phase
-    flock: np.ndarray  # type: ignore[type-arg]
+    flock: Field
     start: tuple[float, float]
     speed: tuple[float, float]
     luma: int
@@ -270,7 +279,7 @@ class Vignette:
 def vignette(stage: Stage, strength: float = 0.3) -> None:
     """Darken the corners."""
     width, height = stage.size.width, stage.size.height
-    rows, columns = np.mgrid[-1 : 1 : 64j, -1 : 1 : 64j].astype(np.float32)
+    rows, columns = np.mgrid[-1:1:64j, -1:1:64j].astype(np.float32)
     field = 1 - strength * np.clip((rows**2 + columns**2) * 0.5 - 0.16, 0, 1) ** 1.3
     small = Image.fromarray(field.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
     stage.overlays.append(Vignette(to_picture(np.asarray(small) * (254 / 255))))

@@ -26,7 +26,13 @@ def albedo(stage: Stage, colour: Colour) -> Colour:
 
 
 def rolling(
-    stage: Stage, base: float, height: float, features: float, sharp: float = 0.0, octaves: int = 6, gain: float = 0.5
+    stage: Stage,
+    base: float,
+    height: float,
+    features: float,
+    sharp: float = 0.0,
+    octaves: int = 6,
+    gain: float = 0.5,
 ) -> Line:
     """A random line of canvas heights that rises up to `height` above the canvas row `base`."""
     spread = stage.width / (stage.unit * 1536)
@@ -35,7 +41,13 @@ def rolling(
 
 
 def hills(
-    stage: Stage, depth: float, line: Line, colour: Colour, heaven: Heaven, rim: float = 0.5, rough: float = 0.0,
+    stage: Stage,
+    depth: float,
+    line: Line,
+    colour: Colour,
+    heaven: Heaven,
+    rim: float = 0.5,
+    rough: float = 0.0,
     head: float = 0.0,
 ) -> Sheet:
     """Paint everything below a line as one ridge, misty at its foot and lit along its edge.
@@ -117,7 +129,9 @@ class Range:
         steep = np.where(columns < 0, 0.62 + 0.3 * rng.random(), 0.62 + 0.3 * rng.random())
         jag = ridge_line(rng, self.width, self.width / (46 * u), 5, 0.55, 1.0) - 0.5
         away = np.abs(columns)
-        edge = peak + away * steep * (1 - 0.16 * away / (away + 160 * u)) + jag * np.minimum(away * 0.5, 34 * u)
+        edge = (
+            peak + away * steep * (1 - 0.16 * away / (away + 160 * u)) + jag * np.minimum(away * 0.5, 34 * u)
+        )
         rows = np.arange(self.rows, dtype=np.float32)[:, None]
         drop = rows - peak
         inside = rows >= edge[None, :]
@@ -188,8 +202,14 @@ def blurred(sheet: Sheet, radius: float) -> Sheet:
 
 
 def water(
-    stage: Stage, backdrop: Sheet, heaven: Heaven, shore: float, tint: Colour, clear: float = 0.75,
-    waves: float = 7.0, sparkle: float = 1.0,
+    stage: Stage,
+    backdrop: Sheet,
+    heaven: Heaven,
+    shore: float,
+    tint: Colour,
+    clear: float = 0.75,
+    waves: float = 7.0,
+    sparkle: float = 1.0,
 ) -> Layer:
     """Turn everything below the row `shore` of the backdrop into water that mirrors what stands above it.
 
@@ -212,6 +232,11 @@ def water(
     mask = to_picture((depth * np.ones((1, 4), np.float32)).astype(np.float32)).resize(mirror.size)
     mirror.paste(bytes_of(deep), (0, 0), mask)
     mirror = _waved(stage, mirror, waves)
+    path = to_picture(
+        _sun_path(stage, heaven, mirror.width // 6, mirror.height // 6 + 1) * min(0.6, heaven.strength * 0.6)
+    )
+    warm = mix(stage.palette.horizon, stage.palette.sun, 0.5)
+    mirror.paste(bytes_of(warm), (0, 0), path.resize(mirror.size, Image.Resampling.BICUBIC))
     backdrop.rgb.paste(mirror, (0, row))
     layer = layers.with_ripple(backdrop.layer(), row, waves * stage.u)
     return replace(layer, shimmers=(*glitter(stage, heaven, row, height, sparkle), *layer.shimmers))
@@ -243,19 +268,27 @@ def _waved(stage: Stage, mirror: Image.Image, waves: float) -> Image.Image:
     return Image.fromarray(np.clip(moved * shade[..., None], 0, 255).astype(np.uint8))
 
 
-def glitter(stage: Stage, heaven: Heaven, row: int, height: int, sparkle: float) -> tuple[layers.Shimmer, ...]:
+def glitter(
+    stage: Stage, heaven: Heaven, row: int, height: int, sparkle: float
+) -> tuple[layers.Shimmer, ...]:
     """Sparkle on water: a path of light under the sun and a little of it everywhere."""
     height = height // 2 * 2
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
-    x = np.arange(stage.width, dtype=np.float32)[None, :]
-    spread = stage.unit * (46 + 230 * v)
-    path = np.exp(-(((x - heaven.sun[0]) / spread) ** 2)) * (1 - 0.55 * v)
+    path = _sun_path(stage, heaven, stage.width, height)
     power = sparkle * heaven.strength * (1.25 if heaven.disc else 0.5)
-    field = np.clip(path * power + 0.10 * sparkle * (0.4 + heaven.strength) * np.ones_like(x), 0, 1)
+    field = np.clip(path * power + 0.10 * sparkle * (0.4 + heaven.strength) * np.ones_like(path), 0, 1)
     field *= wavelets(stage, stage.width, height, 0.42, 0.62) * smoothstep(v, 0, 0.03)
     texture = layers.sparkle_texture(fractal(stage.rng, 256, 256, (14, 40), 3, 0.6), 0.3, 0.62)
     u = stage.u
-    return (layers.shimmer(field, 0, row, texture, ((9 * u, 13 * u), (-11 * u, 7 * u))),)
+    return (layers.shimmer(field, 0, row, texture, ((11 * u, 29 * u), (-17 * u, 23 * u))),)
+
+
+def _sun_path(stage: Stage, heaven: Heaven, width: int, height: int) -> Field:
+    """The widening path of light that the sun lays on the water, at any resolution."""
+    v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    x = (np.arange(width, dtype=np.float32)[None, :] + 0.5) * stage.width / width
+    spread = stage.unit * (46 + 230 * v)
+    return (np.exp(-(((x - heaven.sun[0]) / spread) ** 2)) * (1 - 0.55 * v)).astype(np.float32)
 
 
 def wavelets(stage: Stage, width: int, height: int, low: float, high: float) -> Field:
@@ -283,7 +316,9 @@ def headland(stage: Stage, base: float, height: float, side: int, reach: float, 
     away = columns - stage.x(0) if side < 0 else stage.x(1) - columns
     fall = smoothstep(away / stage.size.width, reach, reach * 0.45)
     rough = ridge_line(stage.rng, stage.width, stage.width / (150 * stage.u), 6, 0.55, 0.8) - 0.5
-    return (base + 8 * stage.u - height * fall * (1 + jag * rough) - jag * height * rough * fall).astype(np.float32)
+    return (base + 8 * stage.u - height * fall * (1 + jag * rough) - jag * height * rough * fall).astype(
+        np.float32
+    )
 
 
 def waterline(sheet: Sheet, row: float) -> None:

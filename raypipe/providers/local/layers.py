@@ -53,7 +53,9 @@ class Pulse:
         turn = t / self.period + self.phase
         if self.flash:
             beat = turn % 1.0 * self.period
-            return max(math.exp(-beat * 9), 0.7 * math.exp(-((beat - 0.22) ** 2) * 500)) if beat < 0.8 else 0.0
+            return (
+                max(math.exp(-beat * 9), 0.7 * math.exp(-((beat - 0.22) ** 2) * 500)) if beat < 0.8 else 0.0
+            )
         wave = 0.6 * math.sin(TWO_PI * turn) + 0.4 * math.sin(TWO_PI * turn * 2.63 + 1.0)
         return 1.0 - self.amount * (0.5 + 0.5 * wave)
 
@@ -263,7 +265,12 @@ def cropped(layer: Layer, box: tuple[float, float, float, float]) -> Layer:
 def _cropped(layer: Layer, box: tuple[int, int, int, int]) -> Layer:
     left, top, right, bottom = box
     left, right = (0, layer.y.width) if layer.motion.wrap else (left, min(right, layer.y.width))
-    left, top, right, bottom = left // 2 * 2, top // 2 * 2, right // 2 * 2, min(bottom, layer.y.height) // 2 * 2
+    left, top, right, bottom = (
+        left // 2 * 2,
+        top // 2 * 2,
+        right // 2 * 2,
+        min(bottom, layer.y.height) // 2 * 2,
+    )
     whole, half = (left, top, right, bottom), (left // 2, top // 2, right // 2, bottom // 2)
     alpha, alpha_half = layer.alpha, layer.alpha_half
     return replace(

@@ -1,13 +1,16 @@
 """Smooth random fields and lines: the raw material of clouds, ridges, water and stone."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Field = NDArray[np.float32]
-Line = NDArray[np.float32]
+#: real numbers of shape (rows, columns)
+Field = NDArray[np.floating[Any]]
+#: real numbers, one for each column
+Line = NDArray[np.floating[Any]]
 
 
 def generator(*key: object) -> np.random.Generator:
@@ -55,17 +58,22 @@ def fractal(
 def normal(field: Field) -> Field:
     """Stretch a field to the range 0 to 1."""
     low, high = float(field.min()), float(field.max())
-    return (field - low) / max(high - low, 1e-6)
+    return np.asarray((field - low) / max(high - low, 1e-6))
 
 
 def smoothstep(field: Field, low: float, high: float) -> Field:
     """Map a field so that it rises smoothly from 0 at `low` to 1 at `high`; `low` may be the greater one."""
-    t = np.clip((field - low) / (high - low), 0.0, 1.0)
-    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+    t = np.clip((field - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
 
 
 def ridge_line(
-    rng: np.random.Generator, width: int, features: float, octaves: int = 6, gain: float = 0.5, sharp: float = 0.0
+    rng: np.random.Generator,
+    width: int,
+    features: float,
+    octaves: int = 6,
+    gain: float = 0.5,
+    sharp: float = 0.0,
 ) -> Line:
     """A random line of `width` heights, from 0 to 1.
 
@@ -84,7 +92,9 @@ def ridge_line(
             break
         values = rng.random(knots + 3)
         position = np.linspace(0, knots, width) + rng.random()
-        total += gain**octave * ((1 - sharp) * _curved(values, position) + sharp * _straight(values, position))
+        total += gain**octave * (
+            (1 - sharp) * _curved(values, position) + sharp * _straight(values, position)
+        )
     return normal(total)
 
 

@@ -88,7 +88,8 @@ def palette_of(world: World) -> Palette:
     colours = _weathered(hexes(text), world.weather, dark)
     graded = [_styled(_moody(colour, world.mood), world.style) for colour in colours]
     thicker = {"fog": 0.38, "rain": 0.16, "storm": 0.12, "snow": 0.18}.get(world.weather, 0.0)
-    return Palette(*graded, dark=dark, air=min(1.0, air + thicker))  # type: ignore[call-arg]
+    zenith, sky, horizon, sun, haze, light, shade, lamp = graded
+    return Palette(zenith, sky, horizon, sun, haze, light, shade, lamp, dark, min(1.0, air + thicker))
 
 
 def _weathered(colours: list[Colour], weather: str, dark: float) -> list[Colour]:

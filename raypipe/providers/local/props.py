@@ -37,7 +37,9 @@ def ship(stage: Stage, height: float, depth: float) -> Sprite:
         for row in range(3):
             y = top + 4 + row * 23
             reach = wide * (0.42 + 0.1 * row)
-            pic.poly([(x - reach, y), (x + reach, y), (x + reach * 1.15, y + 19), (x - reach * 1.05, y + 19)], sail)
+            pic.poly(
+                [(x - reach, y), (x + reach, y), (x + reach * 1.15, y + 19), (x - reach * 1.05, y + 19)], sail
+            )
     pic.poly([(118, 30), (132, 76), (112, 76)], mix(sail, hull, 0.25))
     pic.poly([(8, 74), (30, 82), (110, 82), (136, 72), (122, 98), (26, 98)], hull)
     return pic
@@ -81,7 +83,11 @@ def house(stage: Stage, height: float, depth: float, windows: bool = True, tone:
     pic.poly([(12, 52), (48, 14), (52, 52), (52, 100), (14, 100), (14, 52)], side)
     pic.poly([(48, 10), (118, 10), (136, 54), (52, 54)], top)
     pic.poly([(48, 10), (8, 54), (14, 54), (48, 17)], under)
-    glow = mix(stage.lit((0.25, 0.3, 0.36), depth, 0.6), stage.palette.lamp, (0.25 + 0.75 * stage.palette.dark) * windows)
+    glow = mix(
+        stage.lit((0.25, 0.3, 0.36), depth, 0.6),
+        stage.palette.lamp,
+        (0.25 + 0.75 * stage.palette.dark) * windows,
+    )
     for x in (62, 84, 106):
         pic.rect((x, 66, x + 12, 82), glow)
         pic.line([(x + 6, 66), (x + 6, 82)], 1.2, side)
@@ -133,7 +139,11 @@ def windmill(stage: Stage, height: float, depth: float) -> Sprite:
 def balloon(stage: Stage, height: float, depth: float, hue: int = 0) -> Sprite:
     """A striped hot-air balloon with its basket."""
     k = height / 100
-    pairs = (((0.86, 0.27, 0.2), (0.98, 0.8, 0.42)), ((0.2, 0.42, 0.62), (0.95, 0.92, 0.85)), ((0.6, 0.25, 0.5), (0.98, 0.62, 0.4)))
+    pairs = (
+        ((0.86, 0.27, 0.2), (0.98, 0.8, 0.42)),
+        ((0.2, 0.42, 0.62), (0.95, 0.92, 0.85)),
+        ((0.6, 0.25, 0.5), (0.98, 0.62, 0.4)),
+    )
     one, two = pairs[hue % 3]
     pic = Sprite(76, 100, stage.lit(one, depth, 0.8), k)
     for stripe in range(7):
@@ -151,7 +161,11 @@ def balloon(stage: Stage, height: float, depth: float, hue: int = 0) -> Sprite:
 
 def _balloon_edge(across: float, down: float) -> Point:
     wide = math.sin(math.pi * min(1.0, 0.04 + down * 0.62) ** 0.72) if down < 0.6 else 1.0
-    wide = 36 * (math.sin(math.pi / 2 * min(1, down / 0.5)) ** 0.7 if down < 0.5 else 1 - ((down - 0.5) / 0.5) ** 1.8 * 0.76)
+    wide = 36 * (
+        math.sin(math.pi / 2 * min(1, down / 0.5)) ** 0.7
+        if down < 0.5
+        else 1 - ((down - 0.5) / 0.5) ** 1.8 * 0.76
+    )
     return (38 + math.sin(across * math.pi / 2) * wide, 2 + down * 75)
 
 
@@ -177,7 +191,17 @@ def deer(stage: Stage, height: float, depth: float) -> Sprite:
     pic.poly([(14, 46), (22, 42), (56, 44), (66, 38), (70, 28), (76, 26), (86, 33), (84, 37), (76, 38), (72, 52),
               (66, 62), (40, 63), (20, 62), (13, 56)], dark)  # fmt: skip
     for x, lean in ((17, -1), (24, 1), (58, -1), (65, 2)):
-        pic.poly([(x - 2, 58), (x + 5, 58), (x + 2 + lean, 80), (x + 2 + lean, 99), (x - 1 + lean, 99), (x - 1 + lean, 80)], dark)
+        pic.poly(
+            [
+                (x - 2, 58),
+                (x + 5, 58),
+                (x + 2 + lean, 80),
+                (x + 2 + lean, 99),
+                (x - 1 + lean, 99),
+                (x - 1 + lean, 80),
+            ],
+            dark,
+        )
     for side in (-1, 1):
         pic.line([(75, 27), (74 + 5 * side, 16), (73 + 10 * side, 4)], 1.8, dark)
         pic.line([(74 + 5 * side, 16), (74 + 12 * side, 13)], 1.6, dark)
@@ -236,7 +260,9 @@ def _frond(pic: Sprite, at: Point, angle: float, length: float, colour: Colour) 
     for step in range(17):
         s = step / 16
         droop = s**2.2 * length * (0.35 + 0.55 * flat)
-        spine.append((at[0] + math.cos(angle) * length * s, at[1] + math.sin(angle) * length * s * 0.75 + droop))
+        spine.append(
+            (at[0] + math.cos(angle) * length * s, at[1] + math.sin(angle) * length * s * 0.75 + droop)
+        )
     pic.line(spine, 0.7, colour)
     for step, ((x0, y0), (x1, y1)) in enumerate(zip(spine[1:-1], spine[2:], strict=True)):
         dx, dy = x1 - x0, y1 - y0
@@ -252,7 +278,9 @@ def tree(stage: Stage, height: float, depth: float, leaf: Colour = (0.28, 0.42, 
     rng = stage.rng
     trunk = stage.lit((0.25, 0.18, 0.14), depth, 0.25)
     pic = Sprite(110, 100, stage.lit(leaf, depth, 0.3), k)
-    pic.poly([(50, 100), (53, 60), (44, 46), (48, 44), (55, 55), (64, 42), (67, 45), (58, 62), (62, 100)], trunk)
+    pic.poly(
+        [(50, 100), (53, 60), (44, 46), (48, 44), (55, 55), (64, 42), (67, 45), (58, 62), (62, 100)], trunk
+    )
     for layer, light in ((0, 0.12), (1, 0.4), (2, 0.75), (3, 1.0)):
         for _ in range(34 - 5 * layer):
             angle, reach = rng.random() * 6.28, rng.random() ** 0.6

@@ -131,7 +131,9 @@ def _paste(
         target.paste(_scaled(plane, box, area, 2), (left // 2, top // 2), mask_half)
 
 
-def _scaled(picture: Image.Image, box: tuple[float, ...], area: tuple[int, int, int, int], shrink: int) -> Image.Image:
+def _scaled(
+    picture: Image.Image, box: tuple[float, ...], area: tuple[int, int, int, int], shrink: int
+) -> Image.Image:
     """The part of a stored plane within a box in luma pixels, at its size in the frame."""
     size = ((area[2] - area[0]) // shrink, (area[3] - area[1]) // shrink)
     x1, y1 = min(box[2] / shrink, picture.width), min(box[3] / shrink, picture.height)

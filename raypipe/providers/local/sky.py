@@ -65,7 +65,12 @@ def _light(stage: Stage, heaven: Heaven) -> list[Field]:
     wide = heaven.strength * 0.7 * np.exp(-reach / 0.36)
     band = 0.5 * heaven.strength * np.exp(-((v - 1) ** 2) / 0.02) * np.exp(-reach / 0.9)
     halo = mix(pal.horizon, pal.sun, 0.35)
-    ramps = (smoothstep(v, 0.0, 0.62), smoothstep(v, 0.45, 1.0), np.clip(wide + band, 0, 1), np.clip(core, 0, 1))
+    ramps = (
+        smoothstep(v, 0.0, 0.62),
+        smoothstep(v, 0.45, 1.0),
+        np.clip(wide + band, 0, 1),
+        np.clip(core, 0, 1),
+    )
     stops = (pal.zenith, pal.sky, pal.horizon, halo, pal.sun)
     return [_channel([stop[index] for stop in stops], ramps) for index in range(3)]
 
@@ -88,7 +93,12 @@ def paint_disc(sheet: Sheet, heaven: Heaven) -> None:
         return
     stage = sheet.stage
     night = stage.world.time == "night"
-    radius = stage.unit * (26 if night else 34) * (1 if stage.world.weather != "fog" else 1.1) * stage.shot.scale**0.5
+    radius = (
+        stage.unit
+        * (26 if night else 34)
+        * (1 if stage.world.weather != "fog" else 1.1)
+        * stage.shot.scale**0.5
+    )
     box = int(radius * 1.6) + 3
     grid = np.mgrid[-box : box + 1, -box : box + 1].astype(np.float32)
     distance = np.hypot(grid[0] + 0.0, grid[1])
@@ -98,7 +108,9 @@ def paint_disc(sheet: Sheet, heaven: Heaven) -> None:
     colour = mix(stage.palette.sun, (1.0, 1.0, 1.0), 0.55)
     corner = (round(heaven.sun[0]) - box, round(heaven.sun[1]) - box)
     picture = to_picture(mask.astype(np.float32))
-    sheet.rgb.paste(bytes_of(colour), (*corner, corner[0] + picture.width, corner[1] + picture.height), picture)
+    sheet.rgb.paste(
+        bytes_of(colour), (*corner, corner[0] + picture.width, corner[1] + picture.height), picture
+    )
     if night:
         _craters(sheet, heaven.sun, radius)
 
@@ -112,7 +124,9 @@ def _craters(sheet: Sheet, centre: Point, radius: float) -> None:
     picture = to_picture(mask.astype(np.float32))
     corner = (round(centre[0]) - box, round(centre[1]) - box)
     colour = mix(sheet.stage.palette.sky, sheet.stage.palette.sun, 0.35)
-    sheet.rgb.paste(bytes_of(colour), (*corner, corner[0] + picture.width, corner[1] + picture.height), picture)
+    sheet.rgb.paste(
+        bytes_of(colour), (*corner, corner[0] + picture.width, corner[1] + picture.height), picture
+    )
 
 
 def star_field(stage: Stage, width: int, height: int, density: float = 1.0) -> Field:
@@ -124,7 +138,9 @@ def star_field(stage: Stage, width: int, height: int, density: float = 1.0) -> F
     power = rng.random(count).astype(np.float32) ** 5 * 0.85 + 0.15
     np.maximum.at(field, (y, x), power)
     for dx, dy in ((1, 0), (0, 1), (1, 1)):
-        np.maximum.at(field, (y + dy, x + dx), power * (0.75 if power.size < 300 or stage.unit > 0.6 else 0.2))
+        np.maximum.at(
+            field, (y + dy, x + dx), power * (0.75 if power.size < 300 or stage.unit > 0.6 else 0.2)
+        )
     big = power > 0.72
     for dx, dy in ((-1, 0), (2, 0), (0, -1), (0, 2)):
         np.maximum.at(field, (y[big] + dy, x[big] + dx), power[big] * 0.3)
@@ -134,7 +150,9 @@ def star_field(stage: Stage, width: int, height: int, density: float = 1.0) -> F
 def _stars(sheet: Sheet, heaven: Heaven) -> None:
     stage = sheet.stage
     height = int(heaven.horizon)
-    strength = (0.9 if stage.world.time == "night" else 0.45) * (0.5 if stage.world.weather == "clouds" else 1)
+    strength = (0.9 if stage.world.time == "night" else 0.45) * (
+        0.5 if stage.world.weather == "clouds" else 1
+    )
     field = star_field(stage, stage.width, height) * strength
     field *= smoothstep(np.arange(height, dtype=np.float32), heaven.horizon, heaven.horizon * 0.45)[:, None]
     white = Image.new("RGB", sheet.rgb.size, (236, 242, 255))
@@ -191,7 +209,7 @@ def _cloud_density(stage: Stage, width: int, height: int) -> Field:
     return flat[low % len(flat)] * (1 - part) + flat[(low + 1) % len(flat)] * part
 
 
-def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, rows: int) -> np.ndarray:  # type: ignore[type-arg]
+def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, rows: int) -> Field:
     pal = stage.palette
     step = max(2, round(9 * stage.unit))
     rise = heaven.sun[1] / 2 / rows - np.linspace(0, 1, rows, dtype=np.float32)
@@ -199,7 +217,9 @@ def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, ro
     lit = np.clip(0.55 + (1.3 * density - toward) * 2.4, 0, 1) * (1 - 0.45 * alpha**2)
     lit = np.clip(lit + 0.25 * np.exp(-((rise / 0.16) ** 2))[:, None], 0, 1)
     bright = mix(mix(pal.light, pal.sun, 0.5), pal.horizon, 0.25)
-    bright = times(bright, {"storm": 0.55, "rain": 0.78}.get(stage.world.weather, 1.0) * (1 - 0.55 * pal.dark**2))
+    bright = times(
+        bright, {"storm": 0.55, "rain": 0.78}.get(stage.world.weather, 1.0) * (1 - 0.55 * pal.dark**2)
+    )
     shadow = mix(mix(pal.shade, pal.sky, 0.55), pal.haze, 0.2)
     shadow = times(shadow, {"storm": 0.5, "rain": 0.75}.get(stage.world.weather, 1.0))
     low, high = np.array(shadow, np.float32), np.array(bright, np.float32)
@@ -222,7 +242,12 @@ def _strike(stage: Stage, horizon: float) -> None:
 
 
 def veil(
-    stage: Stage, rows: tuple[float, float], depth: float, colour: Colour, strength: float, speed: float = 12.0
+    stage: Stage,
+    rows: tuple[float, float],
+    depth: float,
+    colour: Colour,
+    strength: float,
+    speed: float = 12.0,
 ) -> None:
     """Add a bank of drifting mist between two canvas rows, densest towards its lower third."""
     top, bottom = max(0.0, rows[0]), min(float(stage.height), rows[1])
@@ -241,7 +266,13 @@ def veil(
 
 
 def glow(
-    stage: Stage, at: Point, radius: float, colour: Colour, strength: float, depth: float, pulse: Pulse | None = None
+    stage: Stage,
+    at: Point,
+    radius: float,
+    colour: Colour,
+    strength: float,
+    depth: float,
+    pulse: Pulse | None = None,
 ) -> None:
     """Add a round glow of light."""
     stage.add(replace(glow_layer(at, radius, colour, strength, depth), pulse=pulse))
@@ -254,10 +285,14 @@ def glow_layer(at: Point, radius: float, colour: Colour, strength: float, depth:
     grid = (np.mgrid[-half:half, -half:half].astype(np.float32) + 0.5) * grain / max(radius, 1)
     reach = np.clip(1 - np.hypot(grid[0], grid[1]), 0, 1)
     mask = to_picture((strength * (0.35 * reach**2 + 0.65 * reach**5)).astype(np.float32))
-    return layers.layer_of_light(bytes_of(colour), mask, at[0] - half * grain, at[1] - half * grain, depth, grain)
+    return layers.layer_of_light(
+        bytes_of(colour), mask, at[0] - half * grain, at[1] - half * grain, depth, grain
+    )
 
 
-def shafts(stage: Stage, source: Point, depth: float, colour: Colour, strength: float, spread: float = 1.0) -> None:
+def shafts(
+    stage: Stage, source: Point, depth: float, colour: Colour, strength: float, spread: float = 1.0
+) -> None:
     """Add shafts of light that fan out from a source, slowly brightening and fading."""
     grain = 4
     width, height = _even(stage.width / grain), _even(stage.height / grain)
@@ -283,10 +318,14 @@ def _bolt(stage: Stage, bottom: float) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     _fork(stage, pen, (width / 2, 0.0), height, 3.2 * stage.unit, 0)
     glow = picture.filter(ImageFilter.BoxBlur(9 * stage.unit)).filter(ImageFilter.BoxBlur(9 * stage.unit))
-    return ImageChops.add(picture.filter(ImageFilter.BoxBlur(0.6)), glow.point([min(255, level * 2) for level in range(256)]))
+    return ImageChops.add(
+        picture.filter(ImageFilter.BoxBlur(0.6)), glow.point([min(255, level * 2) for level in range(256)])
+    )
 
 
-def _fork(stage: Stage, pen: ImageDraw.ImageDraw, at: tuple[float, float], end: float, width: float, level: int) -> None:
+def _fork(
+    stage: Stage, pen: ImageDraw.ImageDraw, at: tuple[float, float], end: float, width: float, level: int
+) -> None:
     rng, x, y = stage.rng, *at
     lean = (rng.random() - 0.5) * (0.5 + level)
     while y < end:

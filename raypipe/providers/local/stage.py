@@ -52,7 +52,9 @@ def kind_of(shot_type: str) -> str:
 class Sheet:
     """A painted surface that becomes one layer. Points are canvas pixels; colours 0 to 1."""
 
-    def __init__(self, stage: "Stage", depth: float, rows: tuple[float, float], base: Colour, opaque: bool = False):
+    def __init__(
+        self, stage: "Stage", depth: float, rows: tuple[float, float], base: Colour, opaque: bool = False
+    ):
         self.stage, self.depth = stage, depth
         self.top = int(max(0, rows[0])) // 2 * 2
         bottom = min(stage.height, -(-int(rows[1]) // 2) * 2)
@@ -192,7 +194,9 @@ class Stage:
     def lit(self, albedo: Colour, depth: float, light: float = 1.0) -> Colour:
         """A surface in this light, seen through this much air; light = 0 is full shade, 1 full light."""
         lamp, ambient = mix(self.palette.shade, self.palette.light, light), times(self.palette.shade, AMBIENT)
-        red, green, blue = (a * b + c for a, b, c in zip(times(albedo, 1 - AMBIENT), lamp, ambient, strict=True))
+        red, green, blue = (
+            a * b + c for a, b, c in zip(times(albedo, 1 - AMBIENT), lamp, ambient, strict=True)
+        )
         return self.aired((red, green, blue), depth)
 
     def aired(self, colour: Colour, depth: float) -> Colour:
@@ -216,14 +220,21 @@ class Stage:
         made = layers.layer_of(rgb, alpha, left, top, depth)
         self.layers.append(replace(made, motion=motion, pulse=pulse, solid=None))
 
-    def add_light(self, field: Field, colour: Colour, depth: float, pulse: Pulse | None = None, grain: int = 4) -> None:
+    def add_light(
+        self, field: Field, colour: Colour, depth: float, pulse: Pulse | None = None, grain: int = 4
+    ) -> None:
         """Put light in front over the whole canvas: a field of opacity at 1/`grain` of its size."""
         mask = to_picture(field).resize((_even(self.width / grain), _even(self.height / grain)))
         made = layers.layer_of_light(bytes_of(colour), mask, 0, 0, depth, grain)
         self.add(replace(made, pulse=pulse))
 
     def add_soft(
-        self, field: Field, colour: Colour, corner: Point, depth: float, motion: Motion = Motion(),
+        self,
+        field: Field,
+        colour: Colour,
+        corner: Point,
+        depth: float,
+        motion: Motion = Motion(),
         pulse: Pulse | None = None,
     ) -> None:
         """Put something soft in front, such as smoke: a field of opacity with even sides, its top left at a point."""

@@ -12,7 +12,13 @@ GOLD: Colour = (0.86, 0.66, 0.36)
 
 def ware_of(stage: Stage, height: float) -> tuple[Sprite, float]:
     """The thing the prompt names, or a box; and its height in pixels."""
-    makers = (("watch", watch, 1.0), ("cup", cup, 0.62), ("phone", phone, 1.0), ("candle", candle, 0.8), ("bottle", bottle, 1.0))
+    makers = (
+        ("watch", watch, 1.0),
+        ("cup", cup, 0.62),
+        ("phone", phone, 1.0),
+        ("candle", candle, 0.8),
+        ("bottle", bottle, 1.0),
+    )
     for name, maker, part in makers:
         if stage.says(name):
             return maker(stage, height * part), height * part
@@ -35,10 +41,17 @@ def _shaded(
     for index in range(steps):
         a, b = -1 + 2 * index / steps, -1 + 2 * (index + 1) / steps + 0.05
         s = (a + b) / 2
-        light = 0.32 + 0.75 * math.exp(-(((s + 0.52) / 0.2) ** 2)) * gloss + 0.42 * math.exp(-(((s - 0.74) / 0.13) ** 2)) * gloss
+        light = (
+            0.32
+            + 0.75 * math.exp(-(((s + 0.52) / 0.2) ** 2)) * gloss
+            + 0.42 * math.exp(-(((s - 0.74) / 0.13) ** 2)) * gloss
+        )
         light += 0.34 * (1 - s * s)
         tint = mix(times(colour, min(1.25, light)), (1.0, 1.0, 1.0), max(0.0, light - 0.8) * 0.55 * gloss)
-        pic.poly([(x + a * half, row) for row, half in edges] + [(x + b * half, row) for row, half in edges[::-1]], tint)
+        pic.poly(
+            [(x + a * half, row) for row, half in edges] + [(x + b * half, row) for row, half in edges[::-1]],
+            tint,
+        )
 
 
 def bottle(stage: Stage, height: float) -> Sprite:
@@ -81,10 +94,21 @@ def watch(stage: Stage, height: float) -> Sprite:
     pic = Sprite(70, 100, strap, k)
     for top, foot, narrow, wide in ((0.0, 30.0, 11.0, 15.0), (100.0, 68.0, 11.0, 15.0)):
         pic.poly([(35 - narrow, top), (35 + narrow, top), (35 + wide, foot), (35 - wide, foot)], strap)
-        pic.poly([(35 - narrow, top), (35 - narrow + 5, top), (35 - wide + 6, foot), (35 - wide, foot)], times(strap, 1.7))
+        pic.poly(
+            [(35 - narrow, top), (35 - narrow + 5, top), (35 - wide + 6, foot), (35 - wide, foot)],
+            times(strap, 1.7),
+        )
         for side in (-1, 1):
-            pic.line([(35 + side * (narrow - 2), top), (35 + side * (wide - 2.4), foot)], 0.5, times(strap, 1.9))
-    for radius, colour in ((26, times(GOLD, 0.55)), (25.2, GOLD), (24, mix(GOLD, (1, 1, 1), 0.55)), (22.6, times(GOLD, 0.7)), (21, INK)):
+            pic.line(
+                [(35 + side * (narrow - 2), top), (35 + side * (wide - 2.4), foot)], 0.5, times(strap, 1.9)
+            )
+    for radius, colour in (
+        (26, times(GOLD, 0.55)),
+        (25.2, GOLD),
+        (24, mix(GOLD, (1, 1, 1), 0.55)),
+        (22.6, times(GOLD, 0.7)),
+        (21, INK),
+    ):
         pic.ellipse((35 - radius, 49 - radius, 35 + radius, 49 + radius), colour)
     pic.ellipse((16, 30, 54, 60), (0.14, 0.15, 0.19))
     for hour in range(12):
@@ -93,7 +117,14 @@ def watch(stage: Stage, height: float) -> Sprite:
         pic.line([(35 + inner * math.sin(a), 49 - inner * math.cos(a)), (35 + 19.3 * math.sin(a), 49 - 19.3 * math.cos(a))], wide,
                  mix(GOLD, (1, 1, 1), 0.5))  # fmt: skip
     for a, reach, wide in ((-1.05, 10.5, 1.9), (1.05, 15.5, 1.3), (2.9, 16.5, 0.5)):
-        pic.line([(35 - 2.5 * math.sin(a), 49 + 2.5 * math.cos(a)), (35 + reach * math.sin(a), 49 - reach * math.cos(a))], wide, (0.96, 0.95, 0.92))
+        pic.line(
+            [
+                (35 - 2.5 * math.sin(a), 49 + 2.5 * math.cos(a)),
+                (35 + reach * math.sin(a), 49 - reach * math.cos(a)),
+            ],
+            wide,
+            (0.96, 0.95, 0.92),
+        )
     pic.ellipse((33.3, 47.3, 36.7, 50.7), GOLD)
     pic.rect((60.5, 46.5, 64.5, 51.5), times(GOLD, 0.85))
     return pic
@@ -108,7 +139,9 @@ def phone(stage: Stage, height: float) -> Sprite:
     tone = _tone(stage)
     for row in range(44):
         t = row / 43
-        colour = mix(mix(times(tone, 0.5), tone, min(1, t * 1.6)), mix(pal.sun, tone, 0.25), max(0.0, t * 1.5 - 0.6))
+        colour = mix(
+            mix(times(tone, 0.5), tone, min(1, t * 1.6)), mix(pal.sun, tone, 0.25), max(0.0, t * 1.5 - 0.6)
+        )
         y = 6 + row * 2.0
         pic.rect((5, y, 49, min(95.5, y + 2.2)), colour)
     pic.ellipse((19, 50, 35, 66), mix(pal.sun, (1, 1, 1), 0.6))
@@ -154,7 +187,10 @@ def box(stage: Stage, height: float) -> Sprite:
     pic.poly([(34, 26.5), (48, 28.5), (48, 95), (34, 92)], ribbon)
     pic.poly([(90, 27.5), (99, 25), (99, 90), (90, 92.5)], times(ribbon, 0.6))
     for side in (-1, 1):
-        pic.poly([(60, 21), (60 + side * 8, 4), (60 + side * 26, 6), (60 + side * 24, 16)], times(ribbon, 1.0 if side < 0 else 0.75))
+        pic.poly(
+            [(60, 21), (60 + side * 8, 4), (60 + side * 26, 6), (60 + side * 24, 16)],
+            times(ribbon, 1.0 if side < 0 else 0.75),
+        )
     pic.ellipse((54, 15, 66, 24), ribbon)
     return pic
 
@@ -183,7 +219,9 @@ def floor_lamp(stage: Stage, height: float) -> Sprite:
     pic.line([(22, 24), (22, 97)], 1.2, iron)
     pic.ellipse((12, 95, 32, 100), iron)
     pic.poly([(14, 4), (30, 4), (38, 26), (6, 26)], shade)
-    pic.poly([(17, 4), (27, 4), (31, 26), (13, 26)], mix(shade, (1.0, 0.96, 0.85), 0.45 * stage.palette.dark + 0.1))
+    pic.poly(
+        [(17, 4), (27, 4), (31, 26), (13, 26)], mix(shade, (1.0, 0.96, 0.85), 0.45 * stage.palette.dark + 0.1)
+    )
     return pic
 
 

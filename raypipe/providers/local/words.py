@@ -141,7 +141,9 @@ def world_of(job: Job, beat: Beat) -> World:
 
 
 def _clean(text: str) -> str:
-    plain = re.sub(r"snow(?:y|[- ]?capped|[- ]?covered)[- ]+(?=mountain|peak|alp|summit|volcano)", "", text.lower())
+    plain = re.sub(
+        r"snow(?:y|[- ]?capped|[- ]?covered)[- ]+(?=mountain|peak|alp|summit|volcano)", "", text.lower()
+    )
     return _CAMERA_TALK.sub(" ", plain)
 
 

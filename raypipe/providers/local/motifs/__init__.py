@@ -5,16 +5,16 @@ from types import MappingProxyType
 
 from raypipe.providers.local.motifs.city import paint_skyline, paint_street
 from raypipe.providers.local.motifs.cosmos import paint_abstract, paint_space, paint_underwater
-from raypipe.providers.local.motifs.country import (
-    paint_desert,
-    paint_forest,
-    paint_meadow,
-    paint_road,
-    paint_village,
+from raypipe.providers.local.motifs.country import paint_meadow, paint_road, paint_village
+from raypipe.providers.local.motifs.highlands import (
+    paint_aurora,
+    paint_mountain,
+    paint_volcano,
+    paint_waterfall,
 )
-from raypipe.providers.local.motifs.highlands import paint_aurora, paint_mountain, paint_volcano, paint_waterfall
 from raypipe.providers.local.motifs.indoors import paint_interior, paint_product
 from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
+from raypipe.providers.local.motifs.wilds import paint_desert, paint_forest
 from raypipe.providers.local.stage import Stage
 
 PAINTERS: Mapping[str, Callable[[Stage], None]] = MappingProxyType(

@@ -11,14 +11,22 @@ from raypipe.providers.local.palette import Colour, bytes_of, mix, times
 from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky, veil
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
 
-NEON: tuple[Colour, ...] = ((1.0, 0.25, 0.6), (0.2, 0.85, 1.0), (1.0, 0.72, 0.25), (0.6, 0.4, 1.0), (0.3, 1.0, 0.7))
+NEON: tuple[Colour, ...] = (
+    (1.0, 0.25, 0.6),
+    (0.2, 0.85, 1.0),
+    (1.0, 0.72, 0.25),
+    (0.6, 0.4, 1.0),
+    (0.3, 1.0, 0.7),
+)
 
 
 def paint_skyline(stage: Stage) -> None:
     """Towers in the haze, mirrored in the water before them."""
     u = stage.u
     shore = stage.y({"aerial": 0.7, "low": 0.74, "close": 0.72}.get(stage.shot.kind, 0.7))
-    heaven = Heaven(stage, shore, sun=(0.5 - stage.side * 0.2, 0.7) if stage.world.time in {"dawn", "sunset"} else None)
+    heaven = Heaven(
+        stage, shore, sun=(0.5 - stage.side * 0.2, 0.7) if stage.world.time in {"dawn", "sunset"} else None
+    )
     backdrop = paint_sky(stage, heaven)
     for depth, tall, wide, gap in ((0.25, 300, 44, 1.0), (0.45, 360, 58, 1.05), (0.68, 250, 74, 1.35)):
         _towers(stage, backdrop, shore, depth, tall * u, wide * u, gap, heaven)
@@ -49,14 +57,21 @@ def skyline_row(stage: Stage, sheet: Sheet, foot: float, heaven: Heaven) -> None
     _towers(stage, sheet, foot + 30 * stage.u, 0.6, 190 * stage.u, 64 * stage.u, 1.2, heaven)
 
 
-def _fog_rows(stage: Stage, backdrop: Sheet, shore: float, field: np.ndarray, colour: Colour) -> None:  # type: ignore[type-arg]
+def _fog_rows(stage: Stage, backdrop: Sheet, shore: float, field: Field, colour: Colour) -> None:
     top = int(shore - 260 * stage.u)
     mask = to_picture(field).resize((backdrop.width, int(shore) - top))
     backdrop.rgb.paste(bytes_of(colour), (0, top, backdrop.width, int(shore)), mask)
 
 
 def _towers(
-    stage: Stage, sheet: Sheet, foot: float, depth: float, tall: float, wide: float, gap: float, heaven: Heaven
+    stage: Stage,
+    sheet: Sheet,
+    foot: float,
+    depth: float,
+    tall: float,
+    wide: float,
+    gap: float,
+    heaven: Heaven,
 ) -> None:
     """A row of buildings, tallest towards the beat's own side of the middle."""
     rng, x = stage.rng, -wide
@@ -113,7 +128,11 @@ def _windows(stage: Stage, sheet: Sheet, box: tuple[int, int, int, int], depth: 
     neon = stage.world.mood == "neon" and rng.random() < 0.35
     colour = NEON[int(rng.integers(5))] if neon else warm
     picture = to_picture(np.clip(mask, 0, 1).astype(np.float32))
-    sheet.rgb.paste(bytes_of(stage.aired(colour, 0.4 + 0.6 * depth)), (left, top, left + picture.width, top + picture.height), picture)
+    sheet.rgb.paste(
+        bytes_of(stage.aired(colour, 0.4 + 0.6 * depth)),
+        (left, top, left + picture.width, top + picture.height),
+        picture,
+    )
 
 
 def _beacons(stage: Stage, shore: float) -> None:
@@ -137,7 +156,11 @@ def _bridge(stage: Stage, shore: float) -> None:
             pic.rect((x + side * 9 * u - 3 * u, 16 * u, x + side * 9 * u + 3 * u, low), dark)
         for y in (22, 90, 150):
             pic.rect((x - 11 * u, y * u, x + 11 * u, (y + 7) * u), dark)
-    for start, end in ((towers[0] - (towers[1] - towers[0]), towers[0]), tuple(towers), (towers[1], 2 * towers[1] - towers[0])):
+    for start, end in (
+        (towers[0] - (towers[1] - towers[0]), towers[0]),
+        tuple(towers),
+        (towers[1], 2 * towers[1] - towers[0]),
+    ):
         steps = np.linspace(0, 1, 25)
         cable = [(start + (end - start) * s, 18 * u + (deck - 34 * u) * 4 * s * (1 - s)) for s in steps]
         pic.line(cable, 2.2 * u, dark)
@@ -151,7 +174,9 @@ def _bridge(stage: Stage, shore: float) -> None:
         for x in (3, 60, 118) if not stage.says("train") else range(2, 146, 12):
             runner.rect((x, 2, x + 8, 7), mix(lamps, (1, 1, 1), 0.3))
         start = stage.x((0.1, 0.5, 0.85)[index])
-        stage.add_sprite(runner, (start, shore - 240 * u + deck), 0.55, Motion((stage.side * (60 + 22 * index) * u, 0)))
+        stage.add_sprite(
+            runner, (start, shore - 240 * u + deck), 0.55, Motion((stage.side * (60 + 22 * index) * u, 0))
+        )
 
 
 def _parapet(stage: Stage, heaven: Heaven) -> None:
@@ -205,13 +230,27 @@ GROUND = -0.42
 def _pavement(stage: Stage, pic: Sprite, view: _View) -> None:
     near, far = 0.55, 40.0
     asphalt, kerb = stage.lit((0.24, 0.24, 0.27), 0.9, 0.35), stage.lit((0.5, 0.47, 0.46), 0.85, 0.45)
-    pic.poly([view.at(-3, GROUND, near), view.at(-3, GROUND, far), view.at(3, GROUND, far), view.at(3, GROUND, near)], kerb)
+    pic.poly(
+        [
+            view.at(-3, GROUND, near),
+            view.at(-3, GROUND, far),
+            view.at(3, GROUND, far),
+            view.at(3, GROUND, near),
+        ],
+        kerb,
+    )
     pic.poly([view.at(-0.62, GROUND, near), view.at(-0.62, GROUND, far), view.at(0.62, GROUND, far),
               view.at(0.62, GROUND, near)], asphalt)  # fmt: skip
     paint = stage.lit((0.9, 0.88, 0.8), 0.85, 0.6)
     z = 0.6
     while z < 14:
-        pic.poly([view.at(x, GROUND, d) for x, d in ((-0.012, z), (-0.012, z + 0.3), (0.012, z + 0.3), (0.012, z))], paint)
+        pic.poly(
+            [
+                view.at(x, GROUND, d)
+                for x, d in ((-0.012, z), (-0.012, z + 0.3), (0.012, z + 0.3), (0.012, z))
+            ],
+            paint,
+        )
         z += 0.75
 
 
@@ -221,16 +260,33 @@ def _facades(stage: Stage, pic: Sprite, view: _View, side: int, lights: ImageDra
     edges = [0.5]
     while edges[-1] < 16:
         edges.append(edges[-1] + (0.55 + 0.6 * rng.random()) * (0.6 + edges[-1] * 0.22))
-    bricks: tuple[Colour, ...] = ((0.62, 0.36, 0.28), (0.72, 0.62, 0.5), (0.46, 0.48, 0.54), (0.58, 0.45, 0.4), (0.76, 0.7, 0.64))
+    bricks: tuple[Colour, ...] = (
+        (0.62, 0.36, 0.28),
+        (0.72, 0.62, 0.5),
+        (0.46, 0.48, 0.54),
+        (0.58, 0.45, 0.4),
+        (0.76, 0.7, 0.64),
+    )
     for z0, z1 in zip(edges[-2::-1], edges[:0:-1], strict=True):
         depth = max(0.25, 1 - 0.075 * z0)
         height = 0.9 + 0.75 * rng.random()
         colour = bricks[int(rng.integers(5))]
         wall = stage.lit(times(colour, 0.8), depth, 0.42 if side == stage.side else 0.22)
         x = side * 0.95
-        pic.poly([view.at(x, GROUND, z0), view.at(x, height, z0), view.at(x, height, z1), view.at(x, GROUND, z1)], wall)
+        pic.poly(
+            [view.at(x, GROUND, z0), view.at(x, height, z0), view.at(x, height, z1), view.at(x, GROUND, z1)],
+            wall,
+        )
         end = stage.lit(times(colour, 0.7), depth, 0.1)
-        pic.poly([view.at(x, GROUND, z0), view.at(x, height, z0), view.at(x * 1.6, height, z0), view.at(x * 1.6, GROUND, z0)], end)
+        pic.poly(
+            [
+                view.at(x, GROUND, z0),
+                view.at(x, height, z0),
+                view.at(x * 1.6, height, z0),
+                view.at(x * 1.6, GROUND, z0),
+            ],
+            end,
+        )
         cornice = stage.lit(times(colour, 1.15), depth, 0.6)
         pic.poly([view.at(x * 0.975, height, z0), view.at(x * 0.975, height + 0.04, z0),
                   view.at(x * 0.975, height + 0.04, z1), view.at(x * 0.975, height, z1)], cornice)  # fmt: skip
@@ -238,7 +294,11 @@ def _facades(stage: Stage, pic: Sprite, view: _View, side: int, lights: ImageDra
 
 
 def _front(
-    stage: Stage, pic: Sprite, view: _View, lights: ImageDraw.ImageDraw, wall: tuple[float, float, float, float, float]
+    stage: Stage,
+    pic: Sprite,
+    view: _View,
+    lights: ImageDraw.ImageDraw,
+    wall: tuple[float, float, float, float, float],
 ) -> None:
     """Windows, a shop and now and then a sign on one house front."""
     rng, dark = stage.rng, stage.palette.dark
@@ -283,11 +343,15 @@ def _wet(stage: Stage, backdrop: Sheet, row: float) -> None:
     """Mirror the street's lights in the ground, more when it rains and at night."""
     top = int(row)
     height = stage.height - top
-    above = backdrop.rgb.crop((0, max(0, top - height), stage.width, top)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    above = backdrop.rgb.crop((0, max(0, top - height), stage.width, top)).transpose(
+        Image.Transpose.FLIP_TOP_BOTTOM
+    )
     small = above.resize((max(2, stage.width // 4), max(2, height // 10)), Image.Resampling.BOX)
     mirror = small.filter(ImageFilter.BoxBlur(1)).resize((stage.width, height), Image.Resampling.BICUBIC)
     wet = {"rain": 0.62, "storm": 0.62, "snow": 0.3}.get(stage.world.weather, 0.26 + 0.2 * stage.palette.dark)
-    fade = (wet * np.linspace(1.0, 0.75, 16, dtype=np.float32)[:, None] * np.ones((1, 4), np.float32)).astype(np.float32)
+    fade = (wet * np.linspace(1.0, 0.75, 16, dtype=np.float32)[:, None] * np.ones((1, 4), np.float32)).astype(
+        np.float32
+    )
     mask = to_picture(fade).resize(mirror.size, Image.Resampling.BILINEAR)
     backdrop.rgb.paste(mirror, (0, top), mask)
 
@@ -303,7 +367,15 @@ def _furniture(stage: Stage, view: _View) -> None:
             sheet.place(props.lamp_post(stage, 560 * u / z, depth), (x, foot))
         if z > 3 or stage.says("car") and z > 2:
             x, foot = view.at(0.3, GROUND, z * 1.1)
-            sheet.place(props.car(stage, 190 * u / z, depth, (0.85, 0.68, 0.2) if stage.rng.random() < 0.5 else (0.5, 0.14, 0.14)), (x, foot))
+            sheet.place(
+                props.car(
+                    stage,
+                    190 * u / z,
+                    depth,
+                    (0.85, 0.68, 0.2) if stage.rng.random() < 0.5 else (0.5, 0.14, 0.14),
+                ),
+                (x, foot),
+            )
         if z < 1.5 and stage.says("figure", "cat"):
             x, foot = view.at(-stage.side * 0.34, GROUND, 1.6)
             sheet.place(props.figure(stage, 310 * u / 1.6, 0.9), (x, foot))

@@ -40,7 +40,12 @@ def paint_space(stage: Stage) -> None:
     _planets(stage, tone)
     if stage.says("rocket", "ship"):
         spot = (stage.beside(-0.22), stage.y(0.72))
-        stage.add_sprite(props.rocket(stage, 170 * stage.u, 1.0), spot, 0.9, Motion((stage.side * 3 * stage.u, -9 * stage.u)))
+        stage.add_sprite(
+            props.rocket(stage, 170 * stage.u, 1.0),
+            spot,
+            0.9,
+            Motion((stage.side * 3 * stage.u, -9 * stage.u)),
+        )
     if stage.says("figure") or stage.shot.kind in {"low", "medium"}:
         _surface(stage, tone)
     effects.motes(stage, 14, None, (1, 2.2), (5, 2), strength=0.5)
@@ -60,7 +65,9 @@ def _nebula(stage: Stage) -> Image.Image:
     rgb = rgb + (band**2 * smoothstep(other, 0.4, 0.95))[..., None] * np.array(two, np.float32) * 0.65
     rgb = rgb + (band * smoothstep(cloud * other, 0.42, 0.7))[..., None] * np.array(three, np.float32) * 0.6
     rgb *= (1 - 0.7 * band * smoothstep(1 - cloud, 0.5, 0.8))[..., None]
-    return Image.merge("RGB", [to_picture(upsample(rgb[..., i], stage.width, stage.height)) for i in range(3)])
+    return Image.merge(
+        "RGB", [to_picture(upsample(rgb[..., i], stage.width, stage.height)) for i in range(3)]
+    )
 
 
 def _nebula_colours(stage: Stage) -> list[Colour]:
@@ -79,7 +86,12 @@ def _planets(stage: Stage, tone: tuple[Colour, ...]) -> None:
 
 
 def _planet(
-    stage: Stage, centre: tuple[float, float], radius: float, tone: tuple[Colour, ...], depth: float, rings: bool
+    stage: Stage,
+    centre: tuple[float, float],
+    radius: float,
+    tone: tuple[Colour, ...],
+    depth: float,
+    rings: bool,
 ) -> None:
     """A globe lit from one side, with bands of cloud and a thin bright atmosphere."""
     half = int(radius * (2.3 if rings else 1.25)) // 2 * 2 + 4
@@ -103,11 +115,17 @@ def _planet(
     toward = np.clip(0.5 + 0.5 * (columns * sun[0] + rows * sun[1]) / np.maximum(away, 0.01), 0, 1)
     halo = np.exp(-np.maximum(away - 1, 0) / 0.055) * toward**1.5 * 0.75 * (away > 0.98)
     alpha = np.maximum(disc, halo)
-    rgb = np.where((disc > 0.5)[..., None], rgb, np.array(tone[4], np.float32) * (0.02 + 0.98 * toward**2)[..., None])
+    rgb = np.where(
+        (disc > 0.5)[..., None], rgb, np.array(tone[4], np.float32) * (0.02 + 0.98 * toward**2)[..., None]
+    )
     if rings:
         rgb, alpha = _ringed(rgb, alpha, disc, rows, columns, tone, light)
     picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))
-    stage.layers.append(layers.layer_of(picture, to_picture(alpha.astype(np.float32)), centre[0] - half, centre[1] - half, depth, step))
+    stage.layers.append(
+        layers.layer_of(
+            picture, to_picture(alpha.astype(np.float32)), centre[0] - half, centre[1] - half, depth, step
+        )
+    )
 
 
 def _ringed(
@@ -118,7 +136,9 @@ def _ringed(
     grain = np.sin(reach * 60) * 0.2 + np.sin(reach * 23) * 0.3 + 0.6
     ring = smoothstep(reach, 1.32, 1.38) * smoothstep(reach, 2.12, 2.05) * np.clip(grain, 0, 1)
     front = ring * np.where((across < 0) & (disc > 0.5), 0, 1) * 0.85
-    colour = np.array(mix(tone[2], tone[3], 0.5), np.float32) * (0.35 + 0.6 * np.clip(light.max() - 0.15, 0, 1))
+    colour = np.array(mix(tone[2], tone[3], 0.5), np.float32) * (
+        0.35 + 0.6 * np.clip(light.max() - 0.15, 0, 1)
+    )
     return rgb * (1 - front[..., None]) + colour * front[..., None], np.maximum(alpha, front)
 
 
@@ -145,7 +165,9 @@ def paint_underwater(stage: Stage) -> None:
     sheet = Sheet(stage, 0.1, (0, stage.height), tones[1], opaque=True)
     sheet.rgb = _depths(stage, tones)
     texture = layers.sparkle_texture(1 - np.abs(2 * fractal(stage.rng, 256, 256, (7, 9), 3) - 1), 0.62, 0.98)
-    fade = np.linspace(1, 0, stage.height // 2, dtype=np.float32)[:, None] ** 2 * np.ones((1, stage.width), np.float32)
+    fade = np.linspace(1, 0, stage.height // 2, dtype=np.float32)[:, None] ** 2 * np.ones(
+        (1, stage.width), np.float32
+    )
     stage.add(sheet.layer(shimmers=(layers.shimmer(fade * 0.5, 0, 0, texture, ((16, 5), (-12, 9))),)))
     shafts(stage, (stage.beside(-0.1), stage.y(-0.35)), 0.3, mix(tones[0], (1, 1, 1), 0.5), 0.75 * dim, 0.6)
     _reef(stage, 0.4, 0.84, mix(tones[2], tones[1], 0.4), 60)
@@ -186,7 +208,9 @@ def _reef(stage: Stage, depth: float, foot: float, colour: Colour, size: float) 
 
 def _weed(stage: Stage, pic: Sprite, at: tuple[float, float], tall: float, colour: Colour) -> None:
     phase = stage.rng.random() * 6
-    spine = [(at[0] + math.sin(phase + s * 0.5) * tall * 0.06 * s / 4, at[1] - tall * s / 12) for s in range(13)]
+    spine = [
+        (at[0] + math.sin(phase + s * 0.5) * tall * 0.06 * s / 4, at[1] - tall * s / 12) for s in range(13)
+    ]
     for s, (start, end) in enumerate(zip(spine, spine[1:], strict=False)):
         pic.line([start, end], max(0.8, tall * 0.05 * (1 - s / 14)), colour)
 
@@ -200,7 +224,15 @@ def _coral(
     pic.ellipse((end[0] - half, end[1] - half, end[0] + half, end[1] + half), colour)
     if level > 0:
         for turn in (-0.42, 0.38):
-            _coral(stage, pic, end, angle + turn + 0.25 * stage.rng.standard_normal(), reach * 0.74, level - 1, colour)
+            _coral(
+                stage,
+                pic,
+                end,
+                angle + turn + 0.25 * stage.rng.standard_normal(),
+                reach * 0.74,
+                level - 1,
+                colour,
+            )
 
 
 def _animals(stage: Stage, tones: list[Colour]) -> None:
@@ -210,11 +242,24 @@ def _animals(stage: Stage, tones: list[Colour]) -> None:
         pic = Sprite(300, 130, tones[3], u)
         dark, pale = mix(tones[3], tones[2], 0.3), mix(tones[1], (1, 0.85, 0.4), 0.6)
         for x, y in rng.random((16, 2)) * (250, 100) + (25, 15):
-            _fish(pic, (x, y), size * (0.7 + 0.5 * rng.random()), 1 if speed > 0 else -1, pale if size > 20 else dark)
-        stage.add_sprite(pic, (stage.beside(part), stage.y(height)), 0.5, Motion((speed * u, 0), bob=4 * u, period=4))
+            _fish(
+                pic,
+                (x, y),
+                size * (0.7 + 0.5 * rng.random()),
+                1 if speed > 0 else -1,
+                pale if size > 20 else dark,
+            )
+        stage.add_sprite(
+            pic, (stage.beside(part), stage.y(height)), 0.5, Motion((speed * u, 0), bob=4 * u, period=4)
+        )
     if stage.says("whale"):
         pic = _whale(stage, mix(tones[3], tones[2], 0.25), mix(tones[2], tones[1], 0.7))
-        stage.add_sprite(pic, (stage.beside(0.1), stage.y(0.52)), 0.45, Motion((-stage.side * 9 * u, 0), bob=7 * u, period=7))
+        stage.add_sprite(
+            pic,
+            (stage.beside(0.1), stage.y(0.52)),
+            0.45,
+            Motion((-stage.side * 9 * u, 0), bob=7 * u, period=7),
+        )
     else:
         for part, height, size in ((0.12, 0.44, 130), (0.32, 0.62, 90), (-0.34, 0.7, 64)):
             stage.add_sprite(_jelly(stage, size, mix(tones[0], (1, 0.7, 0.85), 0.5)), (stage.beside(part), stage.y(height)),
@@ -225,7 +270,10 @@ def _fish(pic: Sprite, at: tuple[float, float], size: float, way: int, colour: C
     x, y = at
     pic.ellipse((x - size * 0.5, y - size * 0.2, x + size * 0.5, y + size * 0.2), colour)
     tail = x - way * size * 0.42
-    pic.poly([(tail, y), (tail - way * size * 0.32, y - size * 0.22), (tail - way * size * 0.32, y + size * 0.22)], colour)
+    pic.poly(
+        [(tail, y), (tail - way * size * 0.32, y - size * 0.22), (tail - way * size * 0.32, y + size * 0.22)],
+        colour,
+    )
 
 
 def _whale(stage: Stage, dark: Colour, pale: Colour) -> Sprite:
@@ -257,20 +305,30 @@ def _jelly(stage: Stage, size: float, colour: Colour) -> Sprite:
     return pic
 
 
+#: background, three folds and the light on them
+_SILKS = tuple(
+    tuple(hexes(text))
+    for text in (
+        "0a0f2c 2a3f9c 7a3fa8 d0487a ffd0a0",
+        "06202a 0f6f80 2fa890 c8c070 fff0c0",
+        "1a0a20 6a2060 c04860 f09050 ffe0b0",
+        "0c1428 1f5f98 4098c8 90d0d8 ffffff",
+    )
+)
+
+
 def paint_abstract(stage: Stage) -> None:
     """Folds of light like silk, one behind the other."""
-    pal = stage.palette
     heaven = Heaven(stage, stage.y(1.1), sun=(0.5 - stage.side * 0.25, 0.3), strength=0.5)
-    low, high = mix(pal.zenith, (0.02, 0.02, 0.05), 0.25), pal.horizon
+    low, first, second, third, light = _SILKS[int(generator("silk", stage.world).integers(len(_SILKS)))]
+    stage.palette = stage.palette._replace(sun=light)
     backdrop = Sheet(stage, 0.1, (0, stage.height), low, opaque=True)
-    backdrop.rgb = backdrop.gradient(low, mix(pal.sky, pal.zenith, 0.4))
+    backdrop.rgb = backdrop.gradient(low, mix(low, first, 0.5))
     stage.add(backdrop)
-    glow(stage, heaven.sun, 520 * stage.unit, pal.sun, 0.55, 0.12, Pulse(0.25, 6))
-    for index in range(4):
-        part = index / 3
-        fold = mix(mix(pal.sky, high, 0.25 + 0.6 * math.sin(part * math.pi)), pal.zenith, 0.55 * part)
+    glow(stage, heaven.sun, 620 * stage.unit, mix(light, first, 0.3), 0.75, 0.12, Pulse(0.25, 6))
+    for index, fold in enumerate((first, second, third, mix(third, low, 0.5))):
         _silk(stage, 0.25 + 0.25 * index, stage.y(0.30 + 0.19 * index), fold)
-    effects.motes(stage, 40, None, (1.2, 5), (8, -5), blink=0.9, strength=0.7)
+    effects.motes(stage, 30, None, (1.2, 5), (8, -5), blink=0.9, strength=0.7)
 
 
 def _silk(stage: Stage, depth: float, row: float, colour: Colour) -> None:
@@ -284,7 +342,10 @@ def _silk(stage: Stage, depth: float, row: float, colour: Colour) -> None:
     drop = (rows - line[None, :]) / (u * 300)
     sheen = 0.5 + 0.5 * np.sin(drop * 12 + np.sin(x * 7 + b)[None, :] * 2.2 + x[None, :] * 9)
     light = np.exp(-np.maximum(drop, 0) * 9) * 0.8 + sheen * 0.38 * np.exp(-np.maximum(drop, 0) * 2.2)
-    base, bright = np.array(times(colour, 0.55), np.float32), np.array(mix(colour, stage.palette.sun, 0.7), np.float32)
+    base, bright = (
+        np.array(times(colour, 0.6), np.float32),
+        np.array(mix(colour, stage.palette.sun, 0.7), np.float32),
+    )
     rgb = base + (bright - base) * np.clip(light, 0, 1)[..., None]
     alpha = smoothstep(drop, -0.004, 0.01) * (0.25 + 0.72 * np.exp(-np.maximum(drop, 0) * 1.25))
     picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))

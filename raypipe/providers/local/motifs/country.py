@@ -49,7 +49,9 @@ def _balloons(stage: Stage, horizon: float) -> None:
     for index, (part, height, size) in enumerate(((-0.16, 0.78, 190), (0.2, 0.55, 120), (0.34, 0.9, 80))):
         spot = (stage.beside(part), horizon - height * 330 * u + size * u)
         drift = Motion((stage.side * (3 + index) * u, -2.6 * u), bob=3 * u, period=5 + index)
-        stage.add_sprite(props.balloon(stage, size * u, 0.85 - 0.12 * index, index), spot, 0.5 - 0.1 * index, drift)
+        stage.add_sprite(
+            props.balloon(stage, size * u, 0.85 - 0.12 * index, index), spot, 0.5 - 0.1 * index, drift
+        )
 
 
 def _on_the_hill(stage: Stage, sheet: Sheet, line: Line) -> None:
@@ -107,7 +109,10 @@ def _flower(stage: Stage, strip: Sprite, x: float, tall: float, colour: Colour) 
         angle = petal * 1.2566 + rng.random()
         cx, cy = x + lean + math.cos(angle) * size * 0.7, top + math.sin(angle) * size * 0.5
         shade = 0.45 + 0.5 * (petal % 2)
-        strip.ellipse((cx - size * 0.62, cy - size * 0.5, cx + size * 0.62, cy + size * 0.5), stage.lit(colour, 1.0, shade))
+        strip.ellipse(
+            (cx - size * 0.62, cy - size * 0.5, cx + size * 0.62, cy + size * 0.5),
+            stage.lit(colour, 1.0, shade),
+        )
     strip.ellipse((x + lean - size * 0.3, top - size * 0.28, x + lean + size * 0.3, top + size * 0.28),
                   stage.lit((0.95, 0.75, 0.25), 1.0, 0.8))  # fmt: skip
 
@@ -119,8 +124,12 @@ def paint_road(stage: Stage) -> None:
     heaven = Heaven(stage, horizon, sun=((vanish - stage.margin[0]) / stage.size.width + 0.05, 0.82)
                     if stage.world.time in {"dawn", "sunset"} else None)  # fmt: skip
     backdrop = paint_sky(stage, heaven)
-    backdrop.merge(peaks(stage, 0.45, Range(stage, horizon + 20 * u, 200 * u, 5, heaven), (0.5, 0.38, 0.34), heaven, 0.1))
-    backdrop.merge(hills(stage, 0.5, rolling(stage, horizon + 6 * u, 36 * u, 3, 0.3), albedo(stage, GRASS), heaven, 0.4))
+    backdrop.merge(
+        peaks(stage, 0.45, Range(stage, horizon + 20 * u, 200 * u, 5, heaven), (0.5, 0.38, 0.34), heaven, 0.1)
+    )
+    backdrop.merge(
+        hills(stage, 0.5, rolling(stage, horizon + 6 * u, 36 * u, 3, 0.3), albedo(stage, GRASS), heaven, 0.4)
+    )
     stage.add(backdrop)
     clouds(stage, heaven)
     _roadway(stage, heaven, horizon, vanish)
@@ -131,7 +140,14 @@ def paint_road(stage: Stage) -> None:
         rumble = Motion(bob=0.8 * u, period=0.9)
         spot = (x + 24 * u, horizon + (stage.y(1) - horizon) * (near + 0.12))
         stage.add_sprite(props.car(stage, 74 * u, 0.8), spot, 0.75, rumble)
-        glow(stage, (spot[0], spot[1] - 30 * u), 70 * u, (1.0, 0.25, 0.15), 0.2 + 0.4 * stage.palette.dark, 0.75)
+        glow(
+            stage,
+            (spot[0], spot[1] - 30 * u),
+            70 * u,
+            (1.0, 0.25, 0.15),
+            0.2 + 0.4 * stage.palette.dark,
+            0.75,
+        )
 
 
 def _roadway(stage: Stage, heaven: Heaven, horizon: float, vanish: float) -> None:
@@ -149,23 +165,27 @@ def _roadway(stage: Stage, heaven: Heaven, horizon: float, vanish: float) -> Non
     asphalt = stage.lit((0.26, 0.26, 0.29), 0.9, 0.6)
     far = mix(stage.lit((0.36, 0.35, 0.36), 0.5, 0.8), stage.palette.horizon, 0.35)
     soft = 1.6 / half
-    sheet.fill(_mask(smoothstep(np.abs(across), 1 + soft, 1 - soft)), sheet.gradient(far, asphalt, (horizon, stage.y(0.9))))
+    sheet.fill(
+        to_picture(smoothstep(np.abs(across), 1 + soft, 1 - soft)),
+        sheet.gradient(far, asphalt, (horizon, stage.y(0.9))),
+    )
     distance = 1 / (v + 0.035)
     dashes = (np.sin(distance * 5.5) > -0.1) & (v > 0.012)
     paint = stage.lit((0.95, 0.85, 0.5), 0.9, 0.9)
     sheet.tint(smoothstep(np.abs(across), 0.022 + soft * 0.5, 0.012) * dashes * 0.9, paint)
     edge = smoothstep(np.abs(np.abs(across) - 0.93), 0.016 + soft * 0.5, 0.006)
     sheet.tint(edge * 0.75, stage.lit((0.95, 0.94, 0.9), 0.9, 0.85))
-    shine = np.exp(-(((columns - heaven.sun[0]) / (170 * u + 300 * u * v)) ** 2)) * np.exp(-v * 2.2) * heaven.strength
+    shine = (
+        np.exp(-(((columns - heaven.sun[0]) / (170 * u + 300 * u * v)) ** 2))
+        * np.exp(-v * 2.2)
+        * heaven.strength
+    )
     wet = 1.0 if stage.world.weather in {"rain", "storm"} else 0.55
-    sheet.tint((shine * wet * (np.abs(across) < 1)).astype(np.float32), mix(stage.palette.sun, stage.palette.horizon, 0.3))
+    sheet.tint(
+        (shine * wet * (np.abs(across) < 1)).astype(np.float32),
+        mix(stage.palette.sun, stage.palette.horizon, 0.3),
+    )
     stage.add(sheet)
-
-
-def _mask(field: np.ndarray):  # type: ignore[type-arg,no-untyped-def]
-    from raypipe.providers.local.noise import to_picture
-
-    return to_picture(field.astype(np.float32))
 
 
 def _poles(stage: Stage, horizon: float, vanish: float) -> None:
@@ -177,10 +197,17 @@ def _poles(stage: Stage, horizon: float, vanish: float) -> None:
     tops = []
     for index in range(7):
         near = 0.8 * 0.55**index
-        x, foot = vanish + side * (120 * u + 640 * u * near) * near**0.4, horizon + (stage.height - horizon) * near * 0.75
+        x, foot = (
+            vanish + side * (120 * u + 640 * u * near) * near**0.4,
+            horizon + (stage.height - horizon) * near * 0.75,
+        )
         tall = 520 * u * near + 6 * u
         pic.line([(x, foot), (x, foot - tall)], max(0.8, 11 * u * near), dark)
-        pic.line([(x - 0.14 * tall, foot - tall * 0.93), (x + 0.14 * tall, foot - tall * 0.93)], max(0.7, 7 * u * near), dark)
+        pic.line(
+            [(x - 0.14 * tall, foot - tall * 0.93), (x + 0.14 * tall, foot - tall * 0.93)],
+            max(0.7, 7 * u * near),
+            dark,
+        )
         tops.append((x, foot - tall * 0.93, tall))
     for (x0, y0, a), (x1, y1, b) in zip(tops, tops[1:], strict=False):
         for end in (-0.13, 0.13):
@@ -211,7 +238,9 @@ def paint_village(stage: Stage) -> None:
 
 def _cottages(stage: Stage, heaven: Heaven, line: Line, depth: float, size: float, count: int) -> None:
     u, rng = stage.u, stage.rng
-    sheet = hills(stage, depth, line, albedo(stage, (0.36, 0.48, 0.24)), heaven, 0.5, 0.5, head=size * 2.2 * u)
+    sheet = hills(
+        stage, depth, line, albedo(stage, (0.36, 0.48, 0.24)), heaven, 0.5, 0.5, head=size * 2.2 * u
+    )
     spots = (np.arange(count) + 0.2 + 0.6 * rng.random(count)) / count * stage.width
     smoke = []
     for index, x in enumerate(spots):
@@ -220,7 +249,9 @@ def _cottages(stage: Stage, heaven: Heaven, line: Line, depth: float, size: floa
         if index == count // 2 and depth < 0.8:
             _steeple(stage, sheet, (x, foot), tall * 2.1, depth)
             continue
-        sheet.place(props.house(stage, tall, depth, tone=int(rng.integers(4))), (x, foot), flip=stage.side < 0)
+        sheet.place(
+            props.house(stage, tall, depth, tone=int(rng.integers(4))), (x, foot), flip=stage.side < 0
+        )
         if index % 2 == 0:
             smoke.append((x + stage.side * tall * 0.2, foot - tall))
         sheet.place(_pine(stage, tall * (1.0 + 0.5 * rng.random()), depth), (x + tall * 0.95, foot + 4 * u))
@@ -249,13 +280,18 @@ def _steeple(stage: Stage, sheet: Sheet, at: tuple[float, float], height: float,
 
 def _pine(stage: Stage, height: float, depth: float) -> Sprite:
     k = height / 100
-    dark, bright = stage.lit(albedo(stage, PINE), depth, 0.2), stage.lit(albedo(stage, (0.22, 0.36, 0.26)), depth, 0.8)
+    dark, bright = (
+        stage.lit(albedo(stage, PINE), depth, 0.2),
+        stage.lit(albedo(stage, (0.22, 0.36, 0.26)), depth, 0.8),
+    )
     pic = Sprite(56, 100, dark, k)
     pic.rect((26, 88, 30, 100), stage.lit(props.WOOD, depth, 0.2))
     for tier in range(5):
         y, wide = 4 + tier * 16, 9 + tier * 4.4
         pic.poly([(28, y - 4), (28 + wide, y + 24), (28 - wide, y + 24)], dark)
-        pic.poly([(28, y - 4), (28 - stage.side * wide, y + 24), (28 - stage.side * wide * 0.35, y + 21)], bright)
+        pic.poly(
+            [(28, y - 4), (28 - stage.side * wide, y + 24), (28 - stage.side * wide * 0.35, y + 21)], bright
+        )
     return pic
 
 
@@ -270,181 +306,3 @@ def _smoke(stage: Stage, at: tuple[float, float], depth: float, height: float) -
     plume *= 0.5 + 0.6 * fractal(rng, wide, tall, (4, 6), 3)
     stage.add_soft(plume * 0.42, mix(stage.palette.haze, (1, 1, 1), 0.35), (at[0] - wide / 2, at[1] - tall), depth,
                    Motion(bob=1.5 * u, period=5))  # fmt: skip
-
-
-def paint_forest(stage: Stage) -> None:
-    """Tall trunks in mist, shafts of light and ferns."""
-    u = stage.u
-    heaven = Heaven(stage, stage.y(0.8), sun=(0.5 - stage.side * 0.12, 0.42), strength=None)
-    heaven.strength = max(heaven.strength, 0.35)
-    backdrop = paint_sky(stage, heaven, disc=False)
-    light = mix(stage.palette.sun, stage.palette.haze, 0.35)
-    leaf = stage.lit(albedo(stage, (0.34, 0.5, 0.24)), 0.3, 0.8)
-    backdrop.tint(np.full((4, 4), 0.42, np.float32), mix(leaf, light, 0.35))
-    _trunks(stage, backdrop, 0.3, 26, 16, heaven)
-    stage.add(backdrop)
-    for depth, count, width in ((0.55, 13, 34), (0.85, 7, 66)):
-        sheet = stage.sheet(depth, (0, stage.height), stage.lit((0.16, 0.15, 0.13), depth, 0.2))
-        _trunks(stage, sheet, depth, count, width, heaven)
-        floor = rolling(stage, stage.y(0.80 + 0.1 * depth), 40 * u, 2, 0.1, 4)
-        floor = leafy_line(stage, floor, 26 * u * depth)
-        sheet.merge(hills(stage, depth, floor, albedo(stage, (0.2, 0.3, 0.14)), heaven, 0.5, 0.6))
-        if depth > 0.6:
-            _dwellers(stage, sheet, floor)
-        _canopy(stage, sheet, depth)
-        stage.add(sheet)
-        if depth < 0.6:
-            veil(stage, (stage.y(0.45), stage.y(0.98)), 0.6, light, 0.4)
-            beam = mix(stage.palette.sun, (1, 1, 1), 0.1)
-            shafts(stage, (heaven.sun[0], stage.y(-0.2)), 0.6, beam, 0.24 + 0.5 * heaven.strength, 0.55)
-    _ferns(stage)
-    glowing = stage.says("fireflies") or stage.palette.dark > 0.5
-    if glowing:
-        effects.motes(stage, 34, (1.0, 0.88, 0.36), (3, 7), area=(0, 0.3, 1, 1), blink=1.0)
-    else:
-        effects.motes(stage, 30, None, (1.2, 3.2), (6, 5), (0, 0.1, 1, 0.95), strength=0.6)
-
-
-def _trunks(stage: Stage, sheet: Sheet, depth: float, count: int, width: float, heaven: Heaven) -> None:
-    """Trunks that lean a little, lit on the side of the light."""
-    u, rng = stage.u, stage.rng
-    bark = mix((0.2, 0.17, 0.15), (0.36, 0.34, 0.33), 0.4 * (1 - depth))
-    dark, rim = stage.lit(bark, depth, 0.15), stage.lit(times(bark, 1.9), depth, 1.0)
-    pic = Sprite(stage.width, stage.height, dark, fine=2)
-    for x in (np.arange(count) + rng.random(count) * 0.95) / count * stage.width:
-        half = width * u * (0.35 + 0.4 * rng.random())
-        foot, lean = stage.y(0.84 + 0.12 * depth), (rng.random() - 0.5) * 46 * u
-        flare = half * 1.7
-        pic.poly([(x - half * 0.75 + lean, -2), (x + half * 0.75 + lean, -2), (x + half, foot - 90 * u * depth),
-                  (x + flare, foot + 40 * u), (x - flare, foot + 40 * u), (x - half, foot - 90 * u * depth)], dark)  # fmt: skip
-        side = 1 if heaven.sun[0] > x else -1
-        thin = half * 0.22
-        pic.poly([(x + side * half * 0.75 + lean, -2), (x + side * (half - thin) * 0.75 + lean, -2),
-                  (x + side * (half - thin), foot - 90 * u * depth), (x + side * half, foot - 90 * u * depth)], rim)  # fmt: skip
-        for _ in range(2):
-            y, reach = rng.random() * stage.y(0.5), (60 + 90 * rng.random()) * u * depth
-            way = 1 if rng.random() < 0.5 else -1
-            pic.line([(x + lean * (1 - y / foot), y + 20 * u), (x + way * reach * 0.6, y), (x + way * reach, y - 24 * u)],
-                     max(0.8, 5 * u * depth), dark)  # fmt: skip
-    sheet.place(pic, (stage.width / 2, stage.height))
-
-
-def _canopy(stage: Stage, sheet: Sheet, depth: float) -> None:
-    """Foliage that hangs in from above."""
-    size = 40 * stage.u * (0.5 + depth)
-    line = leafy_line(stage, np.zeros(stage.width, np.float32), size * 2.4)
-    ragged = leafy_line(stage, line, size * 0.5)
-    edge = -ragged + stage.margin[1] * (0.4 + 0.6 * depth)
-    rows = np.arange(sheet.height, dtype=np.float32)[:, None] + sheet.top
-    mask = np.clip(edge[None, :] - rows + 0.5, 0, 1)
-    sheet.fill(_mask(mask), stage.lit(albedo(stage, (0.2, 0.32, 0.14)), depth, 0.35 - 0.25 * depth))
-
-
-def _dwellers(stage: Stage, sheet: Sheet, floor: Line) -> None:
-    u, x = stage.u, stage.beside(-0.05)
-    foot = float(floor[int(x)]) + 16 * u
-    if stage.says("house"):
-        sheet.place(props.house(stage, 130 * u, 0.8), (stage.beside(0.2), foot + 20 * u))
-    if stage.says("tent"):
-        sheet.place(props.tent(stage, 90 * u, 0.8), (stage.beside(0.16), foot + 20 * u))
-    if stage.says("figure"):
-        sheet.place(props.figure(stage, 120 * u, 0.9), (x, foot))
-    elif stage.says("deer") or not stage.says("house", "tent"):
-        sheet.place(props.deer(stage, 130 * u, 0.9), (x, foot), flip=stage.side > 0)
-
-
-def _ferns(stage: Stage) -> None:
-    """Dark leaves out of focus at the lower corners."""
-    u, rng = stage.u, stage.rng
-    dark = stage.lit(albedo(stage, (0.10, 0.17, 0.09)), 1.0, 0.1)
-    sheet = stage.sheet(1.25, (stage.y(0.62), stage.height), dark)
-    pic = Sprite(stage.width, sheet.height, dark, fine=2)
-    for x in (*(rng.random(5) * 0.26), *(1 - rng.random(5) * 0.26)):
-        for _ in range(5):
-            angle, reach = -math.pi * (0.15 + 0.7 * rng.random()), (90 + 120 * rng.random()) * u
-            _leaf(pic, (x * stage.width, sheet.height + 10 * u), angle, reach, dark)
-    sheet.place(pic, (stage.width / 2, stage.height))
-    stage.add(blurred(sheet, 2.2 * u))
-
-
-def _leaf(pic: Sprite, at: tuple[float, float], angle: float, reach: float, colour: Colour) -> None:
-    spine = [(at[0] + math.cos(angle) * reach * s / 10,
-              at[1] + math.sin(angle) * reach * s / 10 + (s / 10) ** 2 * reach * 0.35) for s in range(11)]  # fmt: skip
-    pic.line(spine, reach * 0.015, colour)
-    for s, ((x0, y0), (x1, y1)) in enumerate(zip(spine[1:], spine[2:], strict=False)):
-        size = 2.4 - 0.22 * s
-        for side in (-1, 1):
-            pic.poly([(x0, y0), (x1, y1), (x1 - side * (y1 - y0) * size, y1 + side * (x1 - x0) * size)], colour)
-
-
-def paint_desert(stage: Stage) -> None:
-    """Dunes with sharp crests, and camels, pyramids or cacti if named."""
-    u, horizon = stage.u, stage.y(HORIZONS[stage.shot.kind])
-    heaven = Heaven(stage, horizon)
-    backdrop = paint_sky(stage, heaven)
-    mesas = rolling(stage, horizon + 8 * u, 90 * u, 3, 0.6, 4)
-    backdrop.merge(hills(stage, 0.3, mesas, (0.7, 0.42, 0.32), heaven, 0.3))
-    if stage.says("pyramid"):
-        _pyramids(stage, backdrop, heaven, horizon)
-    stage.add(backdrop)
-    clouds(stage, heaven, 0.3 if stage.world.weather == "clear" else None)
-    for index, depth in enumerate((0.45, 0.7, 1.0)):
-        base = horizon + (30 + 95 * index + 36 * index**2) * u
-        line = _dune_line(stage, base, (70 + 55 * index) * u, 2.4 - 0.6 * index)
-        sheet = _dune(stage, depth, line, heaven)
-        if index == 1:
-            _caravan(stage, sheet, line)
-        stage.add(sheet)
-    effects.motes(stage, 18, None, (1, 2.4), (26, 2), (0, 0.5, 1, 1), strength=0.35)
-
-
-def _dune_line(stage: Stage, base: float, height: float, features: float) -> Line:
-    return rolling(stage, base, height, features, 0.35, 2, 0.35)
-
-
-def _dune(stage: Stage, depth: float, line: Line, heaven: Heaven) -> Sheet:
-    """A dune: a lit slope and a dark lee side that meet in a winding crest, with wind ripples."""
-    u = stage.u
-    sheet = stage.sheet(depth, (float(line.min()) - 100 * u, stage.height), stage.lit(DUNE, depth, 0.8))
-    top = float(line.min())
-    bright = sheet.gradient(stage.lit(DUNE, depth, 1.0), stage.lit(times(DUNE, 0.85), depth, 0.6), (top, top + 280 * u))
-    sheet.fill(sheet.below(line), bright)
-    rows = np.arange(0, sheet.height, 2, dtype=np.float32)[:, None] + sheet.top
-    columns = np.arange(0, stage.width, 2)
-    drop = rows - line[None, ::2]
-    toward = 1.0 if heaven.sun[0] > stage.width / 2 else -1.0
-    wind = (fractal(stage.rng, len(columns), rows.shape[0], (3, 3), 3) - 0.5) * 130 * u
-    index = np.clip(columns[None, :] + wind + toward * drop * 0.9, 0, stage.width - 1).astype(np.intp)
-    size = max(3, round(60 * u)) | 1
-    slope = np.gradient(np.convolve(np.pad(line, size, mode="edge"), np.ones(size) / size, "same")[size:-size])
-    lee = smoothstep((-slope[index] * toward).astype(np.float32), -0.02, 0.07) * smoothstep(drop, 260 * u, 40 * u)
-    sheet.tint(lee * 0.85, stage.lit(times(DUNE, 0.7), depth, 0.05))
-    ripple = np.sin((drop * 1.0 + wind * 0.8) / (5.5 * u) + columns[None, :] / (90 * u))
-    sheet.tint(np.clip(ripple, 0, 1) * 0.10 * smoothstep(drop, 0, 40 * u), stage.lit(times(DUNE, 0.6), depth, 0.1))
-    edge_light(sheet, line, heaven, 0.7, 4)
-    return sheet
-
-
-def _caravan(stage: Stage, sheet: Sheet, line: Line) -> None:
-    u = stage.u
-    if stage.says("cactus"):
-        for part, size in ((0.3, 150), (-0.24, 90), (0.08, 60)):
-            x = stage.beside(part)
-            sheet.place(props.cactus(stage, size * u, 0.7), (x, float(line[int(x)]) + 10 * u))
-    elif stage.says("camel", "figure") or stage.rng.random() < 0.6:
-        for index in range(4):
-            x = stage.beside(0.05 + 0.055 * index)
-            sheet.place(props.camel(stage, 46 * u, 0.8), (x, float(line[int(x)]) + 3 * u), flip=stage.side > 0)
-
-
-def _pyramids(stage: Stage, backdrop: Sheet, heaven: Heaven, horizon: float) -> None:
-    u = stage.u
-    for part, size in ((0.2, 230), (-0.04, 160), (0.36, 110)):
-        height, half = size * u, size * u * 0.8
-        lit, dark = stage.lit(DUNE, 0.45, 0.95), stage.lit(DUNE, 0.45, 0.1)
-        pic = Sprite(2 * half, height, lit)
-        pic.poly([(half, 0), (2 * half, height), (0, height)], lit)
-        turn = half * (1.3 if heaven.sun[0] < stage.beside(part) else 0.7)
-        far = 2 * half if turn > half else 0
-        pic.poly([(half, 0), (far, height), (turn, height)], dark)
-        backdrop.place(pic, (stage.beside(part), horizon + 12 * u))

@@ -21,14 +21,29 @@ LAVA: Colour = (1.0, 0.42, 0.1)
 def paint_mountain(stage: Stage) -> None:
     """Snowy peaks behind wooded ridges with mist between them."""
     u = stage.u
-    horizon = stage.y({"wide": 0.66, "medium": 0.68, "close": 0.72, "aerial": 0.5, "low": 0.78}[stage.shot.kind])
+    horizon = stage.y(
+        {"wide": 0.66, "medium": 0.68, "close": 0.72, "aerial": 0.5, "low": 0.78}[stage.shot.kind]
+    )
     heaven = Heaven(stage, horizon - 60 * u)
     backdrop = paint_sky(stage, heaven)
     stage.add(backdrop.layer(shimmers=twinkle(stage, heaven)))
     clouds(stage, heaven)
-    sheet = peaks(stage, 0.55, Range(stage, horizon + 40 * u, 400 * u, 4.5 / stage.shot.scale, heaven), ROCK, heaven, 0.5)
+    sheet = peaks(
+        stage,
+        0.55,
+        Range(stage, horizon + 40 * u, 400 * u, 4.5 / stage.shot.scale, heaven),
+        ROCK,
+        heaven,
+        0.5,
+    )
     stage.add(sheet)
-    veil(stage, (horizon - 130 * u, horizon + 60 * u), 0.3, mix(stage.palette.haze, stage.palette.horizon, 0.4), 0.55)
+    veil(
+        stage,
+        (horizon - 130 * u, horizon + 60 * u),
+        0.3,
+        mix(stage.palette.haze, stage.palette.horizon, 0.4),
+        0.55,
+    )
     if stage.says("balloon"):
         drift = Motion((stage.side * 3 * u, -2 * u), bob=3 * u, period=5)
         stage.add_sprite(props.balloon(stage, 120 * u, 0.8), (stage.beside(-0.16), stage.y(0.46)), 0.5, drift)
@@ -43,7 +58,9 @@ def _wooded(stage: Stage, heaven: Heaven, horizon: float, index: int, depth: flo
     base = horizon + (34 + 80 * index + 34 * index**2) * u
     ridge = rolling(stage, base, (130 - 20 * index) * u, 2.6, 0.3, 5)
     size = (13 + 20 * index + 16 * index**2) * u
-    sheet = hills(stage, depth, pine_line(stage, ridge, size), albedo(stage, PINE), heaven, 0.35, 0.45, head=110 * u)
+    sheet = hills(
+        stage, depth, pine_line(stage, ridge, size), albedo(stage, PINE), heaven, 0.35, 0.45, head=110 * u
+    )
     x = stage.beside(0.16)
     foot = float(ridge[int(x)]) + 6 * u
     if index == 0 and stage.says("castle"):
@@ -90,7 +107,7 @@ def paint_aurora(stage: Stage) -> None:
     _ice(stage, heaven)
 
 
-def _curtain_fields(stage: Stage, width: int, height: int, phase: float) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _curtain_fields(stage: Stage, width: int, height: int, phase: float) -> tuple[Field, Field]:
     """Strength and height within the curtain, at low resolution; tiles sideways."""
     x = np.linspace(0, 2 * np.pi, width, endpoint=False, dtype=np.float32)
     base = 0.66 + 0.12 * np.sin(x + phase) + 0.07 * np.sin(2 * x + phase * 2) + 0.03 * np.sin(5 * x + phase)
@@ -103,7 +120,7 @@ def _curtain_fields(stage: Stage, width: int, height: int, phase: float) -> tupl
     return body * (0.25 + 0.9 * rays * smoothstep(folds, 0.2, 0.8))[None, :], np.clip(rise / 0.5, 0, 1)
 
 
-def _curtain_picture(stage: Stage, level: np.ndarray) -> Image.Image:  # type: ignore[type-arg]
+def _curtain_picture(stage: Stage, level: Field) -> Image.Image:
     low, high, top = (0.30, 1.0, 0.62), (0.25, 0.72, 0.85), (0.72, 0.36, 0.9)
     if stage.world.mood in {"dreamy", "warm", "neon"}:
         low, high, top = (0.45, 1.0, 0.75), (0.75, 0.45, 0.95), (1.0, 0.35, 0.65)
@@ -155,7 +172,10 @@ def _ice(stage: Stage, heaven: Heaven) -> None:
     if stage.says("deer"):
         sheet.place(props.deer(stage, 110 * u, 1.0), (x, foot))
     elif stage.says("figure"):
-        sheet.place(props.figure(stage, 96 * u, 1.0), (stage.beside(-0.06), float(line[int(stage.beside(-0.06))]) + 6 * u))
+        sheet.place(
+            props.figure(stage, 96 * u, 1.0),
+            (stage.beside(-0.06), float(line[int(stage.beside(-0.06))]) + 6 * u),
+        )
     stage.add(sheet)
 
 
@@ -183,7 +203,9 @@ def paint_volcano(stage: Stage) -> None:
     columns = np.arange(stage.width, dtype=np.float32)
     away = np.abs(columns - x)
     rough = ridge_line(stage.rng, stage.width, stage.width / (40 * u), 5, 0.55, 0.8) - 0.5
-    line = top + np.maximum(away - 46 * u, 0) ** 0.86 * 1.55 * u**0.14 + rough * np.minimum(away * 0.3, 26 * u)
+    line = (
+        top + np.maximum(away - 46 * u, 0) ** 0.86 * 1.55 * u**0.14 + rough * np.minimum(away * 0.3, 26 * u)
+    )
     line = np.minimum(line, horizon + 20 * u) + np.where(away < 46 * u, (46 * u - away) * 0.28, 0)
     _plume(stage, (x, top + 20 * u))
     glow(stage, (x, top + 10 * u), 330 * u, LAVA, 0.85, 0.25, Pulse(0.3, 1.9))
@@ -209,7 +231,9 @@ def _streams(stage: Stage, sheet: Sheet, line: Line, x: float, top: float) -> la
         path = (ridge_line(stage.rng, height, height / (50 * u), 4, 0.6, 0.5) - 0.5)[:, None] * 70 * u
         middle = lean * (26 * u + rows * 0.62) + path * np.clip(rows / (160 * u), 0, 1)
         size = (8 - 5 * np.clip(rows / (330 * u), 0, 1)) * u
-        core = np.exp(-(((columns - middle) / size) ** 2)) * smoothstep(rows, (330 - 90 * abs(lean)) * u, 60 * u)
+        core = np.exp(-(((columns - middle) / size) ** 2)) * smoothstep(
+            rows, (330 - 90 * abs(lean)) * u, 60 * u
+        )
         field = np.maximum(field, core * (rows > 4 * u))
     below = np.asarray(sheet.below(line.astype(np.float32)).resize((width, height))) / 255.0
     field = (field * below).astype(np.float32)
@@ -237,7 +261,11 @@ def _plume(stage: Stage, at: tuple[float, float]) -> None:
     rgb = np.array(ash, np.float32) * shade * (1 - heat) + np.array(fire, np.float32) * heat
     picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))
     layer = layers.layer_of(picture, to_picture(alpha.astype(np.float32)), 0, 0, 0.2, grain)
-    stage.add(replace(layer, motion=Motion((-stage.side * 5 * stage.unit, 0), bob=3 * stage.u, period=7), solid=None))
+    stage.add(
+        replace(
+            layer, motion=Motion((-stage.side * 5 * stage.unit, 0), bob=3 * stage.u, period=7), solid=None
+        )
+    )
 
 
 def paint_waterfall(stage: Stage) -> None:
@@ -273,7 +301,14 @@ def _cliff(stage: Stage, backdrop: Sheet, heaven: Heaven, top: float, x: float, 
     sheet.tint(smoothstep(moss, 0.52, 0.72) * 0.75, stage.lit(albedo(stage, (0.26, 0.4, 0.18)), 0.6, 0.6))
     backdrop.merge(sheet)
     grown = leafy_line(stage, (line + 6 * u + notch * 60 * u).astype(np.float32), 30 * u)
-    trees = hills(stage, 0.62, np.where(notch > 0.3, stage.height, grown).astype(np.float32), albedo(stage, (0.2, 0.34, 0.16)), heaven, 0.4)
+    trees = hills(
+        stage,
+        0.62,
+        np.where(notch > 0.3, stage.height, grown).astype(np.float32),
+        albedo(stage, (0.2, 0.34, 0.16)),
+        heaven,
+        0.4,
+    )
     band = trees.below((grown + 34 * u).astype(np.float32), 20 * u)
     if trees.alpha is not None:
         from PIL import ImageChops
@@ -295,7 +330,10 @@ def _falling(
     edge = smoothstep(np.abs(across) + (streaks - 0.5) * 0.3, 1.0, 0.72)
     veil_ = edge * (0.62 + 0.5 * streaks)
     white, shade = stage.lit((0.97, 0.99, 1.0), 0.9, 0.9), stage.lit((0.6, 0.72, 0.78), 0.8, 0.4)
-    tones = np.array(shade, np.float32) + (np.array(white, np.float32) - np.array(shade, np.float32)) * streaks[..., None]
+    tones = (
+        np.array(shade, np.float32)
+        + (np.array(white, np.float32) - np.array(shade, np.float32)) * streaks[..., None]
+    )
     picture = Image.fromarray(np.clip(tones * 255, 0, 255).astype(np.uint8))
     backdrop.rgb.paste(picture, (left, int(top)), to_picture(np.clip(veil_, 0, 0.96)))
     texture = layers.sparkle_texture(fractal(stage.rng, 256, 256, (34, 4), 4, 0.62), 0.35, 0.8)

@@ -25,7 +25,12 @@ def paint_interior(stage: Stage) -> None:
     width, height = 400 * u, 400 * u
     middle, sill = stage.beside(-0.12), stage.y(0.66)
     panes = (middle - width / 2, sill - height, middle + width / 2, sill)
-    reach = (panes[0] - stage.margin[0], panes[1] - stage.margin[1], panes[2] + stage.margin[0], panes[3] + stage.margin[1])
+    reach = (
+        panes[0] - stage.margin[0],
+        panes[1] - stage.margin[1],
+        panes[2] + stage.margin[0],
+        panes[3] + stage.margin[1],
+    )
     stage.layers[:] = [layers.cropped(layer, reach) for layer in stage.layers]
     if stage.world.weather in {"rain", "storm", "snow"}:
         _streaks(stage)
@@ -90,12 +95,17 @@ def _wall(stage: Stage, panes: tuple[float, float, float, float]) -> Sheet:
             box = _pane(panes, column, row, 9 * u)
             hole.rectangle(box, fill=0)
             pen.rectangle(box, fill=bytes_of(times(frame, 1.2)))
-    pen.rectangle((panes[0] - 34 * u, panes[3] + rim * 0.5, panes[2] + 34 * u, panes[3] + rim * 1.9), fill=bytes_of(times(frame, 1.35)))
+    pen.rectangle(
+        (panes[0] - 34 * u, panes[3] + rim * 0.5, panes[2] + 34 * u, panes[3] + rim * 1.9),
+        fill=bytes_of(times(frame, 1.35)),
+    )
     _curtains(stage, sheet, panes)
     return sheet
 
 
-def _pane(panes: tuple[float, float, float, float], column: int, row: int, bar: float) -> tuple[int, int, int, int]:
+def _pane(
+    panes: tuple[float, float, float, float], column: int, row: int, bar: float
+) -> tuple[int, int, int, int]:
     width, height = (panes[2] - panes[0]) / 2, (panes[3] - panes[1]) / 3
     left, top = panes[0] + column * width, panes[1] + row * height
     return (int(left + bar / 2), int(top + bar / 2), int(left + width - bar / 2), int(top + height - bar / 2))
@@ -111,7 +121,11 @@ def _floor(stage: Stage, sheet: Sheet, vanish: float) -> None:
     for step in range(-14, 15):
         foot = vanish + step * 210 * stage.u
         start = vanish + step * 74 * stage.u
-        pen.line((start, top, foot, stage.height), fill=bytes_of(times(wood, 0.5)), width=max(1, round(2 * stage.u)))
+        pen.line(
+            (start, top, foot, stage.height),
+            fill=bytes_of(times(wood, 0.5)),
+            width=max(1, round(2 * stage.u)),
+        )
     pen.rectangle((0, top - 12 * stage.u, stage.width, top), fill=bytes_of(times(wood, 0.55)))
 
 
@@ -146,7 +160,9 @@ def _shelf(stage: Stage, wall: Sheet) -> None:
             wide, tall = 7 + 11 * rng.random(), 46 + 26 * rng.random()
             book = hexes("a8483a 3f5f7a c09048 50704e 7a4a6a d8c8a8 2f3f50")[int(rng.integers(7))]
             if rng.random() < 0.86:
-                pic.rect((x, y - tall, x + wide, y), stage.lit(times(book, 0.8), 1.0, 0.22 + 0.25 * rng.random()))
+                pic.rect(
+                    (x, y - tall, x + wide, y), stage.lit(times(book, 0.8), 1.0, 0.22 + 0.25 * rng.random())
+                )
             x += wide + 1.2 + (26 if rng.random() < 0.06 else 0)
         pic.rect((0, y, 330, y + 8), wood)
     wall.place(pic, (stage.beside(0.32), stage.y(0.58)))
@@ -165,13 +181,20 @@ def _sunlight(stage: Stage, panes: tuple[float, float, float, float]) -> None:
             quad = []
             for x, y in ((left, top), (right, top), (right, foot), (left, foot)):
                 rise = (panes[3] - y) / (panes[3] - panes[1])
-                quad.append(((x + lean * (230 + 250 * rise) * u) / 4, (stage.y(0.89) + (150 * (1 - rise) - 20) * u) / 4))
+                quad.append(
+                    (
+                        (x + lean * (230 + 250 * rise) * u) / 4,
+                        (stage.y(0.89) + (150 * (1 - rise) - 20) * u) / 4,
+                    )
+                )
             pen.polygon(quad, fill=round(255 * strength))
     beam = Image.new("L", picture.size, 0)
     corners = [(panes[0], panes[1]), (panes[2], panes[1]), (panes[2] + lean * 420 * u, stage.y(1.05)),
                (panes[0] + lean * 420 * u, stage.y(1.05))]  # fmt: skip
     ImageDraw.Draw(beam).polygon([(x / 4, y / 4) for x, y in corners], fill=round(90 * strength))
-    both = ImageChops.add(picture.filter(ImageFilter.BoxBlur(1.2)), beam.filter(ImageFilter.BoxBlur(9 * u / 2)))
+    both = ImageChops.add(
+        picture.filter(ImageFilter.BoxBlur(1.2)), beam.filter(ImageFilter.BoxBlur(9 * u / 2))
+    )
     stage.add_light(np.asarray(both, np.float32) / 255, mix(pal.sun, pal.light, 0.3), 0.6, Pulse(0.18, 6))
 
 
@@ -241,7 +264,9 @@ def _studio(stage: Stage, tones: tuple[Colour, ...], edge: float) -> Image.Image
     base, middle, bright = (np.array(tone, np.float32) for tone in tones[:3])
     rgb = base + (middle - base) * np.clip(light + 0.35 * rim, 0, 1)[..., None]
     rgb = rgb + (bright - rgb) * (0.52 * light**2.6)[..., None]
-    return Image.merge("RGB", [to_picture(upsample(rgb[..., i], stage.width, stage.height)) for i in range(3)])
+    return Image.merge(
+        "RGB", [to_picture(upsample(rgb[..., i], stage.width, stage.height)) for i in range(3)]
+    )
 
 
 def _bokeh(stage: Stage, tones: tuple[Colour, ...]) -> None:
@@ -251,7 +276,11 @@ def _bokeh(stage: Stage, tones: tuple[Colour, ...]) -> None:
     for x, y, size, light in stage.rng.random((15, 4)):
         radius = (22 + 52 * size) * stage.u
         away = np.hypot(columns - x * stage.width, rows - y * stage.y(0.62))
-        field += smoothstep(away, radius + 5, radius - 3) * (0.35 + 0.65 * np.clip(away / radius, 0, 1) ** 3) * (0.05 + 0.16 * light)
+        field += (
+            smoothstep(away, radius + 5, radius - 3)
+            * (0.35 + 0.65 * np.clip(away / radius, 0, 1) ** 3)
+            * (0.05 + 0.16 * light)
+        )
     stage.add_light(np.clip(field, 0, 0.5), mix(tones[2], (1, 1, 1), 0.2), 0.35, Pulse(0.35, 6.5))
 
 
@@ -260,23 +289,33 @@ def _table(stage: Stage, table: Sheet, tones: tuple[Colour, ...], edge: float) -
     mask = table.below(line, 3)
     table.fill(mask, table.gradient(mix(tones[3], tones[1], 0.7), times(tones[3], 0.6), (edge, stage.height)))
     rows, columns = np.mgrid[0 : table.height : 4, 0 : table.width : 4].astype(np.float32)
-    glowing = np.exp(-(((columns - stage.x(0.5)) / (stage.unit * 460)) ** 2) - ((rows - edge) / (stage.unit * 120)) ** 2)
+    glowing = np.exp(
+        -(((columns - stage.x(0.5)) / (stage.unit * 460)) ** 2) - ((rows - edge) / (stage.unit * 120)) ** 2
+    )
     table.tint(glowing.astype(np.float32) * 0.55 * (rows > edge), mix(tones[1], tones[2], 0.6))
 
 
 def _mirrored(table: Sheet, thing: Sprite, at: tuple[float, float]) -> None:
     """The thing's faint image in the polished table."""
     rgb, alpha = (part.transpose(Image.Transpose.FLIP_TOP_BOTTOM) for part in thing.done())
-    fade = np.linspace(0.34, 0.0, alpha.height, dtype=np.float32)[:, None] * np.ones((1, alpha.width), np.float32)
-    fade[alpha.height // 2 :] *= np.linspace(1, 0, alpha.height - alpha.height // 2, dtype=np.float32)[:, None]
+    fade = np.linspace(0.34, 0.0, alpha.height, dtype=np.float32)[:, None] * np.ones(
+        (1, alpha.width), np.float32
+    )
+    fade[alpha.height // 2 :] *= np.linspace(1, 0, alpha.height - alpha.height // 2, dtype=np.float32)[
+        :, None
+    ]
     mask = ImageChops.multiply(alpha, to_picture(fade)).filter(ImageFilter.BoxBlur(1.5 * table.stage.unit))
     corner = (round(at[0] - rgb.width / 2), round(at[1]) - table.top - 1)
     table.rgb.paste(rgb, corner, mask)
     shadow = np.zeros((24, 64), np.float32)
     rows, columns = np.mgrid[-1:1:24j, -1:1:64j]
     shadow = np.clip(1 - np.hypot(rows, columns), 0, 1).astype(np.float32) ** 0.8 * 0.7
-    soft = to_picture(shadow).resize((round(rgb.width * 1.3), max(4, round(rgb.width * 0.16))), Image.Resampling.BICUBIC)
-    table.rgb.paste((4, 4, 6), (round(at[0] - soft.width / 2), round(at[1] - soft.height / 2) - table.top), soft)
+    soft = to_picture(shadow).resize(
+        (round(rgb.width * 1.3), max(4, round(rgb.width * 0.16))), Image.Resampling.BICUBIC
+    )
+    table.rgb.paste(
+        (4, 4, 6), (round(at[0] - soft.width / 2), round(at[1] - soft.height / 2) - table.top), soft
+    )
 
 
 def _steam(stage: Stage, at: tuple[float, float]) -> None:
@@ -287,7 +326,11 @@ def _steam(stage: Stage, at: tuple[float, float]) -> None:
     for phase in (0.0, 0.5):
         path = 0.22 * np.sin(rows * 6 + phase * 7) * rows + 0.1 * np.sin(rows * 13 + phase * 3) * rows
         size = 0.07 + 0.2 * rows
-        body = np.exp(-(((columns - path - (phase - 0.25) * 0.3) / size) ** 2)) * smoothstep(rows, 0, 0.12) * smoothstep(rows, 1, 0.4)
+        body = (
+            np.exp(-(((columns - path - (phase - 0.25) * 0.3) / size) ** 2))
+            * smoothstep(rows, 0, 0.12)
+            * smoothstep(rows, 1, 0.4)
+        )
         body = body * (0.3 + 0.8 * fractal(rng, wide, tall, (3, 5), 4)) * 0.4
         stage.add_soft(body, (1, 1, 1), (at[0] - wide / 2, at[1] - tall + 26 * u), 0.82,
                        Motion((0, 0), bob=6 * u, period=3.4, phase=phase), Pulse(0.6, 3.2, phase))  # fmt: skip

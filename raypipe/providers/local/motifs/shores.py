@@ -49,12 +49,13 @@ def _afloat(stage: Stage, shore: float) -> None:
 
 
 def _lighthouse(stage: Stage, heaven: Heaven, shore: float) -> None:
-    u, tall = stage.u, 250 * stage.u
-    foot = shore + 120 * u
-    line = headland(stage, foot, 190 * u, stage.side, 0.42, 0.22)
-    sheet = hills(stage, 0.75, line, (0.36, 0.33, 0.3), heaven, 0.8, 0.5, head=tall)
+    u = stage.u
+    foot = min(shore + 120 * u, stage.y(0.9))
+    line = headland(stage, foot, 190 * stage.unit * stage.shot.scale**0.4, stage.side, 0.42, 0.22)
     x = stage.beside(0.27)
     top = float(line[int(np.clip(x, 0, stage.width - 1))])
+    tall = min(250 * u, top - stage.y(0.04))
+    sheet = hills(stage, 0.75, line, (0.36, 0.33, 0.3), heaven, 0.8, 0.5, head=tall)
     sheet.place(props.house(stage, 52 * u, 0.72, tone=0), (x + stage.side * 62 * u, top + 16 * u))
     sheet.place(props.lighthouse(stage, tall, 0.72), (x, top + 10 * u))
     waterline(sheet, foot)
@@ -62,7 +63,15 @@ def _lighthouse(stage: Stage, heaven: Heaven, shore: float) -> None:
     lamp = (x, top + 10 * u - tall * 0.84)
     if stage.palette.dark > 0.25 or stage.world.weather in {"storm", "fog", "rain"}:
         _beam(stage, lamp)
-    glow(stage, lamp, 90 * u, mix(stage.palette.lamp, (1, 1, 1), 0.4), 0.25 + 0.7 * stage.palette.dark, 0.75, Pulse(0.5, 3.1))
+    glow(
+        stage,
+        lamp,
+        90 * u,
+        mix(stage.palette.lamp, (1, 1, 1), 0.4),
+        0.25 + 0.7 * stage.palette.dark,
+        0.75,
+        Pulse(0.5, 3.1),
+    )
 
 
 def _beam(stage: Stage, lamp: tuple[float, float]) -> None:
@@ -91,13 +100,17 @@ def paint_lake(stage: Stage) -> None:
     backdrop.merge(peaks(stage, 0.5, Range(stage, shore + 20 * u, 270 * u, 4, heaven), ROCK, heaven, 0.45))
     for depth, height, size in ((0.45, 90, 9), (0.62, 34, 22)):
         ridge = rolling(stage, shore + 2 * u, height * u, 2.4, 0.2, 5)
-        backdrop.merge(hills(stage, depth, pine_line(stage, ridge, size * u), albedo(stage, PINE), heaven, 0.3, 0.4))
+        backdrop.merge(
+            hills(stage, depth, pine_line(stage, ridge, size * u), albedo(stage, PINE), heaven, 0.3, 0.4)
+        )
     stage.add(water(stage, backdrop, heaven, shore, (0.08, 0.22, 0.26), 0.92, 3.2, 0.5))
     clouds(stage, heaven)
     veil(stage, (shore - 50 * u, shore + 60 * u), 0.3, mix(stage.palette.haze, (1, 1, 1), 0.15), 0.5)
     if stage.says("boat"):
         spot = (stage.beside(-0.1), shore + 56 * u)
-        stage.add_sprite(props.sailboat(stage, 90 * u, 0.5), spot, 0.5, Motion((stage.side * 4 * u, 0), bob=1.2 * u))
+        stage.add_sprite(
+            props.sailboat(stage, 90 * u, 0.5), spot, 0.5, Motion((stage.side * 4 * u, 0), bob=1.2 * u)
+        )
     _bank(stage, heaven)
     if stage.world.weather == "clear" and stage.world.time != "night":
         effects.birds(stage, 0.2, 5)
@@ -110,7 +123,16 @@ def _bank(stage: Stage, heaven: Heaven) -> None:
     pines = headland(stage, stage.y(1.0) + 20 * u, 190 * u, stage.side, 0.3, 0.2)
     grown = np.minimum(pine_line(stage, pines, 250 * u, 0.5), line)
     near = np.where(grown < stage.y(1.0) - 4 * u, grown, line)
-    sheet = hills(stage, 1.05, near.astype(np.float32), albedo(stage, (0.10, 0.18, 0.14)), heaven, 0.5, 0.2, head=110 * u)
+    sheet = hills(
+        stage,
+        1.05,
+        near.astype(np.float32),
+        albedo(stage, (0.10, 0.18, 0.14)),
+        heaven,
+        0.5,
+        0.2,
+        head=110 * u,
+    )
     x = stage.beside(0.2)
     foot = float(line[int(x)]) + 8 * u
     if stage.says("tent"):
@@ -129,14 +151,20 @@ def paint_beach(stage: Stage) -> None:
     backdrop = paint_sky(stage, heaven)
     isle = rolling(stage, shore + 4 * u, 120 * u, 2.2, 0.2, 5)
     columns = np.arange(stage.width)
-    isle = shore + 4 - (shore + 4 - isle) * smoothstep(np.abs(columns - stage.beside(-0.2)) / (330 * u), 1.0, 0.25)
+    isle = (
+        shore
+        + 4
+        - (shore + 4 - isle) * smoothstep(np.abs(columns - stage.beside(-0.2)) / (330 * u), 1.0, 0.25)
+    )
     backdrop.merge(hills(stage, 0.3, leafy_line(stage, isle, 9 * u), (0.2, 0.42, 0.26), heaven, 0.3, 0.4))
     clear = 0.45 if stage.world.time == "day" else 0.72
     stage.add(water(stage, backdrop, heaven, shore, (0.10, 0.62, 0.62), clear, 5))
     clouds(stage, heaven)
     if stage.says("boat", "ship"):
         spot = (stage.beside(0.06), shore + 36 * u)
-        stage.add_sprite(props.sailboat(stage, 96 * u, 0.42), spot, 0.42, Motion((stage.side * 5 * u, 0), bob=2 * u))
+        stage.add_sprite(
+            props.sailboat(stage, 96 * u, 0.42), spot, 0.42, Motion((stage.side * 5 * u, 0), bob=2 * u)
+        )
     _sand(stage, heaven, shore)
     _palms(stage)
     if stage.world.weather == "clear" and stage.world.time != "night":

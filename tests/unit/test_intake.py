@@ -1,0 +1,95 @@
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.errors import InvalidReferenceImage, InvalidRequest, OrphanFollower, UnknownProvider
+from raypipe.intake import accept
+from raypipe.journal import Journal
+from raypipe.media.video import write_png
+from raypipe.models import Artifact, DraftBeat, DraftSpec, VideoRequest, VideoState
+
+
+class Desk:
+    """Where requests are handed in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = Settings(data_dir=folder)
+        self.journal = Journal(self.settings.journal_url)
+        self.store = ArtifactStore(self.settings.artifacts_url)
+
+    def accept(self, request: VideoRequest) -> str:
+        video, rows = accept(request, self.settings, self.journal, self.store)
+        self.journal.record(*rows).result()
+        return video.id
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    opened = Desk(tmp_path)
+    yield opened
+    opened.journal.close()
+
+
+def with_image(image: object) -> VideoRequest:
+    return VideoRequest(spec=DraftSpec(beats=(DraftBeat(prompt="x", reference_image=image),)))
+
+
+def test_an_accepted_video_is_queued_with_its_whole_spec(desk: Desk) -> None:
+    video = desk.journal.video(desk.accept(VideoRequest(prompt="a sailing boat", seed=4)))
+    assert video.state is VideoState.QUEUED
+    assert len(video.spec.beats) == 6
+    assert video.spec.frames == 720
+
+
+def test_too_many_beats_are_truncated_and_the_log_says_so(desk: Desk) -> None:
+    spec = DraftSpec(beats=tuple(DraftBeat(prompt=f"b{i}", duration=1.5) for i in range(10)))
+    video = desk.journal.video(desk.accept(VideoRequest(spec=spec, duration=15)))
+    assert [beat.duration for beat in video.spec.beats] == [5, 5, 5]
+    line = (desk.settings.log_dir / "beat_truncation.log").read_text()
+    assert video.id in line
+    assert "10" in line
+    assert "3" in line
+
+
+def test_a_supplied_picture_is_stored_and_the_beat_names_it(desk: Desk) -> None:
+    png = write_png(np.zeros((20, 30, 3), np.uint8))
+    request = with_image("data:image/png;base64," + base64.b64encode(png).decode())
+    image = desk.journal.video(desk.accept(request)).spec.beats[0].reference_image
+    assert image is not None
+    assert desk.store.get(image) == png
+    again = desk.journal.video(desk.accept(with_image(image))).spec.beats[0]
+    assert again.reference_image == image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "/etc/passwd",
+        "http://127.0.0.1/x.png",
+        "data:image/png;base64,!!!",
+        "data:image/png;base64," + base64.b64encode(b"no picture").decode(),
+        "data:text/html;base64,PGI+",
+        Artifact(digest="0" * 64, size=1, media_type="image/png"),
+    ],
+)
+def test_a_picture_that_cannot_be_used_is_refused_naming_its_beat(desk: Desk, image: object) -> None:
+    with pytest.raises(InvalidReferenceImage, match="beat 0"):
+        desk.accept(with_image(image))
+    assert desk.journal.videos() == []
+
+
+def test_what_cannot_be_made_leaves_nothing_behind(desk: Desk) -> None:
+    orphan = DraftSpec(beats=(DraftBeat(prompt="x", continues=True),))
+    with pytest.raises(OrphanFollower, match="Beat 0"):
+        desk.accept(VideoRequest(spec=orphan))
+    with pytest.raises(UnknownProvider, match="local"):
+        desk.accept(VideoRequest(prompt="x", provider="nowhere"))
+    with pytest.raises(InvalidRequest, match="options.speed"):
+        desk.accept(VideoRequest(prompt="x", provider="simulated", options={"speed": 3}))
+    assert desk.journal.videos() == []
+    assert not desk.settings.log_dir.exists()

@@ -1,0 +1,150 @@
+import asyncio
+import statistics
+import time
+from random import Random
+from typing import Any
+
+import pytest
+
+from raypipe.errors import InvalidRequest, ProviderRejected, ProviderUnavailable
+from raypipe.media.audio import track_seconds
+from raypipe.media.video import probe, read_picture
+from raypipe.models import Beat, Job, Size
+from raypipe.providers.base import ClipWork, ImageWork, Media, MusicWork, Pending, Work
+from raypipe.providers.registry import provider_class, provider_names
+from raypipe.providers.simulated import SIZE, LongTail, PerBeat, SimulatedOptions, SimulatedProvider
+
+BEAT = Beat(
+    beat_index=3, beat_id="x", start=15, duration=5, prompt="p", shot_type="wide", camera_movement="static"
+)
+
+
+def job(**options: Any) -> Job:
+    return Job(
+        video_id="vid_1",
+        size=Size(width=1280, height=720),
+        fps=24,
+        duration=30,
+        prompt="p",
+        style="s",
+        mood="calm",
+        seed=1,
+        provider="simulated",
+        options={"image": 0, "clip": 0, "music": 0, **options},
+    )
+
+
+def image_work(**options: Any) -> ImageWork:
+    return ImageWork(step="image/3", job=job(**options), beat=BEAT)
+
+
+async def deliver(work: Work) -> Media:
+    provider = SimulatedProvider()
+    job_id = await provider.submit(work)
+    while isinstance(reply := await provider.poll(job_id), Pending):
+        await asyncio.sleep(reply.poll_after)
+    return reply
+
+
+def test_both_built_in_providers_are_found_by_name() -> None:
+    assert {"local", "simulated"} <= set(provider_names())
+    assert provider_class("simulated") is SimulatedProvider
+
+
+def test_it_delivers_real_pictures_clips_and_tracks() -> None:
+    image = asyncio.run(deliver(image_work()))
+    assert read_picture(image.data, SIZE).shape == (36, 64, 3)
+    clip_work = ClipWork(
+        step="chunk/3", job=job(), beat=BEAT, start_image=image.data, continues=False, frames=121
+    )
+    clip = asyncio.run(deliver(clip_work))
+    assert probe(clip.data).frames == 121
+    track = asyncio.run(deliver(MusicWork(step="music", job=job(), seconds=7.5)))
+    assert track_seconds(track.data) >= 7.5
+
+
+def test_every_piece_of_work_has_bytes_of_its_own() -> None:
+    one = asyncio.run(deliver(image_work())).data
+    other = asyncio.run(deliver(image_work().model_copy(update={"step": "image/4"}))).data
+    assert one != other
+
+
+def test_it_is_pending_until_its_time_is_up_and_says_when_that_is() -> None:
+    async def wait() -> float:
+        provider = SimulatedProvider()
+        began = time.perf_counter()
+        job_id = await provider.submit(image_work(image=0.2))
+        reply = await provider.poll(job_id)
+        assert isinstance(reply, Pending)
+        assert 0.15 < reply.poll_after <= 0.2
+        await asyncio.sleep(reply.poll_after)
+        assert isinstance(await provider.poll(job_id), Media)
+        return time.perf_counter() - began
+
+    assert asyncio.run(wait()) >= 0.2
+
+
+def test_latencies_per_beat_go_by_the_beats_index() -> None:
+    latency = PerBeat(seconds=(1, 2, 3))
+    assert [latency.draw(index, Random(0)) for index in range(4)] == [1, 2, 3, 1]
+
+
+def test_long_tailed_latencies_have_the_median_and_the_range_that_were_seen() -> None:
+    random = Random(7)
+    drawn = [LongTail().draw(0, random) for _ in range(4_000)]
+    assert min(drawn) >= 83
+    assert max(drawn) <= 253
+    assert max(drawn) > 200
+    assert statistics.median(drawn) == pytest.approx(105, rel=0.03)
+    assert statistics.fmean(drawn) > statistics.median(drawn)
+
+
+def test_the_same_work_takes_the_same_time_in_any_video() -> None:
+    async def waits() -> list[float]:
+        found = []
+        for video_id in ("vid_1", "vid_2"):
+            provider = SimulatedProvider()
+            work = image_work(image="long_tail", scale=0.1)
+            work = work.model_copy(update={"job": work.job.model_copy(update={"video_id": video_id})})
+            reply = await provider.poll(await provider.submit(work))
+            assert isinstance(reply, Pending)
+            found.append(reply.poll_after)
+        return found
+
+    first, second = asyncio.run(waits())
+    assert first == pytest.approx(second, abs=0.05)
+    assert 8 < first < 26
+
+
+def test_a_step_told_to_fail_fails_with_its_message() -> None:
+    with pytest.raises(ProviderRejected, match="out of credit"):
+        asyncio.run(deliver(image_work(fail={"image/3": "out of credit"})))
+
+
+def test_a_cancelled_or_unknown_job_is_not_delivered() -> None:
+    async def cancel() -> None:
+        provider = SimulatedProvider()
+        job_id = await provider.submit(image_work())
+        await provider.cancel(job_id)
+        await provider.cancel(job_id)
+        await provider.poll(job_id)
+
+    with pytest.raises(ProviderUnavailable):
+        asyncio.run(cancel())
+
+
+@pytest.mark.parametrize(
+    "options", [{"speed": 1}, {"clip": "slow"}, {"clip": -1}, {"clip": []}, {"scale": "big"}, {"fail": ["x"]}]
+)
+def test_options_it_does_not_know_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="simulated"):
+        SimulatedProvider.parse_options(options)
+
+
+def test_latencies_have_short_forms() -> None:
+    options = SimulatedOptions.model_validate({"image": 1, "clip": [1, 2], "music": "long_tail"})
+    assert [each.kind for each in (options.image, options.clip, options.music)] == [
+        "fixed",
+        "per_beat",
+        "long_tail",
+    ]
