@@ -111,13 +111,17 @@ def show(results: list[dict[str, Any]]) -> None:
     for name in results[0]:
         table.add_column(name.replace("_", " "), justify="right")
     for result in results:
-        table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in result.values()))
+        table.add_row(
+            *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in result.values())
+        )
     Console(width=130).print(table)
 
 
 def main() -> int:
     """Exit 0 if every video was completed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--videos", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cpus", type=int, default=2, help="CPUs Ray may use (default 2)")

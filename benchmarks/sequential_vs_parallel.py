@@ -105,7 +105,9 @@ class Bench:
         return Measured(
             video_id,
             wall,
-            ideal=max(took([f"image/{c[0].beat_index}", *(f"chunk/{b.beat_index}" for b in c)]) for c in chains),
+            ideal=max(
+                took([f"image/{c[0].beat_index}", *(f"chunk/{b.beat_index}" for b in c)]) for c in chains
+            ),
             chunk_phase=max(ended[name] for name in chunks) - min(began[name] for name in chunks),
             follower_gap=max((began[f"chunk/{b}"] - ended[f"chunk/{a}"] for a, b in links), default=0.0),
         )
@@ -123,7 +125,9 @@ class Bench:
             video, rows = accept(wanted, c.settings, c.journal, c.store, claimed_by="benchmark")
             await c.recorder.record(*rows)
             spec = video.spec
-            await make(Job.of(video.id, spec), spec, group_sequences(spec.beats, spec.followers_per_reference))
+            await make(
+                Job.of(video.id, spec), spec, group_sequences(spec.beats, spec.followers_per_reference)
+            )
             return video.id
 
         return run
@@ -215,7 +219,17 @@ def summarise(row: Row, results: dict[str, list[Measured]]) -> dict[str, Any]:
 def table_of(summaries: list[dict[str, Any]]) -> Table:
     """The figures as a person reads them."""
     table = Table(title="Seconds from submit to finished video (mean)")
-    columns = ("latencies", "beats", "videos", "ideal", *MODES, "x seq.", "x waves", "of ideal", "follower after")
+    columns = (
+        "latencies",
+        "beats",
+        "videos",
+        "ideal",
+        *MODES,
+        "x seq.",
+        "x waves",
+        "of ideal",
+        "follower after",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column == "latencies" else "right", no_wrap=True)
     for s in summaries:
@@ -264,10 +278,16 @@ def context(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> int:
     """Exit 0 if pipelined beats waves and waves beat sequential in every long-tailed row."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="latencies at 1/500 and fewer videos: about a minute")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="latencies at 1/500 and fewer videos: about a minute"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write parameters and figures there")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write a Gantt picture of the seed timeline there")
+    parser.add_argument(
+        "--svg", type=Path, metavar="FILE", help="write a Gantt picture of the seed timeline there"
+    )
     parser.add_argument("--cpus", type=int, default=2, help="CPUs Ray may use (default 2)")
     args = parser.parse_args()
     ray.init(address="local", num_cpus=args.cpus, include_dashboard=False, log_to_driver=False)

@@ -12,7 +12,9 @@ class Settings(BaseSettings):
     `RAY_ADDRESS`, Ray's own variable, chooses the cluster; without it raypipe starts Ray on this machine.
     """
 
-    model_config = SettingsConfigDict(env_prefix="RAYPIPE_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RAYPIPE_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
     #: where the journal, the artifacts and the logs live unless told otherwise
     data_dir: Path = Path.home() / ".raypipe"

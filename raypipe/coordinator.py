@@ -115,7 +115,9 @@ class Coordinator:
 
     def _start(self, videos: Seq[VideoRecord]) -> None:
         for video in videos:
-            run = asyncio.create_task(VideoRun(self.journal, self.recorder, self.gateway, video).run(), name=video.id)
+            run = asyncio.create_task(
+                VideoRun(self.journal, self.recorder, self.gateway, video).run(), name=video.id
+            )
             self._runs[video.id] = run
             run.add_done_callback(lambda done: self._runs.pop(done.get_name(), None))
 
@@ -184,7 +186,9 @@ class VideoRun:
         )
         gathered: Gathered = await finalize_chunks.remote(self.spec.beats, graph.chains)
         chunks, failures = gathered.chunks, gathered.failures
-        status = PhaseStatus.SUCCESS if not failures else PhaseStatus.PARTIAL if chunks else PhaseStatus.FAILED
+        status = (
+            PhaseStatus.SUCCESS if not failures else PhaseStatus.PARTIAL if chunks else PhaseStatus.FAILED
+        )
         output = {"chunks": [{"beat_index": c.beat_index, "digest": c.artifact.digest} for c in chunks]}
         error = "; ".join(map(str, failures)) or None
         await self._phase(Phase.CHUNKS, status, output, chunks, error)
@@ -195,7 +199,9 @@ class VideoRun:
         results = await asyncio.gather(*chain)
         beats = [beat.beat_index for beat in sequence.beats]
         chunks, failures = _split(results)
-        took = max((c.finished_at for c in chunks), default=began) - min((c.started_at for c in chunks), default=began)
+        took = max((c.finished_at for c in chunks), default=began) - min(
+            (c.started_at for c in chunks), default=began
+        )
         logger.info(
             "Chain of beats %s of %s complete: %d of %d chunks in %.2f s",
             beats, self.video.id, len(chunks), len(beats), took,
@@ -236,7 +242,9 @@ class VideoRun:
         error: str | None = None,
     ) -> None:
         cost = sum(each.cost for each in made)
-        duration = max((m.finished_at for m in made), default=0.0) - min((m.started_at for m in made), default=0.0)
+        duration = max((m.finished_at for m in made), default=0.0) - min(
+            (m.started_at for m in made), default=0.0
+        )
         self.cost += cost
         result = PhaseOutput(
             video_id=self.video.id, phase=phase, status=status, output=output, cost=cost, duration=duration, error=error

@@ -18,7 +18,20 @@ from raypipe.config import Settings
 from raypipe.errors import RaypipeError, WorkerLost
 from raypipe.journal import Journal
 from raypipe.media.video import frame_as_png
-from raypipe.models import Artifact, Beat, Chunk, Film, Frame, Gathered, Image, Job, Phase, Shot, StepFailure, Track
+from raypipe.models import (
+    Artifact,
+    Beat,
+    Chunk,
+    Film,
+    Frame,
+    Gathered,
+    Image,
+    Job,
+    Phase,
+    Shot,
+    StepFailure,
+    Track,
+)
 from raypipe.phases.music import fit_music
 from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (

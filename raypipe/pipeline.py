@@ -67,7 +67,8 @@ def finalize_chunks(beats: Seq[Beat], chains: list[list[Ref]]) -> Gathered:
     chunks, failures = split_failures(ray.get(chain) for chain in chains)
     failed = {failure.beat_index for failure in failures}
     return Gathered(
-        chunks=merge_chunks([beat for beat in beats if beat.beat_index not in failed], chunks), failures=failures
+        chunks=merge_chunks([beat for beat in beats if beat.beat_index not in failed], chunks),
+        failures=failures,
     )
 
 

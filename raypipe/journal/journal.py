@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Row, bindparam, create_engine, event, func, insert, literal, select, update
+from sqlalchemy import Engine, Row, bindparam, create_engine, event, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -196,12 +196,12 @@ def _video(row: Any) -> VideoRecord:
 def _append_event() -> Any:
     e = tables.events
     next_seq = func.coalesce(func.max(e.c.seq), 0) + 1
-    values = [bindparam(f"e_{name}", type_=e.c[name].type) for name in ("at", "kind", "step", "beat_index", "data")]
+    values = [
+        bindparam(f"e_{name}", type_=e.c[name].type) for name in ("at", "kind", "step", "beat_index", "data")
+    ]
     video_id = bindparam("e_video_id", type_=e.c.video_id.type)
     chosen = select(video_id, next_seq, *values).where(e.c.video_id == video_id)
-    return insert(e).from_select(
-        ["video_id", "seq", "at", "kind", "step", "beat_index", "data"], chosen
-    )
+    return insert(e).from_select(["video_id", "seq", "at", "kind", "step", "beat_index", "data"], chosen)
 
 
 _INSERT_VIDEO = insert(tables.videos)

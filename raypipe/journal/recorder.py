@@ -6,7 +6,6 @@ from typing import NamedTuple
 from raypipe.journal.journal import Journal
 from raypipe.journal.writer import Write
 
-
 #: turns of the event loop that a commit waits for company: no time on an idle loop, fewer commits on a busy one
 TURNS = 3
 

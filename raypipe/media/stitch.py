@@ -144,7 +144,9 @@ def _resampled(clip: _Clip, size: Size, fps: int) -> Iterator[Planes]:
 
 def _write(clips: Sequence[_Clip], track: Path | None, out: Path) -> None:
     with ExitStack() as opened:
-        container = opened.enter_context(av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}))
+        container = opened.enter_context(
+            av.open(str(out), "w", format="mp4", options={"movflags": "faststart"})
+        )
         video = container.add_stream_from_template(clips[0].stream)
         video.time_base = _TIME_BASE
         streams = [_video_packets(clips, video)]

@@ -26,7 +26,7 @@ class LibraryBeat(NamedTuple):
     energy: int
     #: takes `subject`, from the prompt, and `picture`
     prompt_template: str
-    #: what there is to see; one for each time the beat is used
+    #: what there is to see; one for each time that the longest video may use the beat
     pictures: tuple[str, ...]
 
     @property
@@ -295,18 +295,3 @@ _CLOSINGS = (
 )  # fmt: skip
 
 BEATS = {beat.beat_id: beat for beat in (*_OPENINGS, *_MIDDLES, *_CLOSINGS)}
-
-#: from where a beat is seen when its pictures are used up
-VANTAGES = (
-    "seen again from the other side",
-    "this time from further away",
-    "nearer than before",
-    "now a little from above",
-    "now a little from below",
-    "off centre, with the left side free",
-    "off centre, with the right side free",
-    "later, with everything a little changed",
-    "mirrored to the opposite direction",
-    "at a slower pace than before",
-    "through a narrower frame",
-)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from raypipe.phases.archetypes import Archetype, light_of
-from raypipe.phases.beat_library import BEATS, VANTAGES, LibraryBeat, stable_number
+from raypipe.phases.beat_library import BEATS, LibraryBeat, stable_number
 from raypipe.phases.prompt_text import PromptText, clip_text
 
 UNIT = 5
@@ -24,26 +24,25 @@ def compose_beats(
     read: PromptText, archetype: Archetype, duration: float, style: str, mood: str, seed: int
 ) -> list[dict[str, Any]]:
     """Write the beats of a video of `duration` seconds; the same arguments give the same beats."""
-    chosen = _choose(archetype, _beat_count(duration), f"{seed}/{read.text}")
-    lengths = _lengths(chosen, duration)
-    cameras = _cameras(chosen)
-    scenes = _spread(read.scenes, len(chosen))
+    key = f"{seed}/{read.text}"
+    chosen = _choose(archetype, _beat_count(duration), key)
+    lengths, cameras, scenes = _lengths(chosen, duration), _cameras(chosen), _spread(read.scenes, len(chosen))
     used: Counter[str] = Counter()
     beats = []
     for index, beat in enumerate(chosen):
-        ending = f"{light_of(mood, beat.position)}. {_manner(style, mood)}"
-        picture = _picture(beat, used[beat.beat_id], f"{seed}/{read.text}")
-        prompt = beat.prompt_template.format(subject=_about(read.subject, scenes[index]), picture=picture)
+        text = beat.prompt_template.format(
+            subject=_about(read.subject, scenes[index]), picture=_picture(beat, used[beat.beat_id], key)
+        )
+        used[beat.beat_id] += 1
         beats.append(
             {
                 "beat_id": beat.beat_id,
                 "duration": lengths[index],
-                "prompt": f"{prompt} {ending}",
+                "prompt": f"{text} {light_of(mood, beat.position)}. {_manner(style, mood)}",
                 "shot_type": beat.shot_type,
                 "camera_movement": cameras[index],
             }
         )
-        used[beat.beat_id] += 1
     return beats
 
 
@@ -150,10 +149,6 @@ def _manner(style: str, mood: str) -> str:
 
 
 def _picture(beat: LibraryBeat, times_used: int, key: str) -> str:
-    """What the beat shows; used again, it shows another thing from another side."""
+    """What the beat shows; another thing each time it is used."""
     first = stable_number(beat.beat_id, key)
-    picture = beat.pictures[(first + times_used) % len(beat.pictures)]
-    if times_used < len(beat.pictures):
-        return picture
-    vantage = VANTAGES[(first + times_used) % len(VANTAGES)]
-    return f"{picture}, {vantage}"
+    return beat.pictures[(first + times_used) % len(beat.pictures)]

@@ -130,7 +130,7 @@ def _scenes(text: str) -> tuple[str, ...]:
             scenes[-1] = f"{scenes[-1]} {piece}".strip()
         elif piece.strip(_ENDING):
             scenes.append(piece.strip())
-    return tuple(scene.rstrip(_ENDING) or scene for scene in scenes)
+    return tuple(scene.rstrip(_ENDING) for scene in scenes) or (text,)
 
 
 def _is_short(piece: str) -> bool:

@@ -47,7 +47,6 @@ class MusicWork(Value):
     seconds: float
 
 
-
 Work = ImageWork | ClipWork | MusicWork
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -21,7 +22,6 @@ from raypipe.models import (
     VideoRequest,
     VideoState,
 )
-from raypipe.progress import progress_of
 from raypipe.providers.simulated import SIZE
 
 QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
@@ -157,7 +157,9 @@ def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_coordi
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"chunk/1": "no"}))
         assert state is VideoState.PARTIAL
-        done = [name for name, step in steps_of(coordinator, video_id).items() if step.state is StepState.DONE]
+        done = [
+            name for name, step in steps_of(coordinator, video_id).items() if step.state is StepState.DONE
+        ]
         assert {f"chunk/{index}" for index in (0, 2, 3, 4, 5)} <= set(done)
 
     with_coordinator(test)
@@ -200,7 +202,7 @@ def test_sequences_as_the_spec_says_become_chains_of_that_shape(
         frames = [name for name in steps_of(coordinator, video_id) if name.startswith("last_frame/")]
         assert len(frames) == sum(continues)
         chains = [e.data["beats"] for e in coordinator.journal.events(video_id) if e.kind == "chain.done"]
-        assert sorted(sum(chains, [])) == list(range(len(continues)))
+        assert sorted(chain.from_iterable(chains)) == list(range(len(continues)))
 
     with_coordinator(test)
 
@@ -249,7 +251,7 @@ def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) ->
         video, rows = accept(simulated(2), coordinator.settings, coordinator.journal, coordinator.store)
         await coordinator.recorder.record(*rows)
         serving = asyncio.create_task(coordinator.serve())
-        while not coordinator.journal.video(video.id).state.terminal:  # noqa: ASYNC110
+        while not coordinator.journal.video(video.id).state.terminal:
             await asyncio.sleep(0.05)
         serving.cancel()
         assert coordinator.journal.video(video.id).state is VideoState.COMPLETED
@@ -257,7 +259,9 @@ def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) ->
     with_coordinator(test)
 
 
-def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is(with_coordinator: Run) -> None:
+def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is(
+    with_coordinator: Run,
+) -> None:
     async def test(coordinator: Coordinator) -> None:
         ids = await asyncio.gather(*(coordinator.submit(simulated(12)) for _ in range(4)))
         assert set(await asyncio.gather(*map(coordinator.wait, ids))) == {VideoState.COMPLETED}

@@ -89,7 +89,7 @@ def test_what_cannot_be_made_leaves_nothing_behind(desk: Desk) -> None:
         desk.accept(VideoRequest(spec=orphan))
     with pytest.raises(UnknownProvider, match="local"):
         desk.accept(VideoRequest(prompt="x", provider="nowhere"))
-    with pytest.raises(InvalidRequest, match="options.speed"):
+    with pytest.raises(InvalidRequest, match=r"options\.speed"):
         desk.accept(VideoRequest(prompt="x", provider="simulated", options={"speed": 3}))
     assert desk.journal.videos() == []
     assert not desk.settings.log_dir.exists()

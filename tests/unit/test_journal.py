@@ -37,7 +37,13 @@ SPEC = Spec(
     followers_per_reference=1,
     beats=(
         Beat(
-            beat_index=0, beat_id="x", start=0, duration=5, prompt="p", shot_type="wide", camera_movement="static"
+            beat_index=0,
+            beat_id="x",
+            start=0,
+            duration=5,
+            prompt="p",
+            shot_type="wide",
+            camera_movement="static",
         ),
     ),
 )

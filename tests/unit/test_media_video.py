@@ -26,7 +26,9 @@ SIZE = Size(width=96, height=64)
 
 def picture(number: int = 0) -> Plane:
     y, x = np.mgrid[0 : SIZE.height, 0 : SIZE.width]
-    return np.stack([20 + x // 2 + 3 * number, 20 + 3 * number + y // 2, 230 - x // 2 - 3 * number], axis=-1).astype(np.uint8)
+    return np.stack(
+        [20 + x // 2 + 3 * number, 20 + 3 * number + y // 2, 230 - x // 2 - 3 * number], axis=-1
+    ).astype(np.uint8)
 
 
 def psnr(one: Plane, other: Plane) -> float:
@@ -82,7 +84,9 @@ def test_text_added_to_a_png_can_be_read_and_leaves_the_picture() -> None:
     assert middle_colour(png) == tuple(picture()[32, 48])
 
 
-@pytest.mark.parametrize("data", [b"", b"not a clip", b"\x00\x00\x00\x18ftypmp42", b"#EXTM3U\nfile:///etc/passwd"])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a clip", b"\x00\x00\x00\x18ftypmp42", b"#EXTM3U\nfile:///etc/passwd"]
+)
 def test_bytes_that_are_no_clip_are_a_media_error(data: bytes) -> None:
     with pytest.raises(MediaError):
         probe(data)

@@ -18,7 +18,9 @@ def test_a_size_is_pixels_or_an_aspect(text: str, width: int, height: int) -> No
     assert str(size) == f"{width}x{height}"
 
 
-@pytest.mark.parametrize("size", ["1281x720", "-1280x720", "0x0", "9999x720", "big", "1280*720", 7, {"width": 64}])
+@pytest.mark.parametrize(
+    "size", ["1281x720", "-1280x720", "0x0", "9999x720", "big", "1280*720", 7, {"width": 64}]
+)
 def test_a_size_that_no_video_can_have_is_refused(size: object) -> None:
     with pytest.raises(ValidationError):
         VideoRequest.model_validate({"prompt": "x", "size": size})

@@ -26,7 +26,7 @@ from raypipe.models import (
     VideoRequest,
 )
 from raypipe.phases.archetypes import ARCHETYPES, LOOKS, choose_archetype, mood_of
-from raypipe.phases.beat_library import BEATS, VANTAGES
+from raypipe.phases.beat_library import BEATS
 from raypipe.phases.plan import build_full_spec, spec_as_draft, validate_and_fix_beat_count
 from raypipe.phases.prompt_text import clip_text, read_prompt
 from raypipe.providers.local.music.moods import MOODS
@@ -162,7 +162,9 @@ def test_every_beat_is_about_the_prompt_and_unlike_the_others(prompt: str, durat
 
 @pytest.mark.parametrize("archetype", ARCHETYPES, ids=lambda each: each.archetype_id)
 @pytest.mark.parametrize("duration", [10, 15, 30, 45, 60, 65, 120, 300])
-def test_neighbouring_beats_differ_in_shot_and_camera(archetype: Any, duration: int) -> None:
+def test_neighbouring_beats_differ_in_shot_and_camera_and_no_two_beats_are_alike(
+    archetype: Any, duration: int
+) -> None:
     prompt = " ".join(sorted(archetype.words)[:12])
     for seed in range(8):
         spec = plan(prompt=prompt, duration=duration, seed=seed)
@@ -170,6 +172,7 @@ def test_neighbouring_beats_differ_in_shot_and_camera(archetype: Any, duration: 
         for before, after in pairwise(spec.beats):
             assert before.shot_type != after.shot_type
             assert before.camera_movement != after.camera_movement
+        assert len({beat.prompt for beat in spec.beats}) == len(spec.beats)
         positions = [BEATS[beat.beat_id].position for beat in spec.beats]
         assert positions == sorted(positions, key=["opening", "middle", "closing"].index)
         assert {positions[0], positions[-1]} == {"opening", "closing"}
@@ -298,6 +301,11 @@ def test_a_prompt_without_any_text_is_refused() -> None:
             plan(prompt=prompt)
 
 
+@pytest.mark.parametrize("prompt", ["scene 1:", "1. -", "- 1. 2.", '"\u201d"', "a.", "\u200d", "video about ."])
+def test_a_prompt_of_hardly_any_text_is_still_a_video(prompt: str) -> None:
+    assert len(plan(prompt=prompt).beats) == 6
+
+
 def test_control_characters_are_dropped_from_prompts() -> None:
     assert plan(prompt="a\x00fox\n\nruns").prompt == "a fox\n\nruns"
     assert plan_of_beats({"prompt": " a\x07fox "}).beats[0].prompt == "a fox"
@@ -350,7 +358,7 @@ def test_every_mood_the_planner_knows_has_its_music() -> None:
 def test_the_librarys_words_name_no_scenery() -> None:
     texts = [text for beat in BEATS.values() for text in (beat.prompt_template, *beat.pictures)]
     texts += [text for look in LOOKS.values() for text in (look.opening, look.middle, look.closing)]
-    words = {word for text in (*texts, *VANTAGES) for word in re.findall(r"[a-z]+", text.lower())}
+    words = {word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
     named = {word for word in words - ALLOWED if word.startswith(SCENERY)}
     assert not named
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from raypipe.providers.local.layers import Frame
-from raypipe.providers.local.noise import to_picture
+from raypipe.providers.local.noise import Field, to_picture
 from raypipe.providers.local.palette import Colour
 from raypipe.providers.local.stage import Stage
 
@@ -130,10 +130,8 @@ class Motes:
         left, top = math.floor((x - size / 2) / 2) * 2, math.floor((y - size / 2) / 2) * 2
         scale = SPRITE / (2 * radius)
         pad = self.spot.width / 2
-        box = tuple(
-            pad + (edge - centre) * scale
-            for edge, centre in ((left, x), (top, y), (left + size, x), (top + size, y))
-        )
+        first, last = pad + (left - x) * scale, pad + (top - y) * scale
+        box = (first, last, first + size * scale, last + size * scale)
         spot = self.spot.resize((size, size), Image.Resampling.BILINEAR, box)
         spot = spot.point([int(level * light) for level in range(256)])
         where = (left, top, left + size, top + size)

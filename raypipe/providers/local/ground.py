@@ -288,7 +288,7 @@ def _sun_path(stage: Stage, heaven: Heaven, width: int, height: int) -> Field:
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     x = (np.arange(width, dtype=np.float32)[None, :] + 0.5) * stage.width / width
     spread = stage.unit * (46 + 230 * v)
-    return (np.exp(-(((x - heaven.sun[0]) / spread) ** 2)) * (1 - 0.55 * v)).astype(np.float32)
+    return np.asarray(np.exp(-(((x - heaven.sun[0]) / spread) ** 2)) * (1 - 0.55 * v), np.float32)
 
 
 def wavelets(stage: Stage, width: int, height: int, low: float, high: float) -> Field:
@@ -316,9 +316,8 @@ def headland(stage: Stage, base: float, height: float, side: int, reach: float, 
     away = columns - stage.x(0) if side < 0 else stage.x(1) - columns
     fall = smoothstep(away / stage.size.width, reach, reach * 0.45)
     rough = ridge_line(stage.rng, stage.width, stage.width / (150 * stage.u), 6, 0.55, 0.8) - 0.5
-    return (base + 8 * stage.u - height * fall * (1 + jag * rough) - jag * height * rough * fall).astype(
-        np.float32
-    )
+    line = base + 8 * stage.u - height * fall * (1 + jag * rough) - jag * height * rough * fall
+    return np.asarray(line, np.float32)
 
 
 def waterline(sheet: Sheet, row: float) -> None:

@@ -39,6 +39,9 @@ class Motion:
         return x, y + self.bob * math.sin(TWO_PI * (t / self.period + self.phase))
 
 
+STILL = Motion()
+
+
 @dataclass(frozen=True)
 class Pulse:
     """How the opacity of a layer changes: by `amount` (0 to 1) over `period` seconds, or in flashes."""
@@ -158,7 +161,7 @@ class Layer:
     grain: int = 1
     #: canvas row from which on it is opaque down to the canvas's edge; None where it is nowhere so
     solid: float | None = None
-    motion: Motion = Motion()
+    motion: Motion = STILL
     pulse: Pulse | None = None
     shimmers: tuple[Shimmer, ...] = ()
     ripple: Ripple | None = None

@@ -106,7 +106,7 @@ def _curved(values: NDArray[np.float64], position: NDArray[np.float64]) -> Line:
     cell = np.floor(position).astype(int)
     t = position - cell
     t = t * t * (3 - 2 * t)
-    return (values[cell] * (1 - t) + values[np.minimum(cell + 1, len(values) - 1)] * t).astype(np.float32)
+    return np.asarray(values[cell] * (1 - t) + values[np.minimum(cell + 1, len(values) - 1)] * t, np.float32)
 
 
 def to_picture(field: Field) -> Image.Image:

@@ -1,6 +1,7 @@
 """Things that stand in a landscape, drawn small: each function gives a sprite `height` pixels high."""
 
 import math
+from itertools import pairwise
 
 from raypipe.providers.local.palette import Colour, mix
 from raypipe.providers.local.stage import Point, Sprite, Stage
@@ -264,7 +265,7 @@ def _frond(pic: Sprite, at: Point, angle: float, length: float, colour: Colour) 
             (at[0] + math.cos(angle) * length * s, at[1] + math.sin(angle) * length * s * 0.75 + droop)
         )
     pic.line(spine, 0.7, colour)
-    for step, ((x0, y0), (x1, y1)) in enumerate(zip(spine[1:-1], spine[2:], strict=True)):
+    for step, ((x0, y0), (x1, y1)) in enumerate(pairwise(spine[1:])):
         dx, dy = x1 - x0, y1 - y0
         size = (3.4 - 0.13 * step) / (math.hypot(dx, dy) + 1e-6)
         for side in (-1, 1):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from raypipe.providers.local import layers
@@ -206,10 +207,10 @@ def _cloud_density(stage: Stage, width: int, height: int) -> Field:
     row = (0.45 * v + 0.32 / (1.3 - v) - 0.24) * 0.62 * len(flat)
     low = np.floor(row).astype(int)
     part = (row - low)[:, None].astype(np.float32)
-    return flat[low % len(flat)] * (1 - part) + flat[(low + 1) % len(flat)] * part
+    return np.asarray(flat[low % len(flat)] * (1 - part) + flat[(low + 1) % len(flat)] * part)
 
 
-def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, rows: int) -> Field:
+def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, rows: int) -> NDArray[np.uint8]:
     pal = stage.palette
     step = max(2, round(9 * stage.unit))
     rise = heaven.sun[1] / 2 / rows - np.linspace(0, 1, rows, dtype=np.float32)
@@ -224,7 +225,7 @@ def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, ro
     shadow = times(shadow, {"storm": 0.5, "rain": 0.75}.get(stage.world.weather, 1.0))
     low, high = np.array(shadow, np.float32), np.array(bright, np.float32)
     rgb = low + (high - low) * lit[..., None]
-    return np.clip(rgb * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(rgb * 255, 0, 255), np.uint8)
 
 
 def storm_rhythm(stage: Stage) -> tuple[float, float]:

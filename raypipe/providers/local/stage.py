@@ -10,7 +10,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from raypipe.models import Size
 from raypipe.providers.local import layers
-from raypipe.providers.local.layers import Layer, Motion, Overlay, Pulse, Scene
+from raypipe.providers.local.layers import STILL, Layer, Motion, Overlay, Pulse, Scene
 from raypipe.providers.local.noise import Field, Line, generator, to_picture
 from raypipe.providers.local.palette import Colour, Palette, bytes_of, mix, palette_of, times
 from raypipe.providers.local.words import World
@@ -212,7 +212,7 @@ class Stage:
         self.layers.append(layers.trimmed(layer.layer() if isinstance(layer, Sheet) else layer))
 
     def add_sprite(
-        self, sprite: Sprite, at: Point, depth: float, motion: Motion = Motion(), pulse: Pulse | None = None
+        self, sprite: Sprite, at: Point, depth: float, motion: Motion = STILL, pulse: Pulse | None = None
     ) -> None:
         """Put a sprite in front as a layer of its own, the middle of its bottom edge at a point of the canvas."""
         rgb, alpha = _padded(*sprite.done())
@@ -234,7 +234,7 @@ class Stage:
         colour: Colour,
         corner: Point,
         depth: float,
-        motion: Motion = Motion(),
+        motion: Motion = STILL,
         pulse: Pulse | None = None,
     ) -> None:
         """Put something soft in front, such as smoke: a field of opacity with even sides, its top left at a point."""

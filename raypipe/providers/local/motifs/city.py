@@ -6,7 +6,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from raypipe.providers.local import effects, props
 from raypipe.providers.local.ground import hills, leafy_line, water
 from raypipe.providers.local.layers import Motion, Pulse
-from raypipe.providers.local.noise import to_picture
+from raypipe.providers.local.noise import Field, to_picture
 from raypipe.providers.local.palette import Colour, bytes_of, mix, times
 from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky, veil
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
@@ -365,7 +365,7 @@ def _furniture(stage: Stage, view: _View) -> None:
         for side in (-1, 1):
             x, foot = view.at(side * 0.68, GROUND, z)
             sheet.place(props.lamp_post(stage, 560 * u / z, depth), (x, foot))
-        if z > 3 or stage.says("car") and z > 2:
+        if z > 3 or (stage.says("car") and z > 2):
             x, foot = view.at(0.3, GROUND, z * 1.1)
             sheet.place(
                 props.car(

@@ -1,7 +1,9 @@
 """Other worlds: space, the deep sea, and pure light."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -10,9 +12,9 @@ from raypipe.providers.local import effects, layers, props
 from raypipe.providers.local.ground import hills, rolling
 from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.noise import Field, fractal, generator, normal, smoothstep, to_picture, upsample
-from raypipe.providers.local.palette import Colour, bytes_of, hexes, mix, saturated, times
+from raypipe.providers.local.palette import Colour, hexes, mix, saturated, times
 from raypipe.providers.local.sky import Heaven, glow, shafts, star_field
-from raypipe.providers.local.stage import Sheet, Sprite, Stage
+from raypipe.providers.local.stage import Point, Sheet, Sprite, Stage
 
 WORLDS = tuple(
     tuple(hexes(text))
@@ -114,7 +116,7 @@ def _planet(
     disc = np.clip((1 - away) * radius / step + 0.5, 0, 1)
     toward = np.clip(0.5 + 0.5 * (columns * sun[0] + rows * sun[1]) / np.maximum(away, 0.01), 0, 1)
     halo = np.exp(-np.maximum(away - 1, 0) / 0.055) * toward**1.5 * 0.75 * (away > 0.98)
-    alpha = np.maximum(disc, halo)
+    alpha: Field = np.maximum(disc, halo)
     rgb = np.where(
         (disc > 0.5)[..., None], rgb, np.array(tone[4], np.float32) * (0.02 + 0.98 * toward**2)[..., None]
     )
@@ -159,7 +161,6 @@ DEEP: tuple[Colour, ...] = tuple(hexes("7fe0dc 2fa8bc 0f5f8c 06284e"))
 
 def paint_underwater(stage: Stage) -> None:
     """Under the sea: light from above, a reef, fish and bubbles."""
-    u = stage.u
     dim = 1 - 0.6 * stage.palette.dark
     tones = [times(mix(c, stage.palette.sky, 0.12), dim) for c in DEEP]
     sheet = Sheet(stage, 0.1, (0, stage.height), tones[1], opaque=True)
@@ -211,7 +212,7 @@ def _weed(stage: Stage, pic: Sprite, at: tuple[float, float], tall: float, colou
     spine = [
         (at[0] + math.sin(phase + s * 0.5) * tall * 0.06 * s / 4, at[1] - tall * s / 12) for s in range(13)
     ]
-    for s, (start, end) in enumerate(zip(spine, spine[1:], strict=False)):
+    for s, (start, end) in enumerate(pairwise(spine)):
         pic.line([start, end], max(0.8, tall * 0.05 * (1 - s / 14)), colour)
 
 
@@ -280,7 +281,7 @@ def _whale(stage: Stage, dark: Colour, pale: Colour) -> Sprite:
     k, way = 2.6 * stage.u, -stage.side
     pic = Sprite(200, 90, dark, k)
 
-    def turned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    def turned(points: Sequence[Point]) -> Sequence[Point]:
         return points if way > 0 else [(200 - x, y) for x, y in points]
 
     body = [(190, 46), (182, 32), (160, 24), (125, 22), (90, 28), (58, 38), (34, 42), (22, 30), (8, 24), (14, 38), (4, 52),

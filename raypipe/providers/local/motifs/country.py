@@ -1,17 +1,27 @@
 """Open country: meadow, road, village, forest and desert."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 
 from raypipe.providers.local import effects, props
 from raypipe.providers.local.ground import (
-    GRASS, PINE, ROCK, Range, albedo, blurred, edge_light, hills, leafy_line, peaks, pine_line, rolling,
+    GRASS,
+    PINE,
+    ROCK,
+    Range,
+    albedo,
+    hills,
+    leafy_line,
+    peaks,
+    pine_line,
+    rolling,
 )  # fmt: skip
-from raypipe.providers.local.layers import Motion, Pulse
-from raypipe.providers.local.noise import Line, fractal, ridge_line, smoothstep
-from raypipe.providers.local.palette import Colour, mix, times
-from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky, shafts, veil
+from raypipe.providers.local.layers import Motion
+from raypipe.providers.local.noise import Line, fractal, smoothstep, to_picture
+from raypipe.providers.local.palette import Colour, mix
+from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
 
 HORIZONS = {"wide": 0.6, "medium": 0.6, "close": 0.62, "aerial": 0.42, "low": 0.72}
@@ -209,7 +219,7 @@ def _poles(stage: Stage, horizon: float, vanish: float) -> None:
             dark,
         )
         tops.append((x, foot - tall * 0.93, tall))
-    for (x0, y0, a), (x1, y1, b) in zip(tops, tops[1:], strict=False):
+    for (x0, y0, a), (x1, y1, b) in pairwise(tops):
         for end in (-0.13, 0.13):
             wire = [(x0 + end * a + (x1 + end * b - x0 - end * a) * s / 8,
                      y0 + (y1 - y0) * s / 8 + math.sin(math.pi * s / 8) * 0.09 * a) for s in range(9)]  # fmt: skip

@@ -7,13 +7,24 @@ from PIL import Image
 
 from raypipe.providers.local import effects, layers, props
 from raypipe.providers.local.ground import (
-    PINE, ROCK, SNOW, Range, albedo, edge_light, hills, leafy_line, peaks, pine_line, rolling, water,
+    PINE,
+    ROCK,
+    SNOW,
+    Range,
+    albedo,
+    edge_light,
+    hills,
+    leafy_line,
+    peaks,
+    pine_line,
+    rolling,
+    water,
 )  # fmt: skip
 from raypipe.providers.local.layers import Motion, Pulse
-from raypipe.providers.local.noise import Line, fractal, ridge_line, smoothstep, to_picture
+from raypipe.providers.local.noise import Field, Line, fractal, ridge_line, smoothstep, to_picture
 from raypipe.providers.local.palette import Colour, mix, times
 from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky, twinkle, veil
-from raypipe.providers.local.stage import Sheet, Stage
+from raypipe.providers.local.stage import Sheet, Sprite, Stage
 
 LAVA: Colour = (1.0, 0.42, 0.1)
 
@@ -179,10 +190,10 @@ def _ice(stage: Stage, heaven: Heaven) -> None:
     stage.add(sheet)
 
 
-def _snowy_pine(stage: Stage, height: float) -> props.Sprite:
+def _snowy_pine(stage: Stage, height: float) -> Sprite:
     k = height / 100
     dark, snow = stage.lit(PINE, 1.0, 0.2), stage.lit(SNOW, 1.0, 0.65)
-    pic = props.Sprite(60, 100, dark, k)
+    pic = Sprite(60, 100, dark, k)
     pic.rect((28, 88, 32, 100), stage.lit(props.WOOD, 1.0, 0.1))
     for tier in range(5):
         y, wide = 3 + tier * 16, 8 + tier * 4.8

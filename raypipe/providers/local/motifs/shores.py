@@ -4,7 +4,19 @@ import numpy as np
 
 from raypipe.providers.local import effects, props
 from raypipe.providers.local.ground import (
-    PINE, ROCK, Range, albedo, headland, hills, leafy_line, peaks, pine_line, rolling, water, waterline, wavelets,
+    PINE,
+    ROCK,
+    Range,
+    albedo,
+    headland,
+    hills,
+    leafy_line,
+    peaks,
+    pine_line,
+    rolling,
+    water,
+    waterline,
+    wavelets,
 )  # fmt: skip
 from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.noise import smoothstep

@@ -14,7 +14,7 @@ from raypipe.providers.local.ground import (
     leafy_line,
     rolling,
 )
-from raypipe.providers.local.noise import Line, fractal, smoothstep, to_picture
+from raypipe.providers.local.noise import Line, fractal, smoothstep
 from raypipe.providers.local.palette import Colour, mix, times
 from raypipe.providers.local.sky import Heaven, clouds, paint_sky, shafts, veil
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
@@ -144,7 +144,7 @@ def _leaf(pic: Sprite, at: tuple[float, float], angle: float, reach: float, colo
     spine = [(at[0] + math.cos(angle) * reach * s / 10,
               at[1] + math.sin(angle) * reach * s / 10 + (s / 10) ** 2 * reach * 0.35) for s in range(11)]  # fmt: skip
     pic.line(spine, reach * 0.015, colour)
-    for s, ((x0, y0), (x1, y1)) in enumerate(zip(spine[1:], spine[2:], strict=False)):
+    for s, ((x0, y0), (x1, y1)) in enumerate(pairwise(spine[1:])):
         size = 2.4 - 0.22 * s
         for side in (-1, 1):
             pic.poly(
