@@ -16,7 +16,10 @@ RaypipeError
 ├── ArtifactMissing                  the artifact store does not hold those bytes
 ├── JournalUnavailable               the journal cannot be opened, read or written
 ├── VideoNotFound                    the journal knows no video of that id
-└── VideoNotReady                    the video or picture asked for is not made yet
+├── VideoNotReady                    the video or picture asked for is not made yet
+├── RayUnavailable                   Ray cannot be started or reached
+├── ProviderUnusable                 an installed provider cannot be loaded
+└── FileNotWritten                   a file that was asked for cannot be written
 """
 
 
@@ -139,3 +142,22 @@ class VideoNotReady(RaypipeError):
     """The video or picture that was asked for is not made yet, or never will be."""
 
     code = "video_not_ready"
+
+
+class RayUnavailable(RaypipeError):
+    """Ray could not be started, or the cluster could not be reached."""
+
+    code = "ray_unavailable"
+    retryable = True
+
+
+class ProviderUnusable(RaypipeError):
+    """A provider is installed but cannot be loaded."""
+
+    code = "provider_unusable"
+
+
+class FileNotWritten(RaypipeError):
+    """A file that was asked for cannot be written."""
+
+    code = "file_not_written"

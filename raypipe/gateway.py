@@ -147,7 +147,12 @@ class Gateway:
             return Track(artifact=artifact, cost=cost, seconds=seconds)
 
         track = await self._steps.run(step, make)
-        return track if isinstance(track, StepFailure) else await self._fit_music(job, track)
+        if isinstance(track, StepFailure):
+            return track
+        fitted = await self._fit_music(job, track)
+        if isinstance(fitted, StepFailure):
+            return fitted
+        return fitted.model_copy(update={"started_at": track.started_at})
 
     async def _fit_music(self, job: Job, track: Track) -> Track | StepFailure:
         step = new_step(job, "music_fit", Phase.MUSIC)

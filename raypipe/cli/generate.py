@@ -14,7 +14,7 @@ from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
-from raypipe.errors import RaypipeError
+from raypipe.errors import RayUnavailable
 from raypipe.journal import Event, Journal
 from raypipe.models import VideoRequest, VideoState
 
@@ -23,13 +23,6 @@ _CLOSE_SECONDS = 1.0
 _CONNECT_SECONDS = 5.0
 #: error code of a video whose making was stopped from outside
 INTERRUPTED = "interrupted"
-
-
-class RayUnavailable(RaypipeError):
-    """Ray could not be started, or the cluster could not be reached."""
-
-    code = "ray_unavailable"
-    retryable = True
 
 
 class Made(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from raypipe.cli.target import FileNotWritten
+from raypipe.errors import FileNotWritten
 
 
 @contextmanager

@@ -42,7 +42,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Prompt = Annotated[str | None, typer.Argument(help="What the video is about.", show_default=False)]
+Prompt = Annotated[
+    str | None, typer.Argument(metavar="PROMPT", help="What the video is about.", show_default=False)
+]
 Duration = Annotated[
     str | None,
     typer.Option(

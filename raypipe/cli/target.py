@@ -7,14 +7,8 @@ import tempfile
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.errors import InvalidRequest, RaypipeError
+from raypipe.errors import FileNotWritten, InvalidRequest
 from raypipe.models import Artifact
-
-
-class FileNotWritten(RaypipeError):
-    """A file that was asked for cannot be written."""
-
-    code = "file_not_written"
 
 
 def choose_target(output: Path | None, title: str) -> Path:

@@ -38,6 +38,9 @@ _PHRASE_END = re.compile(
     r"over|under|behind|beside|between|during|after|before|until)\b",
     re.IGNORECASE,
 )
+_SPACE = re.compile(r"\s")
+#: what belongs to the character before it: joiner, variants, skin tones
+_JOINERS = "\u200d\ufe0e\ufe0f" + "".join(chr(0x1F3FB + tone) for tone in range(5))
 _QUOTES = {'"': '"', "'": "'", "“": "”", "«": "»", "„": "“", "「": "」"}
 _ENDING = " \t.,;:!?…。，、；：！？-–—"  # noqa: RUF001
 
@@ -96,10 +99,6 @@ def _between_characters(text: str, end: int) -> int:
     ):
         end -= 1
     return end
-
-
-_SPACE = re.compile(r"\s")
-_JOINERS = "\u200d\ufe0e\ufe0f" + "".join(chr(0x1F3FB + tone) for tone in range(5))
 
 
 def _unquoted(text: str) -> str:

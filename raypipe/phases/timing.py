@@ -30,8 +30,8 @@ def _frame_edges(lengths: Sequence[float], frames: int) -> list[int]:
     """Frames at which each length begins, and the one at which the last ends."""
     weights = [max(length, 0.0) for length in lengths]
     weights = weights if sum(weights) > 0 else [1.0] * len(weights)
-    scale = frames / sum(weights)
-    edges = [0, *(round(end * scale) for end in accumulate(weights))]
+    total = sum(weights)
+    edges = [0, *(round(end / total * frames) for end in accumulate(weights))]
     least = max(1, min(MIN_FRAMES, frames // len(weights)))
     for index in range(1, len(edges)):
         edges[index] = max(edges[index], edges[index - 1] + least)

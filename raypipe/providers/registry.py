@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from raypipe.errors import UnknownProvider
+from raypipe.errors import ProviderUnusable, UnknownProvider
 from raypipe.providers.base import Provider
 
 
@@ -17,12 +17,16 @@ def provider_class(name: str) -> type[Provider]:
 
     Raises:
         UnknownProvider: No provider of that name is installed.
+        ProviderUnusable: It is installed but cannot be imported.
     """
-    try:
-        found: type[Provider] = _installed()[name].load()
-    except KeyError:
+    point = _installed().get(name)
+    if point is None:
         known = ", ".join(provider_names())
-        raise UnknownProvider(f"There is no provider {name!r}. Installed providers: {known}.") from None
+        raise UnknownProvider(f"There is no provider {name!r}. Installed providers: {known}.")
+    try:
+        found: type[Provider] = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ProviderUnusable(f"The provider {name!r} ({point.value}) cannot be loaded: {error}") from error
     return found
 
 

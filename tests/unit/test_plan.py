@@ -58,11 +58,16 @@ SCENERY = tuple(
 ALLOWED = {"building", "care", "start", "started", "starts", "stare"}
 
 
-def plan(tmp: Path = Path("unused"), followers: int = 1, **request: Any) -> Spec:
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(tmp: Path = Path("logs"), followers: int = 1, **request: Any) -> Spec:
     return build_full_spec(VideoRequest(**request), "vid_1", tmp, followers)
 
 
-def plan_of_beats(*beats: dict[str, Any], tmp: Path = Path("unused"), **head: Any) -> Spec:
+def plan_of_beats(*beats: dict[str, Any], tmp: Path = Path("logs"), **head: Any) -> Spec:
     return plan(tmp, spec={"beats": beats, **head})
 
 
@@ -286,7 +291,7 @@ def test_a_long_sentence_is_cut_between_clauses_and_none_of_its_end_is_lost() ->
 def test_any_text_becomes_a_spec_that_can_be_edited_or_is_refused_as_empty(prompt: str) -> None:
     try:
         request = VideoRequest(prompt=prompt)
-        spec = build_full_spec(request, "v", Path("unused"))
+        spec = build_full_spec(request, "v", Path("logs"))
     except (ValidationError, InvalidRequest):
         assert not re.sub(r"[\s.,;:!?…。，、；：！？–—-]|[\x00-\x1f\x7f-\x9f]", "", prompt)  # noqa: RUF001
         return
@@ -301,7 +306,9 @@ def test_a_prompt_without_any_text_is_refused() -> None:
             plan(prompt=prompt)
 
 
-@pytest.mark.parametrize("prompt", ["scene 1:", "1. -", "- 1. 2.", '"\u201d"', "a.", "\u200d", "video about ."])
+@pytest.mark.parametrize(
+    "prompt", ["scene 1:", "1. -", "- 1. 2.", '"\u201d"', "a.", "\u200d", "video about ."]
+)
 def test_a_prompt_of_hardly_any_text_is_still_a_video(prompt: str) -> None:
     assert len(plan(prompt=prompt).beats) == 6
 
@@ -460,7 +467,7 @@ def test_planning_the_editable_form_as_json_gives_an_equal_spec(duration: float)
     again = build_full_spec(
         VideoRequest(spec=DraftSpec.model_validate_json(text)),
         "vid_2",
-        Path("unused"),
+        Path("logs"),
         followers_per_reference=2,
     )
     assert again == spec
@@ -503,10 +510,7 @@ def test_a_truncation_is_logged_as_a_warning_and_appended_to_the_truncation_log(
     assert second.endswith("video_id=a_b_c original_count=7 truncated_count=6")
 
 
-def test_the_truncation_log_lies_in_logs_unless_told_otherwise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_truncation_log_lies_in_logs_unless_told_otherwise(tmp_path: Path) -> None:
     validate_and_fix_beat_count(raw_spec(2, 5, 5))
     assert (tmp_path / "logs" / "beat_truncation.log").read_text().count("\n") == 1
 

@@ -76,7 +76,7 @@ def move_of(words: str, side: int = 1) -> Move:
 
 
 def departing(move: Move) -> Move:
-    """The same move for a picture without anything beyond its edges: it starts as the picture is and closes in."""
+    """The same move for a picture with nothing beyond its edges: it starts with all of it and closes in."""
     dx, dy = move.end.x - move.start.x, move.end.y - move.start.y
     zoom = 1.0 + max(0.08, abs(move.end.zoom - move.start.zoom))
     reach = (zoom - 1.0) / zoom / 2

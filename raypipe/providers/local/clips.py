@@ -1,4 +1,4 @@
-"""Pictures and clips of beats: live scenes, flat photographs, and continuations that turn from one to the other."""
+"""Pictures and clips of beats: live scenes, photographs, and continuations from one to the other."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -12,7 +12,10 @@ from raypipe.providers.base import ClipWork, ImageWork
 from raypipe.providers.local.camera import Pose, departing, ease_in
 from raypipe.providers.local.layers import Frame, Layer, Scene
 from raypipe.providers.local.render import frame_at, planes_of, render
-from raypipe.providers.local.scene import camera_of, scene_of
+from raypipe.providers.local.scene import camera_of, scene_of, shot_of
+from raypipe.providers.local.stage import Stage
+from raypipe.providers.local.weather import atmosphere
+from raypipe.providers.local.words import world_of
 
 #: keyword of the PNG text chunk that tells which scene a picture shows; its version changes with the painters
 RECIPE = "raypipe-scene"
@@ -49,17 +52,34 @@ def _planes(work: ClipWork) -> Iterator[Planes]:
 
 
 def _shown(work: ClipWork) -> Shown:
-    """Choose what a clip shows: its live scene, its start image turning into the scene, or the image alone."""
+    """Choose what a clip shows: its live scene, its start image turning into it, or the image alone."""
     if work.continues:
         return _continued(_photo(work), _live(work), work.frames, work.job.fps)
     if png_text(work.start_image).get(RECIPE) == recipe_of(work.job, work.beat):
         return _live(work)
-    return _photo(work)
+    return _filmed(work)
 
 
 def _live(work: ClipWork) -> Shown:
     scene, move = scene_of(work.job, work.beat), camera_of(work.job, work.beat)
     return lambda index: frame_at(scene, move, index, work.frames, work.job.fps)
+
+
+def _filmed(work: ClipWork) -> Shown:
+    """The start image alone under a camera move, while specks of light or the weather drift in before it."""
+    stage = Stage(world_of(work.job, work.beat), shot_of(work.job, work.beat), work.job.size)
+    atmosphere(stage)
+    photo = _photo(work)
+
+    def shown(index: int) -> Frame:
+        frame, t = photo(index), index / work.job.fps
+        bare = frame[0].copy()
+        for overlay in stage.overlays:
+            overlay.draw(frame, t)
+        frame[0].paste(Image.blend(bare, frame[0], ease_in(t / 1.5)))
+        return frame
+
+    return shown
 
 
 def _photo(work: ClipWork) -> Shown:
@@ -97,4 +117,4 @@ def _continued(before: Shown, after: Shown, frames: int, fps: int) -> Shown:
 def dissolve_span(frames: int, fps: int) -> tuple[int, int]:
     """First and last frame of a continuation's dissolve."""
     start = min(0.35 * fps, frames * 0.12)
-    return round(start), round(min(start + 1.5 * fps, frames * 0.6))
+    return int(start), int(min(start + 1.5 * fps, frames * 0.6))

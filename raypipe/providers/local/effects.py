@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
@@ -33,48 +34,46 @@ class Falling:
         y = frame[0]
         left = (self.speed[0] * t + self.swing * math.sin(t * 1.3)) % self.tile[1]
         top = -self.speed[1] * t % self.tile[0]
-        box = (left, top, left + y.width / self.grain, top + y.height / self.grain)
-        y.paste(ImageChops.add(y, self.texture.resize(y.size, Image.Resampling.BILINEAR, box)))
+        if self.grain == 1:
+            corner = (round(left), round(top))
+            light = self.texture.crop((*corner, corner[0] + y.width, corner[1] + y.height))
+        else:
+            box = (left, top, left + y.width / self.grain, top + y.height / self.grain)
+            light = self.texture.resize(y.size, Image.Resampling.BILINEAR, box)
+        y.paste(ImageChops.add(y, light))
 
 
 def rain(stage: Stage, heavy: float) -> None:
     """Let it rain in two depths."""
-    bright = 60 * (1 - 0.35 * stage.palette.dark)
-    for near in (0, 1):
-        grain = 2
-        tile = _tile_of(stage, grain)
-        length = (26 if near else 13) * stage.unit / grain * 2
-        count = int(heavy * (240 if near else 620) * tile[1] * tile[0] / (640 * 360 * stage.unit**2))
+    bright = 52 * (1 - 0.35 * stage.palette.dark)
+    tile = _tile_of(stage, 1)
+    share = tile[0] * tile[1] / (1280 * 720 * stage.unit**2)
+    for length, count, light, speed in ((24, 420, 0.62, 1000), (50, 190, 1.0, 1500)):
         picture = Image.new("L", (tile[1], tile[0]), 0)
         pen = ImageDraw.Draw(picture)
-        for x, y in stage.rng.random((count, 2)) * (tile[1], tile[0]):
-            level = int(bright * (0.5 + 0.5 * stage.rng.random()) * (1.0 if near else 0.6))
-            for dx in (0, -tile[1]):
-                for dy in (0, -tile[0]):
-                    x0, y0 = x + dx, y + dy
-                    pen.line((x0, y0, x0 - 0.14 * length, y0 + length), fill=level)
-        speed = (1500 if near else 1000) * stage.unit / grain
-        fall = (0.14 * speed, speed)
-        stage.overlays.append(Falling(_wrapped(picture, stage, grain), fall, tile, grain))
+        reach, width = length * stage.unit, max(1, round(1.5 * stage.unit))
+        for x, y, level in stage.rng.random((int(heavy * count * share), 3)) * (tile[1], tile[0], 1.0):
+            for left, top in product((x, x - tile[1]), (y, y - tile[0])):
+                end = (left - 0.14 * reach, top + reach)
+                pen.line((left, top, *end), fill=int(bright * light * (0.5 + 0.5 * level)), width=width)
+        fall = (0.14 * speed * stage.unit, speed * stage.unit)
+        stage.overlays.append(Falling(_wrapped(picture, stage, 1), fall, tile, 1))
 
 
 def snow(stage: Stage, heavy: float = 1.0) -> None:
-    """Let it snow in three depths."""
-    for depth, (radius, count, speed) in enumerate(((0.8, 380, 42), (1.5, 150, 75), (3.2, 36, 135))):
-        grain = 2
+    """Let it snow in three depths; only the slow far flakes need finer steps than a pixel."""
+    flakes = ((2, 1.6, 380, 42, 0.5), (1, 3.0, 150, 75, 0.55), (1, 6.4, 36, 135, 0.42))
+    for depth, (grain, radius, count, speed, strength) in enumerate(flakes):
         tile = _tile_of(stage, grain)
         field = np.zeros(tile, np.float32)
-        number = int(heavy * count * tile[0] * tile[1] / (640 * 360 * stage.unit**2))
-        size = radius * stage.unit
+        number = int(heavy * count * tile[0] * tile[1] * grain**2 / (1280 * 720 * stage.unit**2))
+        size = radius * stage.unit / grain
         for x, y, light in stage.rng.random((number, 3)):
             _dot(field, x * tile[1], y * tile[0], size * (0.7 + 0.6 * light), 0.5 + 0.5 * light)
-        strength = (0.5, 0.55, 0.42)[depth]
         drift = -stage.side * 14 * (depth + 1) * stage.unit / grain
         wrapped = _wrapped(to_picture(field * strength), stage, grain)
-        fall = speed * stage.unit / grain
-        stage.overlays.append(
-            Falling(wrapped, (drift, fall), tile, grain, 7 * (depth + 1) * stage.unit / grain)
-        )
+        swing = 7 * (depth + 1) * stage.unit / grain
+        stage.overlays.append(Falling(wrapped, (drift, speed * stage.unit / grain), tile, grain, swing))
 
 
 def _tile_of(stage: Stage, grain: int) -> tuple[int, int]:
@@ -106,7 +105,7 @@ def _dot(field: Field, x: float, y: float, radius: float, light: float) -> None:
 class Motes:
     """Glowing specks that wander: fireflies, dust in light, embers, bubbles, sparks."""
 
-    #: one row a speck: x, y (pixels), radius (pixels), speed x, speed y (pixels a second), wander (pixels), phase, blink
+    #: one row a speck, in pixels and seconds: x, y, radius, speed x, speed y, wander, phase, blink
     specks: Field
     spot: Image.Image
     #: chroma of the glow, or None to leave the colours as they are
@@ -225,8 +224,16 @@ class Birds:
         pen = ImageDraw.Draw(picture)
         for side in (-1, 1):
             tip, bend = (cx + side * reach, cy + lift), (cx + side * elbow[0], cy + elbow[1])
-            pen.polygon([(cx, cy - 0.05 * reach), bend, tip, (bend[0], bend[1] + 0.13 * reach), (cx, cy + 0.12 * reach)],
-                        fill=235)  # fmt: skip
+            pen.polygon(
+                [
+                    (cx, cy - 0.05 * reach),
+                    bend,
+                    tip,
+                    (bend[0], bend[1] + 0.13 * reach),
+                    (cx, cy + 0.12 * reach),
+                ],
+                fill=235,
+            )
         mask = picture.reduce(scale)
         y_plane.paste(self.luma, (left, top, left + mask.width, top + mask.height), mask)
 

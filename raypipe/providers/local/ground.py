@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageFilter
 from raypipe.providers.local import layers
 from raypipe.providers.local.layers import Layer
 from raypipe.providers.local.noise import Field, Line, fractal, ridge_line, smoothstep, to_picture, upsample
-from raypipe.providers.local.palette import Colour, bytes_of, mix, times
+from raypipe.providers.local.palette import Colour, bytes_of, grey, mix, times
 from raypipe.providers.local.sky import Heaven
 from raypipe.providers.local.stage import Sheet, Stage
 
@@ -65,7 +65,8 @@ def hills(
     pal = stage.palette
     sheet = stage.sheet(depth, (float(line.min()) - 3 - head, stage.height), stage.lit(colour, depth, 0.3))
     top, reach = float(line.min()), float(line.max() - line.min()) + 150 * stage.u
-    upper, lower = stage.lit(colour, depth, 0.5), stage.lit(colour, depth, 0.15)
+    bright = 0.3 if grey(colour) > 0.6 else 0.0
+    upper, lower = stage.lit(colour, depth, 0.5 + bright), stage.lit(colour, depth, 0.15 + bright)
     foot = mix(lower, pal.haze, 0.5 * pal.air * (1.15 - min(1.1, depth)))
     sheet.fill(sheet.below(line), sheet.gradient(upper, foot, (top, top + reach)))
     if rough > 0:
@@ -103,7 +104,7 @@ class Range:
     """A mountain range: overlapping peaks, each with a sunny and a shady side, at half the canvas's size."""
 
     def __init__(self, stage: Stage, base: float, height: float, count: float, heaven: Heaven):
-        """Raise about `count` peaks over a frame's width, up to `height` pixels above the canvas row `base`."""
+        """Raise about `count` peaks across a frame, up to `height` pixels above the canvas row `base`."""
         self.stage, self.base = stage, base
         self.toward = 1.0 if heaven.sun[0] > stage.width / 2 else -1.0
         self.width = stage.width // 2
@@ -276,7 +277,7 @@ def glitter(
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     path = _sun_path(stage, heaven, stage.width, height)
     power = sparkle * heaven.strength * (1.25 if heaven.disc else 0.5)
-    field = np.clip(path * power + 0.10 * sparkle * (0.4 + heaven.strength) * np.ones_like(path), 0, 1)
+    field = np.clip(path * power + 0.055 * sparkle * (0.4 + heaven.strength) * np.ones_like(path), 0, 1)
     field *= wavelets(stage, stage.width, height, 0.42, 0.62) * smoothstep(v, 0, 0.03)
     texture = layers.sparkle_texture(fractal(stage.rng, 256, 256, (14, 40), 3, 0.6), 0.3, 0.62)
     u = stage.u
@@ -302,13 +303,13 @@ def wavelets(stage: Stage, width: int, height: int, low: float, high: float) -> 
 
 
 def headland(stage: Stage, base: float, height: float, side: int, reach: float, jag: float = 0.3) -> Line:
-    """A line that falls from a height at one side of the canvas (-1 left, 1 right) to below `base` in the middle.
+    """A line that falls from a height at one side of the canvas to below `base` in the middle.
 
     Args:
         stage: The scene's stage.
         base: Canvas row of the foot.
         height: Height above it, in pixels.
-        side: The side on which the land lies.
+        side: The side on which the land lies: -1 left, 1 right.
         reach: Fraction of the frame's width that the land takes.
         jag: Roughness of the edge, as a fraction of the height.
     """

@@ -120,7 +120,7 @@ def _grey(field: Field) -> Image.Image:
 
 @dataclass(frozen=True)
 class Ripple:
-    """Water: the rows from `top` on are fetched from nearby rows, as waves lift and lower what they mirror."""
+    """Water: the rows from `top` on are fetched from rows nearby, as waves lift what they mirror."""
 
     top: int
     #: y, u, v with OVERSAMPLE times as many rows as are shown
@@ -222,11 +222,18 @@ class Scene:
 def layer_of(
     rgb: Image.Image, alpha: Image.Image | None, left: float, top: float, depth: float, grain: int = 1
 ) -> Layer:
-    """Make a layer of a painted RGB picture, with an opacity of the same size; both sides even."""
+    """Make a layer of a painted RGB picture, with an opacity of the same size."""
+    rgb, alpha = _even(rgb), None if alpha is None else _even(alpha)
     planes = to_planes(np.asarray(rgb))
     half = None if alpha is None else alpha.reduce(2)
     y, u, v = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
     return Layer(_dithered(y), u, v, alpha, half, left, top, depth, grain, _solid_row(alpha, top, grain))
+
+
+def _even(picture: Image.Image) -> Image.Image:
+    """Cut a picture to even sides, as half-size chroma needs."""
+    size = (max(2, picture.width // 2 * 2), max(2, picture.height // 2 * 2))
+    return picture if picture.size == size else picture.crop((0, 0, *size))
 
 
 def _solid_row(alpha: Image.Image | None, top: float, grain: int) -> float | None:
@@ -241,7 +248,8 @@ def _solid_row(alpha: Image.Image | None, top: float, grain: int) -> float | Non
 def layer_of_light(
     colour: tuple[int, int, int], alpha: Image.Image, left: float, top: float, depth: float, grain: int = 1
 ) -> Layer:
-    """Make a layer of one 8-bit RGB colour and an opacity with even sides; it is never taken for solid."""
+    """Make a layer of one 8-bit RGB colour and an opacity; it is never taken for solid."""
+    alpha = _even(alpha)
     dot = to_planes(np.full((2, 2, 3), colour, np.uint8))
     flat = (int(dot.y[0, 0]), int(dot.u[0, 0]), int(dot.v[0, 0]))
     half = alpha.reduce(2)
@@ -296,7 +304,7 @@ def _dithered(y: Image.Image) -> Image.Image:
 
 
 def with_ripple(layer: Layer, top: int, strength: float) -> Layer:
-    """Let everything below a row of an opaque layer move as water does; `strength` in pixels at the near edge."""
+    """Let all below a row of an opaque layer move as water does; `strength` in pixels at the near edge."""
     top += top % 2
     planes = tuple(
         _oversampled(plane, top if index == 0 else top // 2)

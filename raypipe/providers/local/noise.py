@@ -20,7 +20,7 @@ def generator(*key: object) -> np.random.Generator:
 
 
 def upsample(field: Field, width: int, height: int, pad: int = 0) -> Field:
-    """Enlarge a field of shape (rows, columns) smoothly to (height, width), leaving `pad` cells off each edge."""
+    """Enlarge a field smoothly to the shape (height, width), leaving `pad` cells off each edge."""
     picture = Image.fromarray(np.ascontiguousarray(field, dtype=np.float32))
     box = (pad, pad, field.shape[1] - pad, field.shape[0] - pad)
     return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC, box=box))

@@ -1,4 +1,4 @@
-"""Colours of a world: what the hour, the weather and the mood do to light, sky and air. Channels run from 0 to 1."""
+"""Colours of a world: what hour, weather and mood do to light, sky and air. Channels run from 0 to 1."""
 
 from typing import NamedTuple
 
@@ -60,13 +60,49 @@ def bytes_of(a: Colour) -> tuple[int, int, int]:
     return (red, green, blue)
 
 
-#: zenith, sky, horizon, sun, haze, light, shade, lamp; darkness; air
-_TIMES: dict[str, tuple[str, float, float]] = {
-    "dawn": ("3f68a6 a9a4cc ffcb9c ffeec8 dcbcc0 ffe0be 757fae ffd48a", 0.15, 0.72),
-    "day": ("2f74c0 6fb1e4 d3ecf6 fffbe8 bcdcee fffaee 8aa2c4 ffe2a0", 0.0, 0.55),
-    "sunset": ("2d3a72 b5638a ffab5e fff0c0 cf7f86 ffc892 62508c ffd07a", 0.3, 0.68),
-    "dusk": ("141f4a 3f4f8c d98f90 ffd9b8 6f6c9c a49cc8 3c3f70 ffc46a", 0.62, 0.62),
-    "night": ("050a1e 0f1f45 2b4a78 e8f0ff 23406a 6f8cc0 22305c ffc060", 1.0, 0.5),
+#: for each hour its darkness, its air, and variants of zenith, sky, horizon, sun, haze, light, shade, lamp
+_TIMES: dict[str, tuple[float, float, tuple[str, ...]]] = {
+    "dawn": (
+        0.15,
+        0.72,
+        (
+            "3f68a6 a9a4cc ffcb9c ffeec8 dcbcc0 ffe0be 757fae ffd48a",
+            "5265b0 d2a3c6 ffd8bc fff2dc e2c2cf ffe2d2 827fb6 ffd48a",
+        ),
+    ),
+    "day": (
+        0.0,
+        0.55,
+        (
+            "2f74c0 6fb1e4 d3ecf6 fffbe8 bcdcee fffaee 8aa2c4 ffe2a0",
+            "2a7cc8 84c2ea f0eee0 fff8dc cddbe2 fff5de 8ca4be ffe2a0",
+        ),
+    ),
+    "sunset": (
+        0.3,
+        0.68,
+        (
+            "2d3a72 b5638a ffab5e fff0c0 cf7f86 ffc892 62508c ffd07a",
+            "2c5a86 c3a08c ffc05a fff2c6 d69f80 ffd298 57608a ffd07a",
+            "3a1f50 b03c56 ff7c46 ffe4ac b2586c ffb088 5a3a68 ffd07a",
+        ),
+    ),
+    "dusk": (
+        0.62,
+        0.62,
+        (
+            "141f4a 3f4f8c d98f90 ffd9b8 6f6c9c a49cc8 3c3f70 ffc46a",
+            "0f2348 2f5c86 e6ae8a ffe2c0 5f7898 a0aacc 34446e ffc46a",
+        ),
+    ),
+    "night": (
+        1.0,
+        0.5,
+        (
+            "050a1e 0f1f45 2b4a78 e8f0ff 23406a 6f8cc0 22305c ffc060",
+            "04101c 0b2c44 2a5f76 f0f4ff 1f4658 74a2ba 1f3852 ffc060",
+        ),
+    ),
 }
 
 #: tint of the shadows, tint of the lights, strength, saturation, brightness
@@ -74,7 +110,7 @@ _MOODS: dict[str, tuple[str, float, float, float]] = {
     "calm": ("3a5f78 ffe9cf", 0.10, 0.96, 1.0),
     "warm": ("5a3a4a ffce8c", 0.22, 1.04, 1.0),
     "epic": ("0d3a4c ffb066", 0.24, 1.14, 0.96),
-    "dark": ("0a1626 9fb4b0", 0.34, 0.62, 0.72),
+    "dark": ("0a1626 9fb4b0", 0.34, 0.62, 0.82),
     "joyful": ("2d5aa0 fff0b0", 0.10, 1.22, 1.06),
     "dreamy": ("584a94 ffd0e4", 0.28, 1.0, 1.04),
     "neon": ("1c0f52 ff7ad0", 0.30, 1.25, 0.94),
@@ -84,8 +120,8 @@ _MOODS: dict[str, tuple[str, float, float, float]] = {
 
 def palette_of(world: World) -> Palette:
     """Choose the light of a world."""
-    text, dark, air = _TIMES[world.time]
-    colours = _weathered(hexes(text), world.weather, dark)
+    dark, air, variants = _TIMES[world.time]
+    colours = _weathered(hexes(variants[world.tone % len(variants)]), world.weather, dark)
     graded = [_styled(_moody(colour, world.mood), world.style) for colour in colours]
     thicker = {"fog": 0.38, "rain": 0.16, "storm": 0.12, "snow": 0.18}.get(world.weather, 0.0)
     zenith, sky, horizon, sun, haze, light, shade, lamp = graded

@@ -59,8 +59,15 @@ def lighthouse(stage: Stage, height: float, depth: float) -> Sprite:
         half0, half1 = 6.4 + band * 0.95, 6.4 + (band + 1) * 0.95
         pic.poly([(22 - half0, y0), (22 + half0, y0), (22 + half1, y1), (22 - half1, y1)], pair[0])
         inner = (1.0, 0.15) if stage.side > 0 else (-0.15, -1.0)
-        pic.poly([(22 + half0 * inner[0], y0), (22 + half0 * inner[1], y0), (22 + half1 * inner[1], y1),
-                  (22 + half1 * inner[0], y1)], pair[1])  # fmt: skip
+        pic.poly(
+            [
+                (22 + half0 * inner[0], y0),
+                (22 + half0 * inner[1], y0),
+                (22 + half1 * inner[1], y1),
+                (22 + half1 * inner[0], y1),
+            ],
+            pair[1],
+        )
     pic.rect((12.5, 21, 31.5, 24.5), dim)
     pic.rect((17.5, 11, 26.5, 21), lamp)
     for x in (17.5, 22, 26.5):
@@ -132,8 +139,10 @@ def windmill(stage: Stage, height: float, depth: float) -> Sprite:
         tip, foot = (45 + 43 * dx, 43 + 43 * dy), (45 + 10 * dx, 43 + 10 * dy)
         wide = (-dy * 8, dx * 8)
         pic.line([(45, 43), tip], 1.6, wood)
-        pic.poly([foot, tip, (tip[0] + wide[0], tip[1] + wide[1]), (foot[0] + wide[0], foot[1] + wide[1])],
-                 mix(wall, wood, 0.35))  # fmt: skip
+        pic.poly(
+            [foot, tip, (tip[0] + wide[0], tip[1] + wide[1]), (foot[0] + wide[0], foot[1] + wide[1])],
+            mix(wall, wood, 0.35),
+        )
     return pic
 
 
@@ -189,8 +198,25 @@ def deer(stage: Stage, height: float, depth: float) -> Sprite:
     k = height / 100
     dark = stage.lit((0.16, 0.12, 0.1), depth, 0.2)
     pic = Sprite(92, 100, dark, k)
-    pic.poly([(14, 46), (22, 42), (56, 44), (66, 38), (70, 28), (76, 26), (86, 33), (84, 37), (76, 38), (72, 52),
-              (66, 62), (40, 63), (20, 62), (13, 56)], dark)  # fmt: skip
+    pic.poly(
+        [
+            (14, 46),
+            (22, 42),
+            (56, 44),
+            (66, 38),
+            (70, 28),
+            (76, 26),
+            (86, 33),
+            (84, 37),
+            (76, 38),
+            (72, 52),
+            (66, 62),
+            (40, 63),
+            (20, 62),
+            (13, 56),
+        ],
+        dark,
+    )
     for x, lean in ((17, -1), (24, 1), (58, -1), (65, 2)):
         pic.poly(
             [
@@ -215,8 +241,28 @@ def camel(stage: Stage, height: float, depth: float) -> Sprite:
     k = height / 100
     dark = stage.lit((0.24, 0.15, 0.1), depth, 0.2)
     pic = Sprite(120, 100, dark, k)
-    pic.poly([(12, 48), (24, 40), (38, 20), (48, 36), (56, 36), (66, 20), (78, 40), (88, 40), (94, 14), (99, 8),
-              (114, 14), (113, 19), (102, 21), (98, 46), (86, 60), (30, 60), (14, 58)], dark)  # fmt: skip
+    pic.poly(
+        [
+            (12, 48),
+            (24, 40),
+            (38, 20),
+            (48, 36),
+            (56, 36),
+            (66, 20),
+            (78, 40),
+            (88, 40),
+            (94, 14),
+            (99, 8),
+            (114, 14),
+            (113, 19),
+            (102, 21),
+            (98, 46),
+            (86, 60),
+            (30, 60),
+            (14, 58),
+        ],
+        dark,
+    )
     for x, lean in ((20, -5), (30, 4), (74, -5), (84, 5)):
         pic.poly([(x - 3, 54), (x + 6, 54), (x + 2 + lean, 99), (x - 1 + lean, 99)], dark)
     return pic

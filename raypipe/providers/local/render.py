@@ -15,7 +15,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 class _Placed(NamedTuple):
-    """A layer as the camera sees it: output column = (canvas column - origin) / step, and likewise for rows."""
+    """A layer as the camera sees it: frame column = (canvas column - origin) / step; rows likewise."""
 
     layer: Layer
     corner: tuple[float, float]

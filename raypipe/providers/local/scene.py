@@ -12,7 +12,7 @@ from raypipe.providers.local.words import FALLBACK, World, world_of
 
 
 def scene_of(job: Job, beat: Beat) -> Scene:
-    """The painted scene of a beat; the latest few are kept, since a beat's image and clip show the same one."""
+    """The painted scene of a beat. The latest few are kept: a beat's image and clip show the same one."""
     return _built(world_of(job, beat), shot_of(job, beat), job.size)
 
 

@@ -32,7 +32,7 @@ class Heaven:
         across = 0.5 - stage.side * (0.16 + 0.1 * stage.rng.random())
         place = sun or (across, height)
         self.sun: Point = (stage.x(place[0]), stage.margin[1] + place[1] * (horizon - stage.margin[1]))
-        natural = {"dawn": 0.85, "sunset": 1.0, "day": 0.55, "dusk": 0.55, "night": 0.3}[stage.world.time]
+        natural = {"dawn": 0.85, "sunset": 1.0, "day": 0.75, "dusk": 0.55, "night": 0.3}[stage.world.time]
         closed = {"rain": 0.3, "storm": 0.15, "snow": 0.35, "fog": 0.6, "clouds": 0.85}
         self.strength = natural * closed.get(stage.world.weather, 1.0) if strength is None else strength
 
@@ -151,10 +151,10 @@ def star_field(stage: Stage, width: int, height: int, density: float = 1.0) -> F
 def _stars(sheet: Sheet, heaven: Heaven) -> None:
     stage = sheet.stage
     height = int(heaven.horizon)
-    strength = (0.9 if stage.world.time == "night" else 0.45) * (
+    strength = (1.0 if stage.world.time == "night" else 0.45) * (
         0.5 if stage.world.weather == "clouds" else 1
     )
-    field = star_field(stage, stage.width, height) * strength
+    field = star_field(stage, stage.width, height, 1.6) * strength
     field *= smoothstep(np.arange(height, dtype=np.float32), heaven.horizon, heaven.horizon * 0.45)[:, None]
     white = Image.new("RGB", sheet.rgb.size, (236, 242, 255))
     mask = Image.new("L", sheet.rgb.size, 0)
@@ -173,7 +173,7 @@ def twinkle(stage: Stage, heaven: Heaven) -> tuple[Shimmer, ...]:
 
 
 def clouds(stage: Stage, heaven: Heaven, cover: float | None = None, bottom: float | None = None) -> None:
-    """Add a drifting layer of clouds that the sun lights from its side, down to the horizon or a canvas row."""
+    """Add a drifting layer of sunlit clouds that reaches down to the horizon or to a canvas row."""
     by_weather = {"clear": 0.36, "clouds": 0.58, "rain": 0.85, "storm": 0.92, "snow": 0.8, "fog": 0.45}
     amount = by_weather[stage.world.weather] if cover is None else cover
     if amount <= 0 or heaven.horizon < stage.height * 0.12:
@@ -229,7 +229,7 @@ def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, ro
 
 
 def storm_rhythm(stage: Stage) -> tuple[float, float]:
-    """Seconds between flashes of lightning, and the phase at the start; the first comes after a second or so."""
+    """Seconds between flashes of lightning, and the phase at the start; the first comes about a second in."""
     period = 4.4 if len(stage.shot.seed) % 2 else 5.2
     return period, 1 - 1.1 / period
 

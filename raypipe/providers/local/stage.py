@@ -1,4 +1,4 @@
-"""Where a scene is painted: the stage knows the frame, the light and the shot; sheets and sprites hold the paint."""
+"""Where a scene is painted: the stage knows frame, light and shot; sheets and sprites hold the paint."""
 
 import re
 from collections.abc import Sequence
@@ -117,7 +117,7 @@ class Sprite:
     """A small thing drawn with hard edges at a multiple of its size and then reduced."""
 
     def __init__(self, width: float, height: float, base: Colour, unit: float = 1.0, fine: int = 3):
-        """Start an empty sprite of a width and height in units of `unit` pixels, drawn at `fine` times its size."""
+        """Start an empty sprite measured in units of `unit` pixels, drawn at `fine` times its size."""
         self.width, self.height = max(2, round(width * unit)), max(2, round(height * unit))
         self.fine, self.scale = fine, unit * fine
         size = (self.width * fine, self.height * fine)
@@ -193,9 +193,10 @@ class Stage:
 
     def lit(self, albedo: Colour, depth: float, light: float = 1.0) -> Colour:
         """A surface in this light, seen through this much air; light = 0 is full shade, 1 full light."""
-        lamp, ambient = mix(self.palette.shade, self.palette.light, light), times(self.palette.shade, AMBIENT)
+        share = AMBIENT * (1 + self.palette.dark)
+        lamp, ambient = mix(self.palette.shade, self.palette.light, light), times(self.palette.shade, share)
         red, green, blue = (
-            a * b + c for a, b, c in zip(times(albedo, 1 - AMBIENT), lamp, ambient, strict=True)
+            a * b + c for a, b, c in zip(times(albedo, 1 - share), lamp, ambient, strict=True)
         )
         return self.aired((red, green, blue), depth)
 
@@ -214,7 +215,7 @@ class Stage:
     def add_sprite(
         self, sprite: Sprite, at: Point, depth: float, motion: Motion = STILL, pulse: Pulse | None = None
     ) -> None:
-        """Put a sprite in front as a layer of its own, the middle of its bottom edge at a point of the canvas."""
+        """Put a sprite in front as a layer of its own, the middle of its bottom edge at a point."""
         rgb, alpha = _padded(*sprite.done())
         left, top = at[0] - rgb.width / 2, at[1] - rgb.height
         made = layers.layer_of(rgb, alpha, left, top, depth)
@@ -237,7 +238,7 @@ class Stage:
         motion: Motion = STILL,
         pulse: Pulse | None = None,
     ) -> None:
-        """Put something soft in front, such as smoke: a field of opacity with even sides, its top left at a point."""
+        """Put something soft in front, such as smoke: a field of opacity with even sides, from a corner."""
         mask = to_picture(field.astype(np.float32))
         made = layers.layer_of_light(bytes_of(colour), mask, *corner, depth)
         self.add(replace(made, motion=motion, pulse=pulse))

@@ -36,7 +36,7 @@ def _tone(stage: Stage) -> Colour:
 def _shaded(
     pic: Sprite, edges: list[tuple[float, float]], x: float, colour: Colour, gloss: float = 1.0
 ) -> None:
-    """A turned body around the axis x; edges are (row, half width); light falls from both sides like in a studio."""
+    """Draw a turned body around the axis x, lit from both sides; edges are (row, half width)."""
     steps = 72
     for index in range(steps):
         a, b = -1 + 2 * index / steps, -1 + 2 * (index + 1) / steps + 0.05
@@ -58,8 +58,18 @@ def bottle(stage: Stage, height: float) -> Sprite:
     """A bottle of coloured glass with a label and a metal cap."""
     k, glass = height / 100, _tone(stage)
     pic = Sprite(50, 100, glass, k)
-    edges = [(22.0, 6.2), (28.0, 6.4), (32.0, 7.5), (35.0, 10.0), (38.0, 14.0), (41.0, 17.0), (45.0, 18.2), (95.0, 18.2),
-             (98.0, 17.2), (100.0, 15.0)]  # fmt: skip
+    edges = [
+        (22.0, 6.2),
+        (28.0, 6.4),
+        (32.0, 7.5),
+        (35.0, 10.0),
+        (38.0, 14.0),
+        (41.0, 17.0),
+        (45.0, 18.2),
+        (95.0, 18.2),
+        (98.0, 17.2),
+        (100.0, 15.0),
+    ]
     _shaded(pic, edges, 25, glass)
     _shaded(pic, [(58.0, 18.25), (84.0, 18.25)], 25, (0.94, 0.91, 0.86), 0.35)
     pic.rect((17, 65, 33, 66.2), times(glass, 0.6))
@@ -114,8 +124,14 @@ def watch(stage: Stage, height: float) -> Sprite:
     for hour in range(12):
         a = hour * math.pi / 6
         inner, wide = (15.5, 1.5) if hour % 3 == 0 else (17, 0.8)
-        pic.line([(35 + inner * math.sin(a), 49 - inner * math.cos(a)), (35 + 19.3 * math.sin(a), 49 - 19.3 * math.cos(a))], wide,
-                 mix(GOLD, (1, 1, 1), 0.5))  # fmt: skip
+        pic.line(
+            [
+                (35 + inner * math.sin(a), 49 - inner * math.cos(a)),
+                (35 + 19.3 * math.sin(a), 49 - 19.3 * math.cos(a)),
+            ],
+            wide,
+            mix(GOLD, (1, 1, 1), 0.5),
+        )
     for a, reach, wide in ((-1.05, 10.5, 1.9), (1.05, 15.5, 1.3), (2.9, 16.5, 0.5)):
         pic.line(
             [
@@ -239,8 +255,15 @@ def plant(stage: Stage, height: float) -> Sprite:
         middle = (55 + math.cos(angle) * reach * 0.62, 70 + math.sin(angle) * reach * 0.85)
         wide = (-math.sin(angle) * 7.5, math.cos(angle) * 7.5)
         pic.line([(55, 74), middle], 1.1, green)
-        pic.poly([(55 + math.cos(angle) * reach * 0.3, 70 + math.sin(angle) * reach * 0.42), (middle[0] + wide[0], middle[1] + wide[1]),
-                  tip, (middle[0] - wide[0], middle[1] - wide[1])], green)  # fmt: skip
+        pic.poly(
+            [
+                (55 + math.cos(angle) * reach * 0.3, 70 + math.sin(angle) * reach * 0.42),
+                (middle[0] + wide[0], middle[1] + wide[1]),
+                tip,
+                (middle[0] - wide[0], middle[1] - wide[1]),
+            ],
+            green,
+        )
     pic.poly([(38, 72), (72, 72), (67, 100), (43, 100)], pot)
     pic.poly([(56, 72), (72, 72), (67, 100), (58, 100)], times(pot, 0.6))
     pic.rect((36, 69, 74, 75), times(pot, 1.15))

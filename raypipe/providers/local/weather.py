@@ -27,3 +27,13 @@ def finish(stage: Stage) -> None:
 def _fog(stage: Stage) -> None:
     colour = mix(stage.palette.haze, stage.palette.horizon, 0.3)
     veil(stage, (stage.y(0.3), stage.height + stage.margin[1]), 1.15, colour, 0.62, 22)
+
+
+def atmosphere(stage: Stage) -> None:
+    """Add what may drift before a photograph: its weather, or specks of light. It leaves colours alone."""
+    if stage.world.weather in {"rain", "storm"}:
+        effects.rain(stage, 0.7)
+    elif stage.world.weather == "snow":
+        effects.snow(stage, 0.7)
+    else:
+        effects.motes(stage, 26, None, (1.2, 4.5), (7, -4), blink=0.8, strength=0.45)

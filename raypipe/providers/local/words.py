@@ -15,52 +15,62 @@ class World(NamedTuple):
     mood: str
     style: str
     subjects: frozenset[str]
+    #: tells videos with the same words but another seed apart
+    tone: int = 0
 
 
 FALLBACK = "abstract"
 
 #: words of each motif; those before the bar name it by themselves, those after it only hint
 _MOTIFS = {
-    "space": "space planet planets galaxy galaxies cosmos cosmic nebula asteroid mars saturn jupiter orbiting astronaut"
-    " spaceship spacecraft rocket satellite universe interstellar starship | stars star alien",
-    "underwater": "underwater undersea reef coral jellyfish aquarium seabed scuba diver diving shark mermaid submarine"
-    " | fish whale dolphin turtle deep",
-    "aurora": "aurora polar arctic antarctic antarctica iceberg icebergs glacier glaciers tundra igloo penguin penguins"
-    " iceland lapland | ice northern frozen",
+    "space": "space planet planets galaxy galaxies cosmos cosmic nebula asteroid mars saturn jupiter"
+    " orbiting astronaut spaceship spacecraft rocket satellite universe interstellar starship"
+    " | stars star alien",
+    "underwater": "underwater undersea reef coral jellyfish aquarium seabed scuba diver diving shark"
+    " mermaid submarine | fish whale dolphin turtle deep",
+    "aurora": "aurora polar arctic antarctic antarctica iceberg icebergs glacier glaciers tundra igloo"
+    " penguin penguins iceland lapland | ice northern frozen",
     "volcano": "volcano volcanoes volcanic lava eruption magma erupting | ash crater",
     "waterfall": "waterfall waterfalls cascade river rivers stream creek rapids canyon gorge | brook",
-    "beach": "beach beaches tropical island islands palm palms lagoon caribbean maldives hawaii coconut surf surfer"
-    " surfing atoll | paradise sand summer vacation holiday",
-    "sea": "sea ocean lighthouse sailboat sailing ship ships harbor harbour coast coastline shore cliff cliffs waves"
-    " seaside pier fishing yacht marina pirate | boat boats sailor maritime nautical whale seagulls",
+    "beach": "beach beaches tropical island islands palm palms lagoon caribbean maldives hawaii"
+    " coconut surf surfer surfing atoll | paradise sand summer vacation holiday",
+    "sea": "sea ocean lighthouse sailboat sailing ship ships harbor harbour coast coastline shore"
+    " cliff cliffs waves seaside pier fishing yacht marina pirate | boat boats sailor maritime"
+    " nautical whale seagulls",
     "lake": "lake lakes lakeside pond loch fjord reservoir | canoe kayak jetty swan",
-    "mountain": "mountain mountains peak peaks alps alpine himalaya himalayas summit everest ridge highlands hiking"
-    " hiker climber climbing mountaineer andes rockies | valley snowy castle wilderness eagle hike",
-    "street": "street streets alley alleys sidewalk crosswalk boulevard avenue taxi cyberpunk neon traffic pedestrians"
-    " bazaar | market shops lane walking noir detective",
-    "skyline": "skyline skyscraper skyscrapers metropolis downtown urban tokyo manhattan york london paris"
-    " shanghai chicago rooftop rooftops megacity | city cities town towers building buildings architecture startup business",
-    "forest": "forest forests woods woodland jungle rainforest redwood pines grove | trees tree deer fox wolf bear"
-    " mushroom fairy fairies elf enchanted moss owl",
-    "desert": "desert deserts dune dunes sahara camel camels oasis mesa cactus gobi egypt pyramid pyramids bedouin"
-    " savanna savannah | sand arid caravan canyon western cowboy",
-    "road": "road roads highway motorway driving roadtrip motorcycle freeway route | car cars drive truck journey"
-    " bus race racing bike",
-    "village": "village villages cottage cottages hamlet farmhouse chalet cabin windmill church fairytale"
-    " | house houses home farm barn christmas bakery rural",
-    "meadow": "meadow meadows field fields grassland prairie wildflowers wildflower farmland vineyard pasture lavender"
-    " sunflowers sunflower poppies hills hill countryside orchard | flowers flower grass garden spring blossom"
-    " horse horses butterfly butterflies bees balloon balloons kite picnic park tree",
-    "interior": "room interior bedroom kitchen library window windowsill studio apartment fireplace office cafe"
-    " attic livingroom bookshop classroom desk | piano cat sofa chair reading book books writer artist home",
-    "product": "product bottle perfume fragrance watch smartwatch wristwatch cup mug coffee espresso tea smartphone"
-    " phone headphones gadget cosmetics skincare serum lipstick sneaker sneakers shoe wine whisky whiskey beer candle"
-    " lamp vase jewelry jewellery ring laptop camera chocolate cake packaging unboxing ceramic | brand launch"
-    " commercial advert advertisement ad box device glass luxury bowl",
+    "mountain": "mountain mountains peak peaks alps alpine himalaya himalayas summit everest ridge"
+    " highlands hiking hiker climber climbing mountaineer andes rockies | valley snowy castle"
+    " wilderness eagle hike",
+    "street": "street streets alley alleys sidewalk crosswalk boulevard avenue taxi cyberpunk neon"
+    " traffic pedestrians bazaar | market shops lane walking noir detective",
+    "skyline": "skyline skyscraper skyscrapers metropolis downtown urban tokyo manhattan york london"
+    " paris shanghai chicago rooftop rooftops megacity | city cities town towers building"
+    " buildings architecture startup business",
+    "forest": "forest forests woods woodland jungle rainforest redwood pines grove | trees tree deer"
+    " fox wolf bear mushroom fairy fairies elf enchanted moss owl",
+    "desert": "desert deserts dune dunes sahara camel camels oasis mesa cactus gobi egypt pyramid"
+    " pyramids bedouin savanna savannah | sand arid caravan canyon western cowboy",
+    "road": "road roads highway motorway driving roadtrip motorcycle freeway route | car cars drive"
+    " truck journey bus race racing bike",
+    "village": "village villages cottage cottages hamlet farmhouse chalet cabin windmill church"
+    " fairytale | house houses home farm barn christmas bakery rural",
+    "meadow": "meadow meadows field fields grassland prairie wildflowers wildflower farmland vineyard"
+    " pasture lavender sunflowers sunflower poppies hills hill countryside orchard | flowers"
+    " flower grass garden spring blossom horse horses butterfly butterflies bees balloon"
+    " balloons kite picnic park tree",
+    "interior": "room interior bedroom kitchen library window windowsill studio apartment fireplace"
+    " office cafe attic livingroom bookshop classroom desk | piano cat sofa chair reading book"
+    " books writer artist home",
+    "product": "product bottle perfume fragrance watch smartwatch wristwatch cup mug coffee espresso tea"
+    " smartphone phone headphones gadget cosmetics skincare serum lipstick sneaker sneakers"
+    " shoe wine whisky whiskey beer candle lamp vase jewelry jewellery ring laptop"
+    " chocolate cake packaging unboxing ceramic | brand launch commercial advert advertisement"
+    " ad box device glass luxury bowl",
 }
 
 _TIMES = {
-    "night": "night midnight nighttime nocturnal moonlit moonlight moon starry stars aurora neon fireflies nightfall",
+    "night": "night midnight nighttime nocturnal moonlit moonlight moon starry stars aurora neon"
+    " fireflies nightfall",
     "dusk": "dusk twilight evening gloaming",
     "sunset": "sunset sundown golden sunsets",
     "dawn": "dawn sunrise daybreak morning sunup",
@@ -76,10 +86,13 @@ _WEATHERS = {
 }
 _MOODS = {
     "warm": "warm nostalgic nostalgia cozy cosy golden hopeful hope heartwarming tender acoustic folk homely",
-    "epic": "epic dramatic heroic intense powerful cinematic adventure adventurous action bold triumphant grand",
+    "epic": "epic dramatic heroic intense powerful cinematic adventure adventurous action bold"
+    " triumphant grand",
     "dark": "dark mysterious mystery tense suspense ominous noir eerie horror scary gloomy haunting thriller",
-    "joyful": "joyful happy playful upbeat fun cheerful bright energetic lively funny optimistic uplifting sunny",
-    "dreamy": "dreamy romantic romance love magical whimsical ethereal fantasy soft fairy lofi pastel surreal",
+    "joyful": "joyful happy playful upbeat fun cheerful bright energetic lively funny optimistic"
+    " uplifting sunny",
+    "dreamy": "dreamy romantic romance love magical whimsical ethereal fantasy soft fairy lofi pastel"
+    " surreal",
     "neon": "neon futuristic tech electronic cyberpunk synthwave modern retrowave scifi technology",
     "sad": "sad melancholic melancholy lonely somber sombre nostalgic bittersweet moody reflective pensive",
     "calm": "calm peaceful serene relaxing relaxed tranquil gentle quiet ambient meditative contemplative",
@@ -103,8 +116,9 @@ _SUBJECTS = {
     "bridge": "bridge bridges",
     "tent": "tent camp camping campfire campsite",
     "lantern": "lantern lanterns",
-    "figure": "figure man woman girl boy child hiker traveler traveller wanderer person astronaut knight monk"
-    " climber couple surfer explorer she he her his hero detective samurai photographer",
+    "figure": "figure man woman girl boy child hiker traveler traveller wanderer person astronaut"
+    " knight monk climber couple surfer explorer she he her his hero detective samurai"
+    " photographer",
     "cat": "cat kitten",
     "flowers": "flower flowers wildflowers poppies lavender sunflowers tulips blossom roses",
     "pyramid": "pyramid pyramids egypt",
@@ -123,9 +137,17 @@ _SUBJECTS = {
 #: turns of phrase that speak of the camera and not of what it sees
 _CAMERA_TALK = re.compile(
     r"\b(?:depth of field|field of view|golden ratio|time[- ]?lapse|day to day|in the distance|scene opens"
-    r"|(?:street|eye|ground|sea)[- ]level|bird'?s[- ]eye|fish[- ]?eye|tracking|track|dolly|crane|drone|pan|tilt|orbit"
-    r"|(?:establishing|wide|aerial|medium|close[- ]?up|detail|macro|hero|final|opening|closing|insert|product|beauty)"
-    r" (?:shot|view|angle|frame|image|detail)s?|close[- ]up|over[- ]the[- ]shoulder|bright(?:er|ly)?|clear(?:er|ly)?)\b"
+    r"|(?:street|eye|ground|sea)[- ]level|bird'?s[- ]eye|fish[- ]?eye|tracking|track|dolly|crane|drone|pan"
+    r"|tilt|orbit|(?:establishing|wide|aerial|medium|close[- ]?up|detail|macro|hero|final|opening|closing"
+    r"|insert|product|beauty) (?:shot|view|angle|frame|image|detail)s?|close[- ]up|over[- ]the[- ]shoulder"
+    r"|bright(?:er|ly)?|clear(?:er|ly)?)\b"
+)
+
+
+#: words that also describe shots, and so choose no motif from within a beat
+_LOOSE = (
+    "product studio room interior window field fields stream peak peaks route ring watch planet universe waves"
+    " orbiting ridge rapids home office"
 )
 
 
@@ -133,11 +155,12 @@ def world_of(job: Job, beat: Beat) -> World:
     """Read what a beat shows from the words of the video and of the beat itself."""
     video, own = _clean(job.prompt), _own_words(job.prompt, beat.prompt)
     mood = _first(_MOODS, _words(job.mood)) or _first(_MOODS, _words(video)) or "calm"
-    motif = _motif(own, hints=False) or _motif(video) or _motif(own) or FALLBACK
+    chosen = " ".join(word for word in _words(own) if word not in _LOOSE.split())
+    motif = _motif(chosen, hints=False) or _motif(video) or _motif(own) or FALLBACK
     weather = _first(_WEATHERS, _words(own)) or _first(_WEATHERS, _words(video)) or "clear"
     time = _time(own, motif) or _time(video, motif) or _usual_time(motif, mood, video)
     subjects = frozenset(_all(_SUBJECTS, _words(f"{video} {own}")))
-    return World(motif, time, weather, mood, job.style.lower(), subjects)
+    return World(motif, time, weather, mood, job.style.lower(), subjects, tone=job.seed)
 
 
 def _clean(text: str) -> str:
@@ -206,7 +229,8 @@ def _usual_time(motif: str, mood: str, text: str) -> str:
         return "night" if motif in {"street", "skyline"} else "dusk"
     by_motif = {
         "beach": "day", "underwater": "day", "meadow": "sunset", "street": "dusk", "skyline": "dusk",
-        "volcano": "dusk", "village": "dusk", "waterfall": "day", "forest": "dawn", "interior": "sunset", "product": "day",
+        "volcano": "dusk", "village": "dusk", "waterfall": "day", "forest": "dawn",
+        "interior": "sunset", "product": "day",
     }  # fmt: skip
     fallback = {"warm": "sunset", "joyful": "day", "dreamy": "dawn", "sad": "dusk", "calm": "dawn"}
     return by_motif.get(motif) or fallback.get(mood, "sunset")

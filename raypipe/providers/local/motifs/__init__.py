@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from raypipe.providers.local.motifs.city import paint_skyline, paint_street
+from raypipe.providers.local.motifs.city import paint_skyline
 from raypipe.providers.local.motifs.cosmos import paint_abstract, paint_space, paint_underwater
 from raypipe.providers.local.motifs.country import paint_meadow, paint_road, paint_village
 from raypipe.providers.local.motifs.highlands import (
@@ -14,6 +14,7 @@ from raypipe.providers.local.motifs.highlands import (
 )
 from raypipe.providers.local.motifs.indoors import paint_interior, paint_product
 from raypipe.providers.local.motifs.shores import paint_beach, paint_lake, paint_sea
+from raypipe.providers.local.motifs.street import paint_street
 from raypipe.providers.local.motifs.wilds import paint_desert, paint_forest
 from raypipe.providers.local.stage import Stage
 

@@ -73,8 +73,14 @@ def _nebula(stage: Stage) -> Image.Image:
 
 
 def _nebula_colours(stage: Stage) -> list[Colour]:
-    by_mood = {"warm": "b04a30 e0903a ffd9a0", "epic": "1f5f88 e07a3a ffe0b0", "neon": "7a20c0 ff3fa0 60e0ff",
-               "dark": "20304a 3a4a5a 8090a0", "joyful": "2060c0 c050b0 ffe080", "dreamy": "6a3aa0 d070b0 ffd0f0"}  # fmt: skip
+    by_mood = {
+        "warm": "b04a30 e0903a ffd9a0",
+        "epic": "1f5f88 e07a3a ffe0b0",
+        "neon": "7a20c0 ff3fa0 60e0ff",
+        "dark": "20304a 3a4a5a 8090a0",
+        "joyful": "2060c0 c050b0 ffe080",
+        "dreamy": "6a3aa0 d070b0 ffd0f0",
+    }
     return hexes(by_mood.get(stage.world.mood, "1f4f98 6a3f98 c0e0ff"))
 
 
@@ -108,7 +114,7 @@ def _planet(
     bands = 0.5 + 0.5 * np.sin(tilt * 11 + (noise - 0.5) * 6)
     mixed = normal(0.6 * bands + 0.6 * noise)
     ramp = np.array(tone[:4], np.float32)
-    rgb = np.stack([np.interp(mixed, (0, 0.38, 0.7, 1), ramp[:, i]) for i in range(3)], axis=-1)
+    rgb: Field = np.stack([np.interp(mixed, (0, 0.38, 0.7, 1), ramp[:, i]) for i in range(3)], axis=-1)
     rgb = rgb * (0.03 + 1.08 * light**0.85)[..., None]
     rim = np.clip(1 - z, 0, 1) ** 3 * np.clip(light * 1.6 + 0.1, 0, 1)
     rgb = rgb + rim[..., None] * np.array(tone[4], np.float32) * 0.75
@@ -263,8 +269,12 @@ def _animals(stage: Stage, tones: list[Colour]) -> None:
         )
     else:
         for part, height, size in ((0.12, 0.44, 130), (0.32, 0.62, 90), (-0.34, 0.7, 64)):
-            stage.add_sprite(_jelly(stage, size, mix(tones[0], (1, 0.7, 0.85), 0.5)), (stage.beside(part), stage.y(height)),
-                             0.6, Motion((2 * u, -4 * u), bob=8 * u, period=3.4, phase=part))  # fmt: skip
+            stage.add_sprite(
+                _jelly(stage, size, mix(tones[0], (1, 0.7, 0.85), 0.5)),
+                (stage.beside(part), stage.y(height)),
+                0.6,
+                Motion((2 * u, -4 * u), bob=8 * u, period=3.4, phase=part),
+            )
 
 
 def _fish(pic: Sprite, at: tuple[float, float], size: float, way: int, colour: Colour) -> None:
@@ -284,8 +294,25 @@ def _whale(stage: Stage, dark: Colour, pale: Colour) -> Sprite:
     def turned(points: Sequence[Point]) -> Sequence[Point]:
         return points if way > 0 else [(200 - x, y) for x, y in points]
 
-    body = [(190, 46), (182, 32), (160, 24), (125, 22), (90, 28), (58, 38), (34, 42), (22, 30), (8, 24), (14, 38), (4, 52),
-            (20, 50), (36, 48), (64, 54), (96, 62), (140, 66), (172, 60)]  # fmt: skip
+    body = [
+        (190, 46),
+        (182, 32),
+        (160, 24),
+        (125, 22),
+        (90, 28),
+        (58, 38),
+        (34, 42),
+        (22, 30),
+        (8, 24),
+        (14, 38),
+        (4, 52),
+        (20, 50),
+        (36, 48),
+        (64, 54),
+        (96, 62),
+        (140, 66),
+        (172, 60),
+    ]
     pic.poly(turned(body), dark)
     pic.poly(turned([(188, 49), (172, 60), (140, 66), (104, 63), (140, 58), (170, 51)]), pale)
     pic.poly(turned([(138, 58), (128, 84), (120, 86), (124, 60)]), mix(dark, pale, 0.25))

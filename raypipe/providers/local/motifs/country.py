@@ -17,7 +17,7 @@ from raypipe.providers.local.ground import (
     peaks,
     pine_line,
     rolling,
-)  # fmt: skip
+)
 from raypipe.providers.local.layers import Motion
 from raypipe.providers.local.noise import Line, fractal, smoothstep, to_picture
 from raypipe.providers.local.palette import Colour, mix
@@ -106,8 +106,16 @@ def _blade(stage: Stage, strip: Sprite, x: float, tall: float) -> None:
     colour = stage.lit(albedo(stage, (0.3, 0.44, 0.15)), 1.0, light)
     low = strip.height
     width = 2.4 * stage.u
-    strip.poly([(x - width, low), (x + lean * 0.45 - width * 0.4, low - tall * 0.6), (x + lean, low - tall),
-                (x + lean * 0.45 + width * 0.6, low - tall * 0.6), (x + width, low)], colour)  # fmt: skip
+    strip.poly(
+        [
+            (x - width, low),
+            (x + lean * 0.45 - width * 0.4, low - tall * 0.6),
+            (x + lean, low - tall),
+            (x + lean * 0.45 + width * 0.6, low - tall * 0.6),
+            (x + width, low),
+        ],
+        colour,
+    )
 
 
 def _flower(stage: Stage, strip: Sprite, x: float, tall: float, colour: Colour) -> None:
@@ -123,16 +131,23 @@ def _flower(stage: Stage, strip: Sprite, x: float, tall: float, colour: Colour) 
             (cx - size * 0.62, cy - size * 0.5, cx + size * 0.62, cy + size * 0.5),
             stage.lit(colour, 1.0, shade),
         )
-    strip.ellipse((x + lean - size * 0.3, top - size * 0.28, x + lean + size * 0.3, top + size * 0.28),
-                  stage.lit((0.95, 0.75, 0.25), 1.0, 0.8))  # fmt: skip
+    strip.ellipse(
+        (x + lean - size * 0.3, top - size * 0.28, x + lean + size * 0.3, top + size * 0.28),
+        stage.lit((0.95, 0.75, 0.25), 1.0, 0.8),
+    )
 
 
 def paint_road(stage: Stage) -> None:
     """A road that runs to the horizon between hills, with a car if one is named."""
     u, horizon = stage.u, stage.y(HORIZONS[stage.shot.kind] - 0.04)
     vanish = stage.beside(-0.06)
-    heaven = Heaven(stage, horizon, sun=((vanish - stage.margin[0]) / stage.size.width + 0.05, 0.82)
-                    if stage.world.time in {"dawn", "sunset"} else None)  # fmt: skip
+    heaven = Heaven(
+        stage,
+        horizon,
+        sun=((vanish - stage.margin[0]) / stage.size.width + 0.05, 0.82)
+        if stage.world.time in {"dawn", "sunset"}
+        else None,
+    )
     backdrop = paint_sky(stage, heaven)
     backdrop.merge(
         peaks(stage, 0.45, Range(stage, horizon + 20 * u, 200 * u, 5, heaven), (0.5, 0.38, 0.34), heaven, 0.1)
@@ -221,8 +236,13 @@ def _poles(stage: Stage, horizon: float, vanish: float) -> None:
         tops.append((x, foot - tall * 0.93, tall))
     for (x0, y0, a), (x1, y1, b) in pairwise(tops):
         for end in (-0.13, 0.13):
-            wire = [(x0 + end * a + (x1 + end * b - x0 - end * a) * s / 8,
-                     y0 + (y1 - y0) * s / 8 + math.sin(math.pi * s / 8) * 0.09 * a) for s in range(9)]  # fmt: skip
+            wire = [
+                (
+                    x0 + end * a + (x1 + end * b - x0 - end * a) * s / 8,
+                    y0 + (y1 - y0) * s / 8 + math.sin(math.pi * s / 8) * 0.09 * a,
+                )
+                for s in range(9)
+            ]
             pic.line(wire, max(0.5, 1.4 * u), dark)
     sheet.place(pic, (stage.width / 2, stage.height))
     stage.add(sheet)
@@ -276,7 +296,7 @@ def _steeple(stage: Stage, sheet: Sheet, at: tuple[float, float], height: float,
     wall, shade = stage.lit(props.WHITE, depth, 0.8), stage.lit(props.WHITE, depth, 0.25)
     roof = stage.lit((0.4, 0.22, 0.2), depth, 0.5)
     pic = Sprite(80, 100, wall, k)
-    pic.rect((34, 66, 76, 100), shade)
+    pic.rect((34, 66, 76, 100), mix(wall, shade, 0.45))
     pic.poly([(30, 66), (40, 50), (70, 50), (80, 66)], roof)
     pic.rect((14, 36, 34, 100), wall)
     pic.rect((25, 36, 34, 100), shade)
@@ -314,5 +334,10 @@ def _smoke(stage: Stage, at: tuple[float, float], depth: float, height: float) -
     path = 0.35 * np.sin(rows * 5 + rng.random() * 6) * (1 - rows) - stage.side * (1 - rows) ** 2 * 0.3
     plume = np.exp(-(((columns - path) / (0.06 + 0.34 * (1 - rows))) ** 2)) * smoothstep(rows, 0.0, 0.5)
     plume *= 0.5 + 0.6 * fractal(rng, wide, tall, (4, 6), 3)
-    stage.add_soft(plume * 0.42, mix(stage.palette.haze, (1, 1, 1), 0.35), (at[0] - wide / 2, at[1] - tall), depth,
-                   Motion(bob=1.5 * u, period=5))  # fmt: skip
+    stage.add_soft(
+        plume * 0.42,
+        mix(stage.palette.haze, (1, 1, 1), 0.35),
+        (at[0] - wide / 2, at[1] - tall),
+        depth,
+        Motion(bob=1.5 * u, period=5),
+    )

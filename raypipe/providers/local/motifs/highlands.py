@@ -19,7 +19,7 @@ from raypipe.providers.local.ground import (
     pine_line,
     rolling,
     water,
-)  # fmt: skip
+)
 from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.noise import Field, Line, fractal, ridge_line, smoothstep, to_picture
 from raypipe.providers.local.palette import Colour, mix, times
@@ -121,14 +121,14 @@ def paint_aurora(stage: Stage) -> None:
 def _curtain_fields(stage: Stage, width: int, height: int, phase: float) -> tuple[Field, Field]:
     """Strength and height within the curtain, at low resolution; tiles sideways."""
     x = np.linspace(0, 2 * np.pi, width, endpoint=False, dtype=np.float32)
-    base = 0.66 + 0.12 * np.sin(x + phase) + 0.07 * np.sin(2 * x + phase * 2) + 0.03 * np.sin(5 * x + phase)
+    base = 0.7 + 0.1 * np.sin(x + phase) + 0.035 * np.sin(2 * x + phase * 2) + 0.014 * np.sin(5 * x + phase)
     rays = fractal(stage.rng, width, 2, (26, 2), 4, 0.7)[0]
     folds = fractal(stage.rng, width, 2, (5, 2), 3)[0]
     v = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     rise = base[None, :] - v
     reach = (0.22 + 0.45 * rays)[None, :]
-    body = smoothstep(rise, -0.012, 0.03) * np.exp(-np.maximum(rise, 0) / reach * 1.7)
-    return body * (0.25 + 0.9 * rays * smoothstep(folds, 0.2, 0.8))[None, :], np.clip(rise / 0.5, 0, 1)
+    body = smoothstep(rise, -0.03, 0.045) * np.exp(-np.maximum(rise, 0) / reach * 1.5)
+    return body * (0.05 + 1.25 * rays * smoothstep(folds, 0.15, 0.75))[None, :], np.clip(rise / 0.5, 0, 1)
 
 
 def _curtain_picture(stage: Stage, level: Field) -> Image.Image:
@@ -198,8 +198,17 @@ def _snowy_pine(stage: Stage, height: float) -> Sprite:
     for tier in range(5):
         y, wide = 3 + tier * 16, 8 + tier * 4.8
         pic.poly([(30, y - 3), (30 + wide, y + 25), (30, y + 21), (30 - wide, y + 25)], dark)
-        pic.poly([(30, y - 3), (30 + wide * 0.8, y + 18), (30 + wide * 0.3, y + 13), (30, y + 17), (30 - wide * 0.35, y + 12),
-                  (30 - wide * 0.8, y + 18)], snow)  # fmt: skip
+        pic.poly(
+            [
+                (30, y - 3),
+                (30 + wide * 0.8, y + 18),
+                (30 + wide * 0.3, y + 13),
+                (30, y + 17),
+                (30 - wide * 0.35, y + 12),
+                (30 - wide * 0.8, y + 18),
+            ],
+            snow,
+        )
     return pic
 
 
@@ -305,11 +314,14 @@ def _cliff(stage: Stage, backdrop: Sheet, heaven: Heaven, top: float, x: float, 
     notch = smoothstep(np.abs(columns - x), half * 1.5, half * 0.9)
     line = line * (1 - notch) + (top + 14 * u) * notch
     sheet = hills(stage, 0.6, line.astype(np.float32), (0.40, 0.37, 0.34), heaven, 0.3, 0.0)
-    cracks = fractal(stage.rng, stage.width // 2, sheet.height // 2, (34, 5), 5, 0.6)
+    cracks = fractal(stage.rng, stage.width // 2, sheet.height // 2, (54 / stage.shot.scale, 6), 5, 0.62)
     sheet.tint(smoothstep(cracks, 0.45, 0.2) * 0.7, stage.lit((0.2, 0.19, 0.2), 0.6, 0.05))
     sheet.tint(smoothstep(cracks, 0.6, 0.9) * 0.6, stage.lit((0.6, 0.55, 0.48), 0.6, 0.9))
-    moss = fractal(stage.rng, stage.width // 3, sheet.height // 3, (9, 6), 5)
-    sheet.tint(smoothstep(moss, 0.52, 0.72) * 0.75, stage.lit(albedo(stage, (0.26, 0.4, 0.18)), 0.6, 0.6))
+    moss = fractal(stage.rng, stage.width // 3, sheet.height // 3, (16, 15), 5, 0.6)
+    ledge = np.linspace(0.14, -0.08, sheet.height // 3, dtype=np.float32)[:, None]
+    sheet.tint(
+        smoothstep(moss + ledge, 0.56, 0.7) * 0.7, stage.lit(albedo(stage, (0.26, 0.4, 0.18)), 0.6, 0.6)
+    )
     backdrop.merge(sheet)
     grown = leafy_line(stage, (line + 6 * u + notch * 60 * u).astype(np.float32), 30 * u)
     trees = hills(

@@ -11,7 +11,7 @@ from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.motifs.city import skyline_row
 from raypipe.providers.local.noise import fractal, generator, smoothstep, to_picture, upsample
 from raypipe.providers.local.palette import Colour, bytes_of, hexes, mix, times
-from raypipe.providers.local.sky import Heaven, clouds, glow, paint_sky
+from raypipe.providers.local.sky import Heaven, glow, paint_sky
 from raypipe.providers.local.stage import Sheet, Sprite, Stage
 
 WALLS: tuple[Colour, ...] = tuple(hexes("8a6f5c 5f7472 7a5c64 6a6f86"))
@@ -41,8 +41,15 @@ def paint_interior(stage: Stage) -> None:
         _sunlight(stage, panes)
     _furniture(stage)
     if stage.palette.dark > 0.25:
-        glow(stage, (stage.beside(0.3), stage.y(0.44)), 420 * u, stage.palette.lamp, 0.34 + 0.26 * stage.palette.dark, 0.8,
-             Pulse(0.06, 3))  # fmt: skip
+        glow(
+            stage,
+            (stage.beside(0.3), stage.y(0.44)),
+            420 * u,
+            stage.palette.lamp,
+            0.34 + 0.26 * stage.palette.dark,
+            0.8,
+            Pulse(0.06, 3),
+        )
     effects.motes(stage, 34, None, (1, 3), (4, 3), strength=0.55)
 
 
@@ -57,7 +64,6 @@ def _outside(stage: Stage, heaven: Heaven) -> None:
         near = leafy_line(stage, rolling(stage, stage.y(0.66), 50 * u, 2), 30 * u)
         backdrop.merge(hills(stage, 0.5, near, albedo(stage, GRASS), heaven))
     stage.add(backdrop)
-    clouds(stage, heaven)
 
 
 def _streaks(stage: Stage) -> None:
@@ -140,8 +146,17 @@ def _curtains(stage: Stage, sheet: Sheet, panes: tuple[float, float, float, floa
             x = edge + side * (fold - 3) * 13 * u
             shade = 0.6 + 0.4 * abs(np.sin(fold * 1.1 + 0.6)) + (0.3 if fold < 2 else 0)
             drawn = Sprite(30 * u, foot - top, times(cloth, shade), fine=2)
-            drawn.poly([(6 * u, 0), (22 * u, 0), (24 * u, (foot - top) * 0.6), (21 * u, foot - top), (7 * u, foot - top),
-                        (4 * u, (foot - top) * 0.6)], times(cloth, shade))  # fmt: skip
+            drawn.poly(
+                [
+                    (6 * u, 0),
+                    (22 * u, 0),
+                    (24 * u, (foot - top) * 0.6),
+                    (21 * u, foot - top),
+                    (7 * u, foot - top),
+                    (4 * u, (foot - top) * 0.6),
+                ],
+                times(cloth, shade),
+            )
             sheet.place(drawn, (x, foot))
     rod = Sprite(panes[2] - panes[0] + 260 * u, 8 * u, (0.12, 0.1, 0.09))
     rod.rect((0, 1, panes[2] - panes[0] + 260 * u, 7 * u), stage.lit((0.3, 0.22, 0.16), 1.0, 0.3))
@@ -189,8 +204,12 @@ def _sunlight(stage: Stage, panes: tuple[float, float, float, float]) -> None:
                 )
             pen.polygon(quad, fill=round(255 * strength))
     beam = Image.new("L", picture.size, 0)
-    corners = [(panes[0], panes[1]), (panes[2], panes[1]), (panes[2] + lean * 420 * u, stage.y(1.05)),
-               (panes[0] + lean * 420 * u, stage.y(1.05))]  # fmt: skip
+    corners = [
+        (panes[0], panes[1]),
+        (panes[2], panes[1]),
+        (panes[2] + lean * 420 * u, stage.y(1.05)),
+        (panes[0] + lean * 420 * u, stage.y(1.05)),
+    ]
     ImageDraw.Draw(beam).polygon([(x / 4, y / 4) for x, y in corners], fill=round(90 * strength))
     both = ImageChops.add(
         picture.filter(ImageFilter.BoxBlur(1.2)), beam.filter(ImageFilter.BoxBlur(9 * u / 2))
@@ -332,8 +351,14 @@ def _steam(stage: Stage, at: tuple[float, float]) -> None:
             * smoothstep(rows, 1, 0.4)
         )
         body = body * (0.3 + 0.8 * fractal(rng, wide, tall, (3, 5), 4)) * 0.4
-        stage.add_soft(body, (1, 1, 1), (at[0] - wide / 2, at[1] - tall + 26 * u), 0.82,
-                       Motion((0, 0), bob=6 * u, period=3.4, phase=phase), Pulse(0.6, 3.2, phase))  # fmt: skip
+        stage.add_soft(
+            body,
+            (1, 1, 1),
+            (at[0] - wide / 2, at[1] - tall + 26 * u),
+            0.82,
+            Motion((0, 0), bob=6 * u, period=3.4, phase=phase),
+            Pulse(0.6, 3.2, phase),
+        )
 
 
 def _sweep(stage: Stage, tones: tuple[Colour, ...]) -> None:

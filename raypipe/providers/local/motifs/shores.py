@@ -17,7 +17,7 @@ from raypipe.providers.local.ground import (
     water,
     waterline,
     wavelets,
-)  # fmt: skip
+)
 from raypipe.providers.local.layers import Motion, Pulse
 from raypipe.providers.local.noise import smoothstep
 from raypipe.providers.local.palette import mix
@@ -93,8 +93,12 @@ def _beam(stage: Stage, lamp: tuple[float, float]) -> None:
         away = (columns - lamp[0]) * side
         spread = np.abs(rows - lamp[1] + away * 0.06) / np.maximum(away * 0.075 + 5 * stage.u, 1)
         body = smoothstep(spread, 1.0, 0.1) * np.exp(-np.maximum(away, 0) / (stage.unit * 620)) * (away > 0)
-        stage.add_light(body * (0.30 + 0.35 * stage.palette.dark), mix(stage.palette.lamp, (1, 1, 0.95), 0.55), 0.7,
-                        Pulse(0.9, 4.2, phase))  # fmt: skip
+        stage.add_light(
+            body * (0.30 + 0.35 * stage.palette.dark),
+            mix(stage.palette.lamp, (1, 1, 0.95), 0.55),
+            0.7,
+            Pulse(0.9, 4.2, phase),
+        )
 
 
 def _rocks(stage: Stage, heaven: Heaven, shore: float) -> None:

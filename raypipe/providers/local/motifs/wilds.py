@@ -82,17 +82,40 @@ def _trunks(stage: Stage, sheet: Sheet, depth: float, count: int, width: float, 
             continue
         foot, lean = stage.y(0.84 + 0.12 * depth), (rng.random() - 0.5) * 46 * u
         flare = half * 1.7
-        pic.poly([(x - half * 0.75 + lean, -2), (x + half * 0.75 + lean, -2), (x + half, foot - 90 * u * depth),
-                  (x + flare, foot + 40 * u), (x - flare, foot + 40 * u), (x - half, foot - 90 * u * depth)], dark)  # fmt: skip
+        pic.poly(
+            [
+                (x - half * 0.75 + lean, -2),
+                (x + half * 0.75 + lean, -2),
+                (x + half, foot - 90 * u * depth),
+                (x + flare, foot + 40 * u),
+                (x - flare, foot + 40 * u),
+                (x - half, foot - 90 * u * depth),
+            ],
+            dark,
+        )
         side = 1 if heaven.sun[0] > x else -1
         thin = half * 0.22
-        pic.poly([(x + side * half * 0.75 + lean, -2), (x + side * (half - thin) * 0.75 + lean, -2),
-                  (x + side * (half - thin), foot - 90 * u * depth), (x + side * half, foot - 90 * u * depth)], rim)  # fmt: skip
+        pic.poly(
+            [
+                (x + side * half * 0.75 + lean, -2),
+                (x + side * (half - thin) * 0.75 + lean, -2),
+                (x + side * (half - thin), foot - 90 * u * depth),
+                (x + side * half, foot - 90 * u * depth),
+            ],
+            rim,
+        )
         for _ in range(2):
             y, reach = rng.random() * stage.y(0.5), (60 + 90 * rng.random()) * u * depth
             way = 1 if rng.random() < 0.5 else -1
-            pic.line([(x + lean * (1 - y / foot), y + 20 * u), (x + way * reach * 0.6, y), (x + way * reach, y - 24 * u)],
-                     max(0.8, 5 * u * depth), dark)  # fmt: skip
+            pic.line(
+                [
+                    (x + lean * (1 - y / foot), y + 20 * u),
+                    (x + way * reach * 0.6, y),
+                    (x + way * reach, y - 24 * u),
+                ],
+                max(0.8, 5 * u * depth),
+                dark,
+            )
     sheet.place(pic, (stage.width / 2, stage.height))
 
 
@@ -108,8 +131,10 @@ def _canopy(stage: Stage, sheet: Sheet, depth: float) -> None:
             radius = (10 + 22 * size) * u * (0.5 + 0.6 * depth)
             cy = y**0.8 * reach * swell * (1.15 - 0.35 * light) - light * 14 * u
             shade = light * (0.5 if depth > 0.8 else 1.0)
-            pic.ellipse((x * stage.width - radius, cy - radius * 0.7, x * stage.width + radius, cy + radius * 0.7),
-                        stage.lit(tone, 0.45 + 0.55 * depth, shade))  # fmt: skip
+            pic.ellipse(
+                (x * stage.width - radius, cy - radius * 0.7, x * stage.width + radius, cy + radius * 0.7),
+                stage.lit(tone, 0.45 + 0.55 * depth, shade),
+            )
     sheet.place(pic, (stage.width / 2, 330 * u))
 
 
@@ -141,8 +166,13 @@ def _ferns(stage: Stage) -> None:
 
 
 def _leaf(pic: Sprite, at: tuple[float, float], angle: float, reach: float, colour: Colour) -> None:
-    spine = [(at[0] + math.cos(angle) * reach * s / 10,
-              at[1] + math.sin(angle) * reach * s / 10 + (s / 10) ** 2 * reach * 0.35) for s in range(11)]  # fmt: skip
+    spine = [
+        (
+            at[0] + math.cos(angle) * reach * s / 10,
+            at[1] + math.sin(angle) * reach * s / 10 + (s / 10) ** 2 * reach * 0.35,
+        )
+        for s in range(11)
+    ]
     pic.line(spine, reach * 0.015, colour)
     for s, ((x0, y0), (x1, y1)) in enumerate(pairwise(spine[1:])):
         size = 2.4 - 0.22 * s

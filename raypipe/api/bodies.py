@@ -1,0 +1,215 @@
+"""Bodies of requests and answers, in the shape of OpenAI's videos API with our fields added."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from raypipe.journal import StepRecord, VideoRecord
+from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, VideoRequest, VideoState
+from raypipe.phases.references import group_sequences
+from raypipe.progress import Progress, outline_of, progress_of
+
+_EXAMPLE: Any = {"prompt": "A lighthouse keeper in a storm", "seconds": 30, "size": "1280x720", "mood": "dramatic"}
+
+Status = Literal["queued", "in_progress", "completed", "failed"]
+_STATUS: dict[VideoState, Status] = {
+    VideoState.QUEUED: "queued",
+    VideoState.RUNNING: "in_progress",
+    VideoState.CANCELLING: "in_progress",
+    VideoState.COMPLETED: "completed",
+    VideoState.CANCELLED: "failed",
+    VideoState.PARTIAL: "failed",
+    VideoState.FAILED: "failed",
+}
+
+
+def _number(value: object) -> object:
+    """OpenAI's clients send seconds as text."""
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else value
+
+
+class CreateVideo(BaseModel):
+    """What to make: a prompt, or a spec with beats; what is left out is decided by planning."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    prompt: str | None = Field(default=None, description="What the video is about, up to 4,000 characters.")
+    seconds: Annotated[
+        Annotated[float, Field(description="Length of the video, 5 to 300.")] | None, BeforeValidator(_number)
+    ] = None
+    size: str | None = Field(default=None, description="WIDTHxHEIGHT in even pixels, or 16:9, 9:16, 1:1.")
+    model: str | None = Field(default=None, description="The provider that makes images, clips and music.")
+    style: str | None = None
+    mood: str | None = Field(default=None, description="Chooses colours and music, such as calm or dramatic.")
+    seed: int | None = Field(default=None, description="The same request and seed give the same plan.")
+    options: dict[str, Any] | None = Field(default=None, description="Settings of the provider.")
+    spec: DraftSpec | None = Field(default=None, description="Beats, as `raypipe plan` prints them.")
+
+    def request(self) -> VideoRequest:
+        """The request in raypipe's own words.
+
+        Raises:
+            ValidationError: A value is out of range.
+        """
+        values = self.model_dump(exclude_none=True, exclude={"seconds", "model", "spec"})
+        renamed = {"duration": self.seconds, "provider": self.model, "spec": self.spec}
+        return VideoRequest.model_validate(values | {k: v for k, v in renamed.items() if v is not None})
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong: a stable code for programs, a sentence for people."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The body of every 4xx and 5xx answer."""
+
+    error: ErrorDetail
+
+
+class StepView(BaseModel):
+    """How far the image or chunk of a beat is."""
+
+    state: str
+    url: str | None = Field(default=None, description="Where to get it, once it is done.")
+    node: str | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: ErrorDetail | None = None
+
+
+class BeatView(BaseModel):
+    """A beat of the plan with its image and its chunk."""
+
+    beat_index: int
+    role: Literal["reference", "follower"]
+    prompt: str
+    start: float
+    duration: float
+    shot_type: str
+    camera_movement: str
+    image: StepView
+    chunk: StepView
+
+
+class VideoSummary(BaseModel):
+    """A video as lists show it."""
+
+    id: str
+    object: Literal["video"] = "video"
+    status: Status = Field(description="One of OpenAI's four words.")
+    state: VideoState = Field(description="The same, finer.")
+    progress: int = Field(description="0 to 100; never goes back.")
+    created_at: int
+    completed_at: int | None = None
+    model: str
+    seconds: str
+    size: str
+    title: str
+    prompt: str
+    cost: float
+    error: ErrorDetail | None = None
+
+
+class VideoDetail(VideoSummary):
+    """A video with all that is known of it."""
+
+    chunks_progress: float = Field(description="References fill 0 to 50, followers 50 to 100.")
+    beats: list[BeatView]
+    phases: dict[Phase, PhaseOutput]
+    spec: Spec
+
+
+class VideoPage(BaseModel):
+    """A page of videos."""
+
+    object: Literal["list"] = "list"
+    data: list[VideoSummary]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+def summary(video: VideoRecord, steps: Iterable[StepRecord], phases: Iterable[Phase]) -> VideoSummary:
+    """Show a video in a list."""
+    return VideoSummary(**_summary(video, _progress(video, steps, phases)))
+
+
+def detail(video: VideoRecord, steps: list[StepRecord], phases: dict[Phase, PhaseOutput]) -> VideoDetail:
+    """Show all of a video."""
+    progress = _progress(video, steps, phases)
+    return VideoDetail(
+        **_summary(video, progress),
+        chunks_progress=round(progress.chunks, 1),
+        beats=_beats(video, {step.step: step for step in steps}),
+        phases=phases,
+        spec=video.spec,
+    )
+
+
+def _summary(video: VideoRecord, progress: Progress) -> dict[str, Any]:
+    spec, error = video.spec, None
+    if video.error_code is not None:
+        error = ErrorDetail(code=video.error_code, message=video.error_message or "")
+    return {
+        "id": video.id,
+        "status": _STATUS[video.state],
+        "state": video.state,
+        "progress": progress.percent,
+        "created_at": int(video.created_at),
+        "completed_at": None if video.finished_at is None else int(video.finished_at),
+        "model": spec.provider,
+        "seconds": f"{spec.duration:g}",
+        "size": str(spec.size),
+        "title": spec.title,
+        "prompt": spec.prompt,
+        "cost": video.cost,
+        "error": error,
+    }
+
+
+def _progress(video: VideoRecord, steps: Iterable[StepRecord], phases: Iterable[Phase]) -> Progress:
+    sequences = group_sequences(video.spec.beats, video.spec.followers_per_reference)
+    done = [step.step for step in steps if step.state is StepState.DONE]
+    completed = video.state is VideoState.COMPLETED
+    return progress_of(outline_of(sequences), done, list(phases), completed=completed)
+
+
+def _beats(video: VideoRecord, steps: dict[str, StepRecord]) -> list[BeatView]:
+    sequences = group_sequences(video.spec.beats, video.spec.followers_per_reference)
+    references = {sequence.reference.beat_index for sequence in sequences}
+    return [
+        BeatView(
+            beat_index=beat.beat_index,
+            role="reference" if beat.beat_index in references else "follower",
+            prompt=beat.prompt,
+            start=beat.start,
+            duration=beat.duration,
+            shot_type=beat.shot_type,
+            camera_movement=beat.camera_movement,
+            image=_step(steps.get(f"image/{beat.beat_index}"), video.id, "storyboard", beat.beat_index),
+            chunk=_step(steps.get(f"chunk/{beat.beat_index}"), video.id, "chunks", beat.beat_index),
+        )
+        for beat in video.spec.beats
+    ]
+
+
+def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) -> StepView:
+    if step is None:
+        return StepView(state="waiting")
+    error = None
+    if step.error_code is not None:
+        error = ErrorDetail(code=step.error_code, message=step.error_message or "")
+    done = step.state is StepState.DONE
+    return StepView(
+        state=step.state,
+        url=f"/v1/videos/{video_id}/{kind}/{beat_index}" if done else None,
+        node=step.node,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        error=error,
+    )
