@@ -14,7 +14,11 @@ from raypipe.coordinator import Coordinator
 logger = logging.getLogger("raypipe.serve")
 
 
-@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1_000)
+#: both deployments belong where the journal is: on the head, taking none of its CPUs
+ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+
+
+@serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
 class Coordination:
     """Claims accepted videos and runs them; Serve restarts it if it dies."""
 
@@ -33,7 +37,7 @@ class Coordination:
             raise RuntimeError("the coordinator stopped claiming videos")
 
 
-@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0}, max_ongoing_requests=1_000)
+@serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
 @serve.ingress()
 class Api:
     """Answers HTTP from the journal; a request that is cut off stops nothing."""

@@ -110,13 +110,17 @@ class ArtifactStore:
             ArtifactMissing: The store does not hold it.
         """
         if self._root is None:
-            copy = scratch / artifact.digest
-            copy.write_bytes(self.get(artifact))
-            return copy
+            return self._copy(artifact, scratch)
         path = self._root / _key(artifact)
         if not path.is_file():
             raise _missing(artifact)
         return path
+
+    def _copy(self, artifact: Artifact, scratch: Path) -> Path:
+        copies = _Folder(scratch)
+        if not (scratch / artifact.digest).exists():
+            copies.write(artifact.digest, self.get(artifact))
+        return scratch / artifact.digest
 
     def _at_hand(self, size: int) -> bool:
         return self._root is not None and size <= SMALL

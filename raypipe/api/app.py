@@ -96,7 +96,7 @@ class Desk:
         headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
         if artifact.digest in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        path = self.store.path_of(artifact, self.settings.data_dir)
+        path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
         filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"
         return FileResponse(
             path,

@@ -18,10 +18,10 @@ GRASS: Colour = (0.36, 0.50, 0.24)
 PINE: Colour = (0.13, 0.24, 0.20)
 
 
-def albedo(stage: Stage, colour: Colour) -> Colour:
-    """A ground colour as the weather has it: under snow, or wet and darker."""
+def albedo(stage: Stage, colour: Colour, cover: float = 0.72) -> Colour:
+    """A ground colour as the weather has it: under a cover of snow, or wet and darker."""
     if stage.world.weather == "snow":
-        return mix(colour, SNOW, 0.72)
+        return mix(colour, SNOW, cover)
     return times(colour, 0.85) if stage.world.weather in {"rain", "storm"} else colour
 
 
@@ -177,7 +177,7 @@ def pine_line(stage: Stage, base: Line, size: float, density: float = 1.0) -> Li
         low, high = max(0, int(x - half)), min(stage.width, int(x + half) + 2)
         if high > low:
             away = np.abs(columns[low:high] - x) / half
-            teeth = 0.09 * ((away * 4.0) % 1.0)
+            teeth = 0.1 * ((away * 4.5) % 1.0)
             crown = np.clip(1 - away**0.82 - teeth, 0, 1) * tall
             foot = base[min(stage.width - 1, max(0, int(x)))]
             out[low:high] = np.minimum(out[low:high], np.where(away < 1, foot - crown, base[low:high]))

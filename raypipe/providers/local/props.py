@@ -319,6 +319,23 @@ def _frond(pic: Sprite, at: Point, angle: float, length: float, colour: Colour) 
             pic.poly([(x0, y0), (x1, y1), tip], colour)
 
 
+def pine(stage: Stage, height: float, depth: float, colour: Colour) -> Sprite:
+    """A tall conifer in silhouette, with drooping branches."""
+    k, rng = height / 100, stage.rng
+    dark = stage.lit(colour, depth, 0.12)
+    pic = Sprite(56, 100, dark, k)
+    pic.poly([(27.4, 4), (28.6, 4), (29.6, 100), (26.4, 100)], dark)
+    for tier in range(17):
+        y = 2 + tier * 5.6
+        for side in (-1, 1):
+            reach = (2.2 + tier * 1.3) * (0.72 + 0.45 * rng.random())
+            drop = 3.5 + reach * 0.22
+            edge = [(28, y - 3), (28 + side * reach * 0.5, y + drop * 0.35), (28 + side * reach, y + drop)]
+            under = [(28 + side * reach * 0.72, y + drop * 0.9), (28 + side * reach * 0.5, y + drop * 1.15)]
+            pic.poly([*edge, *under, (28 + side * reach * 0.25, y + drop * 0.85), (28, y + 6.5)], dark)
+    return pic
+
+
 def tree(stage: Stage, height: float, depth: float, leaf: Colour = (0.28, 0.42, 0.2)) -> Sprite:
     """A broad tree with a full crown, darker underneath."""
     k = height / 100

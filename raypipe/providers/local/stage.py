@@ -202,7 +202,9 @@ class Stage:
 
     def aired(self, colour: Colour, depth: float) -> Colour:
         """A colour seen through the air between it and us; depth 1 is near."""
-        return mix(colour, self.palette.haze, self.palette.air * max(0.0, 1.0 - depth) ** 1.15)
+        near = min(1.0, max(0.0, depth))
+        veil = mix(self.palette.haze, self.palette.shade, 0.6 * near)
+        return mix(colour, veil, self.palette.air * (1.0 - near) ** 1.15)
 
     def sheet(self, depth: float, rows: tuple[float, float], base: Colour) -> Sheet:
         """Start a layer between two canvas rows."""

@@ -14,7 +14,7 @@ class World(NamedTuple):
     weather: str
     mood: str
     style: str
-    subjects: frozenset[str]
+    subjects: tuple[str, ...]
     #: tells videos with the same words but another seed apart
     tone: int = 0
 
@@ -159,7 +159,7 @@ def world_of(job: Job, beat: Beat) -> World:
     motif = _motif(chosen, hints=False) or _motif(video) or _motif(own) or FALLBACK
     weather = _first(_WEATHERS, _words(own)) or _first(_WEATHERS, _words(video)) or "clear"
     time = _time(own, motif) or _time(video, motif) or _usual_time(motif, mood, video)
-    subjects = frozenset(_all(_SUBJECTS, _words(f"{video} {own}")))
+    subjects = tuple(_all(_SUBJECTS, _words(f"{video} {own}")))
     return World(motif, time, weather, mood, job.style.lower(), subjects, tone=job.seed)
 
 
@@ -177,10 +177,6 @@ def _own_words(video: str, beat: str) -> str:
 
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z]+", text.lower())
-
-
-def _vocabulary(table: dict[str, str]) -> dict[str, str]:
-    return {word: name for name, words in reversed(table.items()) for word in words.split() if word != "|"}
 
 
 def _first(table: dict[str, str], words: list[str]) -> str | None:

@@ -171,11 +171,11 @@ def paint_underwater(stage: Stage) -> None:
     tones = [times(mix(c, stage.palette.sky, 0.12), dim) for c in DEEP]
     sheet = Sheet(stage, 0.1, (0, stage.height), tones[1], opaque=True)
     sheet.rgb = _depths(stage, tones)
-    texture = layers.sparkle_texture(1 - np.abs(2 * fractal(stage.rng, 256, 256, (7, 9), 3) - 1), 0.62, 0.98)
+    texture = layers.sparkle_texture(1 - np.abs(2 * fractal(stage.rng, 256, 256, (7, 9), 3) - 1), 0.5, 1.02)
     fade = np.linspace(1, 0, stage.height // 2, dtype=np.float32)[:, None] ** 2 * np.ones(
         (1, stage.width), np.float32
     )
-    stage.add(sheet.layer(shimmers=(layers.shimmer(fade * 0.5, 0, 0, texture, ((16, 5), (-12, 9))),)))
+    stage.add(sheet.layer(shimmers=(layers.shimmer(fade * 0.36, 0, 0, texture, ((16, 5), (-12, 9))),)))
     shafts(stage, (stage.beside(-0.1), stage.y(-0.35)), 0.3, mix(tones[0], (1, 1, 1), 0.5), 0.75 * dim, 0.6)
     _reef(stage, 0.4, 0.84, mix(tones[2], tones[1], 0.4), 60)
     _animals(stage, tones)

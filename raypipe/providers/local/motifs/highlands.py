@@ -70,7 +70,14 @@ def _wooded(stage: Stage, heaven: Heaven, horizon: float, index: int, depth: flo
     ridge = rolling(stage, base, (130 - 20 * index) * u, 2.6, 0.3, 5)
     size = (13 + 20 * index + 16 * index**2) * u
     sheet = hills(
-        stage, depth, pine_line(stage, ridge, size), albedo(stage, PINE), heaven, 0.35, 0.45, head=110 * u
+        stage,
+        depth,
+        pine_line(stage, ridge, size),
+        albedo(stage, PINE, 0.42 - 0.15 * index),
+        heaven,
+        0.35,
+        0.45,
+        head=110 * u,
     )
     x = stage.beside(0.16)
     foot = float(ridge[int(x)]) + 6 * u

@@ -136,19 +136,13 @@ def _bank(stage: Stage, heaven: Heaven) -> None:
     """The near bank: grass and reeds, a few tall pines at one side, and who camps there."""
     u = stage.u
     line = headland(stage, stage.y(1.0) + 10 * u, 120 * u, stage.side, 0.62, 0.2)
-    pines = headland(stage, stage.y(1.0) + 20 * u, 190 * u, stage.side, 0.3, 0.2)
-    grown = np.minimum(pine_line(stage, pines, 250 * u, 0.5), line)
-    near = np.where(grown < stage.y(1.0) - 4 * u, grown, line)
-    sheet = hills(
-        stage,
-        1.05,
-        near.astype(np.float32),
-        albedo(stage, (0.10, 0.18, 0.14)),
-        heaven,
-        0.5,
-        0.2,
-        head=110 * u,
-    )
+    soil = albedo(stage, (0.10, 0.18, 0.14), 0.5)
+    sheet = hills(stage, 1.05, line, soil, heaven, 0.5, 0.2, head=330 * u)
+    for part in (*(0.26 + 0.27 * stage.rng.random(6)), *(-0.36 - 0.16 * stage.rng.random(3))):
+        spot = min(stage.width - 1.0, max(0.0, stage.beside(part)))
+        tall = min(320 * u, 0.62 * stage.size.height) * (0.4 + 0.6 * stage.rng.random())
+        foot = min(float(line[int(spot)]), stage.y(1.02)) + 16 * u
+        sheet.place(props.pine(stage, tall, 1.05, albedo(stage, (0.08, 0.15, 0.13), 0.35)), (spot, foot))
     x = stage.beside(0.2)
     foot = float(line[int(x)]) + 8 * u
     if stage.says("tent"):
