@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -256,9 +257,24 @@ def layer_of_light(
     return Layer(alpha, half, half, alpha, half, left, top, depth, grain, flat=flat)
 
 
-def trimmed(layer: Layer) -> Layer:
-    """Cut away the empty edges of a layer; textures that repeat sideways keep their width."""
+def strips(layer: Layer, gap: int = 24) -> list[Layer]:
+    """Cut a layer's empty edges off, and part it where at least `gap` columns are empty.
+
+    Layers that shimmer, ripple or repeat sideways stay whole.
+    """
     if layer.alpha is None or layer.shimmers or layer.ripple:
+        return [layer]
+    used = np.flatnonzero(np.asarray(layer.alpha).max(axis=0))
+    cuts = np.flatnonzero(np.diff(used) > gap)
+    if layer.motion.wrap or len(cuts) == 0:
+        return [_trimmed(layer)]
+    middles = [(used[cut] + used[cut + 1]) / 2 for cut in cuts]
+    edges = [0, *(int(middle) // 2 * 2 for middle in middles), layer.y.width]
+    return [_trimmed(_cropped(layer, (start, 0, end, layer.y.height))) for start, end in pairwise(edges)]
+
+
+def _trimmed(layer: Layer) -> Layer:
+    if layer.alpha is None:
         return layer
     found = layer.alpha.getbbox() or (0, 0, 2, 2)
     left, top, right, bottom = (max(0, edge + pad) for edge, pad in zip(found, (-2, -2, 3, 3), strict=True))

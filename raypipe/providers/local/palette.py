@@ -100,7 +100,7 @@ _TIMES: dict[str, tuple[float, float, tuple[str, ...]]] = {
         0.5,
         (
             "050a1e 0f1f45 2b4a78 e8f0ff 23406a 6f8cc0 22305c ffc060",
-            "04101c 0b2c44 2a5f76 f0f4ff 1f4658 74a2ba 1f3852 ffc060",
+            "04101e 0b2a48 2a587c f0f4ff 204462 7a9cc4 203458 ffc060",
         ),
     ),
 }

@@ -203,7 +203,7 @@ class Stage:
     def aired(self, colour: Colour, depth: float) -> Colour:
         """A colour seen through the air between it and us; depth 1 is near."""
         near = min(1.0, max(0.0, depth))
-        veil = mix(self.palette.haze, self.palette.shade, 0.6 * near)
+        veil = mix(self.palette.haze, self.palette.shade, 0.32 + 0.45 * near)
         return mix(colour, veil, self.palette.air * (1.0 - near) ** 1.15)
 
     def sheet(self, depth: float, rows: tuple[float, float], base: Colour) -> Sheet:
@@ -212,7 +212,7 @@ class Stage:
 
     def add(self, layer: Layer | Sheet) -> None:
         """Put a finished layer in front of the others."""
-        self.layers.append(layers.trimmed(layer.layer() if isinstance(layer, Sheet) else layer))
+        self.layers.extend(layers.strips(layer.layer() if isinstance(layer, Sheet) else layer))
 
     def add_sprite(
         self, sprite: Sprite, at: Point, depth: float, motion: Motion = STILL, pulse: Pulse | None = None

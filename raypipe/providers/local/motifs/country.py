@@ -56,7 +56,7 @@ def _balloons(stage: Stage, horizon: float) -> None:
     if not stage.says("balloon"):
         return
     u = stage.u
-    for index, (part, height, size) in enumerate(((-0.16, 0.78, 190), (0.2, 0.55, 120), (0.34, 0.9, 80))):
+    for index, (part, height, size) in enumerate(((-0.16, 0.78, 190), (0.02, 1.0, 110), (0.34, 0.9, 80))):
         spot = (stage.beside(part), horizon - height * 330 * u + size * u)
         drift = Motion((stage.side * (3 + index) * u, -2.6 * u), bob=3 * u, period=5 + index)
         stage.add_sprite(

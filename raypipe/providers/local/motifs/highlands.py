@@ -288,11 +288,7 @@ def _plume(stage: Stage, at: tuple[float, float]) -> None:
     rgb = np.array(ash, np.float32) * shade * (1 - heat) + np.array(fire, np.float32) * heat
     picture = Image.fromarray(np.clip(rgb * 255, 0, 255).astype(np.uint8))
     layer = layers.layer_of(picture, to_picture(alpha.astype(np.float32)), 0, 0, 0.2, grain)
-    stage.add(
-        replace(
-            layer, motion=Motion((-stage.side * 5 * stage.unit, 0), bob=3 * stage.u, period=7), solid=None
-        )
-    )
+    stage.add(replace(layer, motion=Motion(bob=3 * stage.u, period=7), solid=None))
 
 
 def paint_waterfall(stage: Stage) -> None:

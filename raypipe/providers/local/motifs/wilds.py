@@ -36,13 +36,11 @@ def paint_forest(stage: Stage) -> None:
     for depth, count, width in ((0.55, 10, 40), (0.9, 5, 84)):
         sheet = stage.sheet(depth, (0, stage.height), stage.lit((0.16, 0.15, 0.13), depth, 0.2))
         _trunks(stage, sheet, depth, count, width, heaven)
-        floor = rolling(stage, stage.y(0.78 + 0.12 * depth), 46 * u, 2, 0.1, 4)
-        floor = leafy_line(stage, floor, 40 * u * depth)
-        sheet.merge(hills(stage, depth, floor, albedo(stage, (0.24, 0.36, 0.14)), heaven, 0.7, 0.7))
-        if depth > 0.6:
-            _dwellers(stage, sheet, floor)
-        _canopy(stage, sheet, depth)
         stage.add(sheet)
+        _undergrowth(stage, depth, heaven)
+        leaves = stage.sheet(depth, (0, stage.y(0.5)), stage.lit((0.1, 0.15, 0.06), depth, 0.2))
+        _canopy(stage, leaves, depth)
+        stage.add(leaves)
         if depth < 0.6:
             veil(stage, (stage.y(0.5), stage.y(0.96)), 0.6, light, 0.42)
             beam = mix(stage.palette.sun, (1, 1, 1), 0.1)
@@ -53,6 +51,18 @@ def paint_forest(stage: Stage) -> None:
         effects.motes(stage, 34, (1.0, 0.88, 0.36), (3, 7), area=(0, 0.3, 1, 1), blink=1.0)
     else:
         effects.motes(stage, 30, None, (1.2, 3.2), (6, 5), (0, 0.1, 1, 0.95), strength=0.6)
+
+
+def _undergrowth(stage: Stage, depth: float, heaven: Heaven) -> None:
+    """The forest's floor, and on the nearer one who lives there."""
+    u = stage.u
+    floor = rolling(stage, stage.y(0.78 + 0.12 * depth), 46 * u, 2, 0.1, 4)
+    floor = leafy_line(stage, floor, 40 * u * depth)
+    head = 140 * u if depth > 0.6 else 0.0
+    sheet = hills(stage, depth, floor, albedo(stage, (0.24, 0.36, 0.14)), heaven, 0.7, 0.7, head)
+    if depth > 0.6:
+        _dwellers(stage, sheet, floor)
+    stage.add(sheet)
 
 
 def _forest_light(stage: Stage, heaven: Heaven) -> Sheet:
