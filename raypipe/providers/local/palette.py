@@ -133,7 +133,7 @@ def _weathered(colours: list[Colour], weather: str, dark: float) -> list[Colour]
     veil = {"rain": 0.55, "storm": 0.7, "snow": 0.5, "fog": 0.5, "clouds": 0.18}.get(weather, 0.0)
     dim = {"rain": 0.8, "storm": 0.6, "snow": 1.0, "fog": 0.98, "clouds": 0.97}.get(weather, 1.0)
     cast = {"storm": (0.86, 0.96, 1.1), "snow": (0.98, 1.0, 1.06)}.get(weather, (0.96, 1.0, 1.05))
-    dim += (1 - dim) * dark * 0.6
+    dim += (1 - dim) * dark
     out = [mix(colour, times(cast, grey(colour)), veil) for colour in colours[:-1]]
     return [*(times(colour, dim) for colour in out), colours[-1]]
 

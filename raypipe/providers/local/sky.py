@@ -222,7 +222,7 @@ def _cloud_colour(stage: Stage, heaven: Heaven, density: Field, alpha: Field, ro
         bright, {"storm": 0.55, "rain": 0.78}.get(stage.world.weather, 1.0) * (1 - 0.55 * pal.dark**2)
     )
     shadow = mix(mix(pal.shade, pal.sky, 0.55), pal.haze, 0.2)
-    shadow = times(shadow, {"storm": 0.5, "rain": 0.75}.get(stage.world.weather, 1.0))
+    shadow = times(shadow, {"storm": 0.5 + 0.3 * pal.dark, "rain": 0.75}.get(stage.world.weather, 1.0))
     low, high = np.array(shadow, np.float32), np.array(bright, np.float32)
     rgb = low + (high - low) * lit[..., None]
     return np.asarray(np.clip(rgb * 255, 0, 255), np.uint8)

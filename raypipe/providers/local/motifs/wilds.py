@@ -25,7 +25,6 @@ DUNE: Colour = (0.86, 0.6, 0.36)
 
 def paint_forest(stage: Stage) -> None:
     """Tall trunks in mist, shafts of light and ferns."""
-    u = stage.u
     heaven = Heaven(stage, stage.y(0.8), sun=(0.5 - stage.side * 0.12, 0.42), strength=None)
     heaven.strength = max(heaven.strength, 0.35)
     backdrop = _forest_light(stage, heaven)
