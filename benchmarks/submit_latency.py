@@ -88,7 +88,8 @@ async def measure(url: str, videos: int) -> dict[str, Any]:
         await post(client, 1_000_000)
         began = time.perf_counter()
         burst = await asyncio.gather(*(post(client, seed) for seed in range(videos)))
-        unfinished, meanwhile = [video_id for video_id, _ in burst], []
+        unfinished = [video_id for video_id, _ in burst]
+        meanwhile: list[float] = []
         while unfinished:
             _, took = await post(client, videos + len(meanwhile))
             meanwhile.append(took)

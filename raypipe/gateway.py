@@ -20,16 +20,15 @@ from raypipe.journal import Journal
 from raypipe.media.video import frame_as_png
 from raypipe.models import (
     Artifact,
-    Beat,
     Chunk,
     Film,
     Frame,
-    Gathered,
     Image,
     Job,
     Phase,
     Shot,
     StepFailure,
+    Take,
     Track,
 )
 from raypipe.phases.music import fit_music
@@ -167,7 +166,7 @@ class Gateway:
         """Fit the same track to the same length once, for however many videos."""
         key = (track.artifact.digest, track.seconds)
         if key in self._fitting:
-            await log.started(self._node)
+            log.note_start(self._node, time.time())
             return await asyncio.shield(self._fitting[key])
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
@@ -179,17 +178,13 @@ class Gateway:
             self._fitting.pop(key, None)
             raise
 
-    async def stitch(
-        self, job: Job, beats: Sequence[Beat], gathered: Gathered, track: Track | StepFailure
-    ) -> Film | StepFailure:
+    async def stitch(self, job: Job, takes: Sequence[Take], track: Track | StepFailure) -> Film | StepFailure:
         """Join all chunks and the music; music that failed leaves the video silent."""
         step = new_step(job, "stitch", Phase.STITCH)
         sound = None if isinstance(track, StepFailure) else track
 
         async def make(log: StepLog) -> Film:
-            film: Film = await self._on_worker(
-                log, _stitch, job, beats, gathered.chunks, sound, self._artifacts_url
-            )
+            film: Film = await self._on_worker(log, _stitch, job, takes, sound, self._artifacts_url)
             return film
 
         return await self._steps.run(step, make)
@@ -293,7 +288,5 @@ def _fit_music(track: Track, artifacts_url: str) -> Track:
     return fit_music(track, track.seconds, ArtifactStore(artifacts_url))
 
 
-def _stitch(
-    job: Job, beats: Sequence[Beat], chunks: Sequence[Chunk], track: Track | None, artifacts_url: str
-) -> Film:
-    return stitch_film(beats, chunks, track, job.size, job.fps, ArtifactStore(artifacts_url))
+def _stitch(job: Job, takes: Sequence[Take], track: Track | None, artifacts_url: str) -> Film:
+    return stitch_film(job, takes, track, ArtifactStore(artifacts_url))

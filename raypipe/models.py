@@ -296,6 +296,13 @@ class Chunk(Made):
     last_frame: Frame | StepFailure | None = None
 
 
+class Take(Value):
+    """What the film shows of a chunk: its first `frames` frames."""
+
+    artifact: Artifact
+    frames: int
+
+
 class Track(Made):
     """A piece of music, `seconds` long."""
 

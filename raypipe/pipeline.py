@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import ray
 
-from raypipe.models import Beat, Gathered, Job, Sequence, Shot, Spec
+from raypipe.models import Beat, Gathered, Job, Sequence, Shot, Spec, StepFailure, Track
 from raypipe.phases.chunks import merge_chunks, split_failures
+from raypipe.phases.stitch import takes_of
 
 #: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
 Ref = Any
@@ -72,6 +73,6 @@ def finalize_chunks(beats: Seq[Beat], chains: list[list[Ref]]) -> Gathered:
     )
 
 
-def finish(gateway: Gateway, job: Job, spec: Spec, gathered: Ref, track: Ref) -> Ref:
-    """Chain the stitching to the gathered chunks and the fitted track."""
-    return gateway.stitch.remote(job, spec.beats, gathered, track)
+def finish(gateway: Gateway, job: Job, spec: Spec, gathered: Gathered, track: Track | StepFailure) -> Ref:
+    """Stitch the gathered chunks of all beats, with the track as their sound."""
+    return gateway.stitch.remote(job, takes_of(spec.beats, gathered.chunks), track)

@@ -10,7 +10,12 @@ from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, Video
 from raypipe.phases.references import group_sequences
 from raypipe.progress import Progress, outline_of, progress_of
 
-_EXAMPLE: Any = {"prompt": "A lighthouse keeper in a storm", "seconds": 30, "size": "1280x720", "mood": "dramatic"}
+_EXAMPLE: Any = {
+    "prompt": "A lighthouse keeper in a storm",
+    "seconds": 30,
+    "size": "1280x720",
+    "mood": "dramatic",
+}
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
 _STATUS: dict[VideoState, Status] = {

@@ -1,7 +1,5 @@
 """One video out of many clips and a track: packets are copied wherever the clips allow it."""
 
-import heapq
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -57,27 +55,29 @@ class _Clip(NamedTuple):
 
 
 class _Timed(NamedTuple):
-    """A packet by the time it is to be written, sound after picture."""
+    """A packet and the second it is decoded at."""
 
     at: float
-    order: int
     packet: "Packet[Any]"
 
 
-def stitch(cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: int) -> Stitched:
+def stitch(
+    cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: int, scratch: Path
+) -> Stitched:
     """Write an MP4, index in front, of exactly the frames asked for, with the track as its sound.
 
     A clip that is too long is cut, one that is too short holds its last frame. Packets are copied if all clips share
-    codec parameters; if not, those that differ from raypipe's own format are encoded anew at `size` and `fps`.
+    codec parameters; if not, those that differ from raypipe's own format are encoded anew at `size` and `fps`, as
+    files in `scratch`.
 
     Raises:
         MediaError: A clip or the track cannot be read.
     """
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
+    with ExitStack() as opened:
         clips = [_open(cut.path, cut.frames, opened) for cut in cuts]
         differing = _differing(clips, size, fps)
         for index in differing:
-            path = Path(scratch) / f"{index}.mp4"
+            path = scratch / f"normalised-{index}.mp4"
             path.write_bytes(encode_clip(_resampled(clips[index], size, fps), size, fps))
             clips[index] = _open(path, cuts[index].frames, opened)
         try:
@@ -149,13 +149,25 @@ def _write(clips: Sequence[_Clip], track: Path | None, out: Path) -> None:
         )
         video = container.add_stream_from_template(clips[0].stream)
         video.time_base = _TIME_BASE
-        streams = [_video_packets(clips, video)]
+        sounds: Iterator[_Timed] = iter(())
         if track is not None:
             sound = opened.enter_context(av.open(str(track), format="mp4"))
-            audio = container.add_stream_from_template(sound.streams.audio[0])
-            streams.append(_audio_packets(sound, audio))
-        for timed in heapq.merge(*streams):
-            container.mux_one(timed.packet)
+            sounds = _audio_packets(sound, container.add_stream_from_template(sound.streams.audio[0]))
+        for packet in _interleaved(_video_packets(clips, video), sounds):
+            container.mux_one(packet)
+
+
+def _interleaved(pictures: Iterator[_Timed], sounds: Iterator[_Timed]) -> Iterator["Packet[Any]"]:
+    """Put packets in the order of their times, pictures first."""
+    waiting = next(sounds, None)
+    for at, packet in pictures:
+        while waiting is not None and waiting.at < at:
+            yield waiting.packet
+            waiting = next(sounds, None)
+        yield packet
+    if waiting is not None:
+        yield waiting.packet
+    yield from (timed.packet for timed in sounds)
 
 
 def _video_packets(clips: Sequence[_Clip], target: VideoStream) -> Iterator[_Timed]:
@@ -173,7 +185,7 @@ def _video_packets(clips: Sequence[_Clip], target: VideoStream) -> Iterator[_Tim
             packet.duration = (1 + held) * ticks
             packet.time_base = _TIME_BASE
             packet.stream = target
-            yield _Timed(packet.dts / TIMESCALE, 0, packet)
+            yield _Timed(packet.dts / TIMESCALE, packet)
         start += frames * ticks
 
 
@@ -184,4 +196,4 @@ def _audio_packets(sound: InputContainer, target: AudioStream) -> Iterator[_Time
         if packet.dts is not None:
             at = packet.dts * scale
             packet.stream = target
-            yield _Timed(at, 1, packet)
+            yield _Timed(at, packet)

@@ -6,33 +6,31 @@ from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.media.stitch import Cut, stitch
-from raypipe.models import Beat, Chunk, Film, Size, Track
+from raypipe.models import Beat, Chunk, Film, Job, Take, Track
 
 
-def stitch_film(
-    beats: Sequence[Beat],
-    chunks: Sequence[Chunk],
-    track: Track | None,
-    size: Size,
-    fps: int,
-    store: ArtifactStore,
-) -> Film:
-    """Join the chunks of all beats into one MP4 of exactly the beats' frames, with the track as its sound.
+def takes_of(beats: Sequence[Beat], chunks: Sequence[Chunk]) -> tuple[Take, ...]:
+    """Say what the film shows of each chunk.
 
     A follower begins with its predecessor's last frame. The predecessor was made one frame longer than its beat, so
-    cutting each chunk to its beat's length leaves the frame at the seam in once.
+    showing of each chunk just its beat's frames leaves the frame at the seam in once.
+    """
+    return tuple(
+        Take(artifact=chunk.artifact, frames=beat.frames) for beat, chunk in zip(beats, chunks, strict=True)
+    )
+
+
+def stitch_film(job: Job, takes: Sequence[Take], track: Track | None, store: ArtifactStore) -> Film:
+    """Join takes into one MP4 of exactly their frames, with the track as its sound.
 
     Raises:
         MediaError: A chunk or the track cannot be read.
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        cuts = [
-            Cut(store.path_of(chunk.artifact, scratch), beat.frames)
-            for beat, chunk in zip(beats, chunks, strict=True)
-        ]
+        cuts = [Cut(store.path_of(take.artifact, scratch), take.frames) for take in takes]
         sound = None if track is None else store.path_of(track.artifact, scratch)
         out = scratch / "film.mp4"
-        made = stitch(cuts, sound, out, size, fps)
+        made = stitch(cuts, sound, out, job.size, job.fps, scratch)
         artifact = store.put(out.read_bytes(), "video/mp4")
     return Film(artifact=artifact, frames=made.frames, normalised=made.normalised)

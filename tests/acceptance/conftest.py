@@ -1,5 +1,6 @@
 """A real raypipe service: `serve run serve_app:app` in a process group of its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -66,13 +67,7 @@ def _when_ready(service: Service, process: subprocess.Popen[bytes], log: Path) -
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(30)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        # whatever of the group is left: Ray's processes die with the process that started them
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

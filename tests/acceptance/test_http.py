@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 import statistics
 import time
 from pathlib import Path
@@ -70,7 +71,9 @@ def test_a_request_is_accepted_with_where_to_look(client: httpx.Client) -> None:
 
 
 def test_progress_never_goes_back_and_ends_at_100(client: httpx.Client) -> None:
-    video, seen = wait(client, create(client, options={"image": 0.1, "clip": [0.6, 0.1, 0.3, 0.1], "music": 0.1}))
+    video, seen = wait(
+        client, create(client, options={"image": 0.1, "clip": [0.6, 0.1, 0.3, 0.1], "music": 0.1})
+    )
     assert video["status"] == "completed"
     assert seen == sorted(seen)
     assert seen[-1] == 100
@@ -165,15 +168,14 @@ def test_a_failed_step_is_told_with_beat_phase_provider_and_reason(client: httpx
 
 
 def test_a_client_that_hangs_up_stops_nothing(client: httpx.Client, service: Service) -> None:
-    import socket
-
     before = {video["id"] for video in client.get("/v1/videos", params={"limit": 100}).json()["data"]}
     data = json.dumps(body()).encode()
     host, port = service.url.removeprefix("http://").split(":")
     for _ in range(5):
         with socket.create_connection((host, int(port))) as connection:
-            head = f"POST /v1/videos HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
-            connection.sendall(head.encode() + b"\r\n\r\n" + data)
+            head = ["POST /v1/videos HTTP/1.1", "host: x", "content-type: application/json"]
+            head += [f"content-length: {len(data)}", "", ""]
+            connection.sendall("\r\n".join(head).encode() + data)
             time.sleep(0.1)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -251,7 +253,9 @@ def test_what_cannot_be_made_is_refused_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b'"x"', b'{"prompt": "\xff\xfe"}', b"x" * 40_000_000], ids=lambda d: repr(d[:16])
+    "data",
+    [b"", b"{", b"[]", b'"x"', b'{"prompt": "\xff\xfe"}', b"x" * 40_000_000],
+    ids=lambda d: repr(d[:16]),
 )
 def test_a_body_that_is_no_request_is_refused_in_a_sentence(
     client: httpx.Client, service: Service, data: bytes
@@ -272,5 +276,7 @@ def _refused(client: httpx.Client, service: Service, data: bytes) -> None:
 
 def _left_behind(client: httpx.Client, service: Service) -> tuple[str | None, list[str]]:
     newest = client.get("/v1/videos", params={"limit": 1}).json()["first_id"]
-    files = [str(path) for path in service.data_dir.rglob("*") if path.is_file() and "journal" not in path.name]
+    files = [
+        str(path) for path in service.data_dir.rglob("*") if path.is_file() and "journal" not in path.name
+    ]
     return newest, sorted(files)

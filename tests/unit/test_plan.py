@@ -376,9 +376,7 @@ def test_the_local_renderer_finds_no_scenery_in_the_planners_words(mood: str) ->
         spec = plan(prompt="zzz", mood=mood, duration=300, seed=seed)
         for beat in spec.beats:
             world = world_of(Job.of("vid_1", spec), beat)
-            assert (world.motif, world.weather, len(world.subjects)) == (FALLBACK, "clear", 0), (
-                beat.prompt
-            )
+            assert (world.motif, world.weather, len(world.subjects)) == (FALLBACK, "clear", 0), beat.prompt
 
 
 # --- beats written by a person ---
