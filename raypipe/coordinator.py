@@ -18,6 +18,7 @@ from raypipe.gateway import Gateway, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Event, Journal, Recorder, VideoRecord, Write
 from raypipe.models import (
+    Chunk,
     Film,
     Gathered,
     Image,
@@ -196,18 +197,14 @@ class VideoRun:
 
     async def _chain(self, chain: list[Ref], sequence: Sequence) -> None:
         began = time.time()
-        results = await asyncio.gather(*chain)
-        beats = [beat.beat_index for beat in sequence.beats]
-        chunks, failures = _split(results)
-        took = max((c.finished_at for c in chunks), default=began) - min(
-            (c.started_at for c in chunks), default=began
-        )
-        logger.info(
-            "Chain of beats %s of %s complete: %d of %d chunks in %.2f s",
-            beats, self.video.id, len(chunks), len(beats), took,
-        )  # fmt: skip
-        data = {"beats": beats, "chunks": len(chunks), "failures": len(failures), "seconds": round(took, 3)}
-        await self._record(self._event("chain.done", **data))
+        tail: Chunk | StepFailure = await chain[-1]
+        beats, took = [beat.beat_index for beat in sequence.beats], round(time.time() - began, 3)
+        if isinstance(tail, StepFailure):
+            logger.warning("Chain of beats %s of %s ended after %s s: %s", beats, self.video.id, took, tail)
+        else:
+            logger.info("Chain of beats %s of %s complete after %s s", beats, self.video.id, took)
+        complete = not isinstance(tail, StepFailure)
+        await self._record(self._event("chain.done", beats=beats, complete=complete, seconds=took))
 
     async def _stitch(self, gathered: Gathered, graph: Graph, track: Track | StepFailure) -> VideoState:
         film: Film | StepFailure = await finish(self.gateway, self.job, self.spec, gathered, track)
