@@ -86,13 +86,12 @@ def _wooded(stage: Stage, heaven: Heaven, horizon: float, index: int, depth: flo
     if index == 1 and stage.says("house", "tent"):
         thing = props.tent(stage, 50 * u, 0.7) if stage.says("tent") else props.house(stage, 62 * u, 0.7)
         sheet.place(thing, (x, foot))
-    if index == 2 and stage.says("figure"):
-        x = stage.beside(-0.16)
-        _ledge(stage, sheet, heaven, x)
     stage.add(sheet)
+    if index == 2 and stage.says("figure"):
+        stage.add(_ledge(stage, heaven, stage.beside(-0.16)))
 
 
-def _ledge(stage: Stage, sheet: Sheet, heaven: Heaven, x: float) -> None:
+def _ledge(stage: Stage, heaven: Heaven, x: float) -> Sheet:
     """A rock before the trees on which somebody stands and looks out."""
     u = stage.u
     columns = np.arange(stage.width, dtype=np.float32)
@@ -102,7 +101,7 @@ def _ledge(stage: Stage, sheet: Sheet, heaven: Heaven, x: float) -> None:
     line = top + rough + 500 * u * smoothstep(away, 90 * u, 200 * u)
     rock = hills(stage, 1.0, line.astype(np.float32), times(ROCK, 0.5), heaven, 0.8, 0.5, head=100 * u)
     rock.place(props.figure(stage, 92 * u, 1.0), (x, float(line[int(x)]) + 5 * u))
-    sheet.merge(rock)
+    return rock
 
 
 def paint_aurora(stage: Stage) -> None:
