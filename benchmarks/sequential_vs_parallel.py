@@ -136,31 +136,32 @@ class Bench:
         images = [await self.gateway.generate_image.remote(Shot(job=job, beat=beat)) for beat in spec.beats]
         chains = []
         for sequence in sequences:
-            chain: list[Any] = []
+            chain = None
             for shot in shots_of(job, sequence):
-                chain.append(await self._chunk(shot, images, chain))
+                chain = await self._chunk(shot, images, chain)
             chains.append(chain)
         await self._finish(job, spec, chains)
 
     async def _waves(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
         shots = [Shot(job=job, beat=beat) for beat in spec.beats]
         images = await asyncio.gather(*(self.gateway.generate_image.remote(shot) for shot in shots))
-        chains: list[list[Any]] = [[] for _ in sequences]
+        chains: list[Any] = [None] * len(sequences)
         for wave in range(max(len(sequence.beats) for sequence in sequences)):
-            pairs = [(c, s) for c, s in zip(chains, sequences, strict=True) if len(s.beats) > wave]
-            chunks = [self._chunk(shots_of(job, s)[wave], images, chain) for chain, s in pairs]
-            for (chain, _), chunk in zip(pairs, await asyncio.gather(*chunks), strict=True):
-                chain.append(chunk)
+            numbers = [n for n, sequence in enumerate(sequences) if len(sequence.beats) > wave]
+            chunks = [self._chunk(shots_of(job, sequences[n])[wave], images, chains[n]) for n in numbers]
+            for number, made in zip(numbers, await asyncio.gather(*chunks), strict=True):
+                chains[number] = made
         await self._finish(job, spec, chains)
 
-    async def _chunk(self, shot: Shot, images: list[Any], chain: list[Any]) -> Any:
-        if chain:
-            return await self.gateway.generate_chunk_with_last_frame.remote(shot, chain[-1])
-        return await self.gateway.generate_chunk_with_reference.remote(shot, images[shot.beat.beat_index])
+    async def _chunk(self, shot: Shot, images: list[Any], chain: Any) -> Any:
+        if chain is None:
+            image = images[shot.beat.beat_index]
+            return await self.gateway.generate_chunk_with_reference.remote(shot, image)
+        return await self.gateway.generate_chunk_with_last_frame.remote(shot, chain)
 
-    async def _finish(self, job: Job, spec: Spec, chains: list[list[Any]]) -> None:
+    async def _finish(self, job: Job, spec: Spec, chains: list[Any]) -> None:
         track = await self.gateway.generate_music.remote(job, spec.frames / spec.fps)
-        refs = [[ray.put(chunk) for chunk in chain] for chain in chains]
+        refs = [ray.put(chain) for chain in chains]
         gathered = await finalize_chunks.remote(spec.beats, refs)
         await finish(self.gateway, job, spec, gathered, track)
 

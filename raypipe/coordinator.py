@@ -14,11 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import RaypipeError, StoryboardMismatch
-from raypipe.gateway import Gateway, relax_garbage_collection
+from raypipe.gateway import Chained, Gateway, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Event, Journal, Recorder, VideoRecord, Write
 from raypipe.models import (
-    Chunk,
     Film,
     Gathered,
     Image,
@@ -195,9 +194,10 @@ class VideoRun:
         await self._phase(Phase.CHUNKS, status, output, chunks, error)
         return gathered
 
-    async def _chain(self, chain: list[Ref], sequence: Sequence) -> None:
+    async def _chain(self, chain: Ref, sequence: Sequence) -> None:
         began = time.time()
-        tail: Chunk | StepFailure = await chain[-1]
+        made: Chained | list[Chained] = await chain
+        tail = made[-1] if isinstance(made, list) else made
         beats, took = [beat.beat_index for beat in sequence.beats], round(time.time() - began, 3)
         if isinstance(tail, StepFailure):
             logger.warning("Chain of beats %s of %s ended after %s s: %s", beats, self.video.id, took, tail)

@@ -47,6 +47,8 @@ from raypipe.providers.base import (
 from raypipe.providers.registry import provider_class
 from raypipe.steps import StepLog, Steps, new_step
 
+#: what a beat of a chain has come to
+Chained = Chunk | StepFailure
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
 
@@ -97,13 +99,15 @@ class Gateway:
         return await self._generate_chunk(shot, image, continues=False)
 
     async def generate_chunk_with_last_frame(
-        self, shot: Shot, predecessor: Chunk | StepFailure
-    ) -> Chunk | StepFailure:
-        """Make a follower's clip from the last frame of its predecessor."""
-        start = predecessor if isinstance(predecessor, StepFailure) else predecessor.last_frame
+        self, shot: Shot, predecessors: Chained | list[Chained]
+    ) -> list[Chained]:
+        """Make a follower's clip from the last frame of its predecessor; gives all chunks of the chain so far."""
+        chain = predecessors if isinstance(predecessors, list) else [predecessors]
+        before = chain[-1]
+        start = before if isinstance(before, StepFailure) else before.last_frame
         if start is None:
             raise ValueError(f"chunk {shot.beat.beat_index - 1} was made without saving its last frame")
-        return await self._generate_chunk(shot, start, continues=True)
+        return [*chain, await self._generate_chunk(shot, start, continues=True)]
 
     async def _generate_chunk(
         self, shot: Shot, start: Image | Frame | StepFailure, continues: bool

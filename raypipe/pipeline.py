@@ -29,8 +29,8 @@ class Graph(NamedTuple):
 
     #: one for each beat, in order
     images: list[Ref]
-    #: one list for each sequence, of its chunks in order
-    chains: list[list[Ref]]
+    #: one for each sequence: its chunk, or the list of its chunks
+    chains: list[Ref]
     #: the music, at the length of the video
     track: Ref
 
@@ -42,13 +42,12 @@ def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> 
     return Graph(images, chains, gateway.generate_music.remote(job, spec.frames / spec.fps))
 
 
-def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> list[Ref]:
+def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> Ref:
     """Chain a reference beat to its image, and each follower to its predecessor and so to its last frame."""
-    chain, start, generate = [], image, gateway.generate_chunk_with_reference
-    for shot in shots_of(job, sequence):
-        start = generate.remote(shot, start)
-        generate = gateway.generate_chunk_with_last_frame
-        chain.append(start)
+    reference, *followers = shots_of(job, sequence)
+    chain = gateway.generate_chunk_with_reference.remote(reference, image)
+    for follower in followers:
+        chain = gateway.generate_chunk_with_last_frame.remote(follower, chain)
     return chain
 
 
@@ -59,13 +58,13 @@ def shots_of(job: Job, sequence: Sequence) -> list[Shot]:
 
 
 @ray.remote
-def finalize_chunks(beats: Seq[Beat], chains: list[list[Ref]]) -> Gathered:
+def finalize_chunks(beats: Seq[Beat], chains: list[Ref]) -> Gathered:
     """Gather the chunks of all chains in the order of their beats. Called when all refs are ready.
 
     Raises:
         ChunkGap: A beat has neither a chunk nor a failure, or more than one chunk.
     """
-    chunks, failures = split_failures(ray.get(chain) for chain in chains)
+    chunks, failures = split_failures(ray.get(chains))
     failed = {failure.beat_index for failure in failures}
     return Gathered(
         chunks=merge_chunks([beat for beat in beats if beat.beat_index not in failed], chunks),
