@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence as Seq
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -18,6 +18,7 @@ from raypipe.gateway import Chained, Gateway, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Event, Journal, Recorder, VideoRecord, Write
 from raypipe.models import (
+    Artifact,
     Film,
     Gathered,
     Image,
@@ -130,34 +131,31 @@ class VideoRun:
         self.video, self.spec = video, video.spec
         self.job = Job.of(video.id, video.spec)
         self.cost = 0.0
+        self._notes: list[asyncio.Future[None]] = []
 
     async def run(self) -> VideoState:
         """Make the video; whatever happens, its row ends in a terminal state."""
         try:
-            return await self._make()
+            ending = await self._make()
         except Exception as error:
             logger.exception("Video %s failed", self.video.id)
             code = error.code if isinstance(error, RaypipeError) else "internal_error"
-            return await self._end(
-                VideoState.FAILED, error_code=code, error_message=str(error) or type(error).__name__
-            )
+            ending = _Ending(VideoState.FAILED, error_code=code, error=str(error) or type(error).__name__)
+        return await self._end(ending)
 
-    async def _make(self) -> VideoState:
-        await self._record(self._event("video.started"))
+    async def _make(self) -> "_Ending":
+        self._note(self._event("video.started"))
         sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
         graph = launch(self.gateway, self.job, self.spec, sequences)
-        _, _, track, gathered = await asyncio.gather(
-            self._references(sequences),
-            self._storyboard(graph),
-            self._music(graph),
-            self._chunks(graph, sequences),
-        )
-        if gathered.failures:
-            return await self._end_incomplete(gathered)
-        return await self._stitch(gathered, graph, track)
+        self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": describe(sequences)})
+        ending, _ = await asyncio.gather(self._film(graph, sequences), self._storyboard(graph))
+        return ending
 
-    async def _references(self, sequences: Seq[Sequence]) -> None:
-        await self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": describe(sequences)})
+    async def _film(self, graph: Graph, sequences: Seq[Sequence]) -> "_Ending":
+        track, gathered = await asyncio.gather(self._music(graph), self._chunks(graph, sequences))
+        if gathered.failures:
+            return _incomplete(gathered)
+        return await self._stitch(gathered, track)
 
     async def _storyboard(self, graph: Graph) -> None:
         results: list[Image | StepFailure] = await asyncio.gather(*graph.images)
@@ -169,29 +167,26 @@ class VideoRun:
             status = PhaseStatus.PARTIAL if images else PhaseStatus.FAILED
             error = "; ".join([str(mismatch), *map(str, failures)])
         output = {"images": [{"beat_index": i.beat_index, "digest": i.artifact.digest} for i in images]}
-        await self._phase(Phase.STORYBOARD, status, output, images, error)
+        self._phase(Phase.STORYBOARD, status, output, images, error)
 
     async def _music(self, graph: Graph) -> Track | StepFailure:
         track: Track | StepFailure = await graph.track
         if isinstance(track, StepFailure):
-            await self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, error=str(track))
+            self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, error=str(track))
         else:
             output = {"digest": track.artifact.digest, "seconds": track.seconds}
-            await self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [track])
+            self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [track])
         return track
 
     async def _chunks(self, graph: Graph, sequences: Seq[Sequence]) -> Gathered:
-        await asyncio.gather(
-            *(self._chain(chain, sequence) for chain, sequence in zip(graph.chains, sequences, strict=True))
-        )
+        chains = zip(graph.chains, sequences, strict=True)
+        await asyncio.gather(*(self._chain(chain, sequence) for chain, sequence in chains))
         gathered: Gathered = await finalize_chunks.remote(self.spec.beats, graph.chains)
         chunks, failures = gathered.chunks, gathered.failures
-        status = (
-            PhaseStatus.SUCCESS if not failures else PhaseStatus.PARTIAL if chunks else PhaseStatus.FAILED
-        )
+        status = PhaseStatus.PARTIAL if failures else PhaseStatus.SUCCESS
         output = {"chunks": [{"beat_index": c.beat_index, "digest": c.artifact.digest} for c in chunks]}
         error = "; ".join(map(str, failures)) or None
-        await self._phase(Phase.CHUNKS, status, output, chunks, error)
+        self._phase(Phase.CHUNKS, status if chunks else PhaseStatus.FAILED, output, chunks, error)
         return gathered
 
     async def _chain(self, chain: Ref, sequence: Sequence) -> None:
@@ -199,38 +194,39 @@ class VideoRun:
         made: Chained | list[Chained] = await chain
         tail = made[-1] if isinstance(made, list) else made
         beats, took = [beat.beat_index for beat in sequence.beats], round(time.time() - began, 3)
-        if isinstance(tail, StepFailure):
-            logger.warning("Chain of beats %s of %s ended after %s s: %s", beats, self.video.id, took, tail)
-        else:
-            logger.info("Chain of beats %s of %s complete after %s s", beats, self.video.id, took)
         complete = not isinstance(tail, StepFailure)
-        await self._record(self._event("chain.done", beats=beats, complete=complete, seconds=took))
+        if complete:
+            logger.info("Chain of beats %s of %s complete after %s s", beats, self.video.id, took)
+        else:
+            logger.warning("Chain of beats %s of %s ended after %s s: %s", beats, self.video.id, took, tail)
+        self._note(self._event("chain.done", beats=beats, complete=complete, seconds=took))
 
-    async def _stitch(self, gathered: Gathered, graph: Graph, track: Track | StepFailure) -> VideoState:
+    async def _stitch(self, gathered: Gathered, track: Track | StepFailure) -> "_Ending":
         film: Film | StepFailure = await finish(self.gateway, self.job, self.spec, gathered, track)
         if isinstance(film, StepFailure):
-            await self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, [], str(film))
-            return await self._end(VideoState.PARTIAL, error_code=film.code, error_message=str(film))
+            self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, error=str(film))
+            return _Ending(VideoState.PARTIAL, error_code=film.code, error=str(film))
         output = {"digest": film.artifact.digest, "frames": film.frames, "normalised": film.normalised}
-        await self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
-        return await self._end(VideoState.COMPLETED, result=film.artifact.model_dump(mode="json"))
+        self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
+        return _Ending(VideoState.COMPLETED, result=film.artifact)
 
-    async def _end_incomplete(self, gathered: Gathered) -> VideoState:
-        causes = [failure for failure in gathered.failures if failure.code != "upstream_failed"]
-        first = (causes or list(gathered.failures))[0]
-        state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
-        made = f"{len(gathered.chunks)} of {len(self.spec.beats)} chunks were made and kept"
-        return await self._end(state, error_code=first.code, error_message=f"{first} ({made})")
-
-    async def _end(self, state: VideoState, **outcome: Any) -> VideoState:
-        logger.info("Video %s is %s", self.video.id, state)
-        await self._record(
-            self.journal.finish(self.video.id, state, cost=self.cost, **outcome),
-            self._event(f"video.{state}", error=outcome.get("error_message")),
+    async def _end(self, ending: "_Ending") -> VideoState:
+        """Write the video's end behind everything that was noted of it."""
+        await asyncio.gather(*self._notes)
+        columns = {
+            "result": ending.result and ending.result.model_dump(mode="json"),
+            "cost": self.cost,
+            "error_code": ending.error_code,
+            "error_message": ending.error,
+        }
+        await self.recorder.record(
+            self.journal.finish(self.video.id, ending.state, **columns),
+            self._event(f"video.{ending.state}", error=ending.error),
         )
-        return state
+        logger.info("Video %s is %s", self.video.id, ending.state)
+        return ending.state
 
-    async def _phase(
+    def _phase(
         self,
         phase: Phase,
         status: PhaseStatus,
@@ -239,22 +235,42 @@ class VideoRun:
         error: str | None = None,
     ) -> None:
         cost = sum(each.cost for each in made)
-        duration = max((m.finished_at for m in made), default=0.0) - min(
-            (m.started_at for m in made), default=0.0
-        )
         self.cost += cost
         result = PhaseOutput(
-            video_id=self.video.id, phase=phase, status=status, output=output, cost=cost, duration=duration, error=error
-        )  # fmt: skip
-        await self._record(
-            self.journal.phase(result), self._event("phase.done", phase=phase, status=status, error=error)
+            video_id=self.video.id,
+            phase=phase,
+            status=status,
+            output=output,
+            cost=cost,
+            duration=max((m.finished_at for m in made), default=0.0)
+            - min((m.started_at for m in made), default=0.0),
+            error=error,
         )
+        happened = self._event("phase.done", phase=phase, status=status, error=error)
+        self._note(self.journal.phase(result), happened)
 
     def _event(self, kind: str, **data: Any) -> Write:
         return self.journal.event(Event(video_id=self.video.id, kind=kind, data=data))
 
-    async def _record(self, *writes: Write) -> None:
-        await self.recorder.record(*writes)
+    def _note(self, *writes: Write) -> None:
+        """Have the journal learn something that nothing has to wait for, but the video's end."""
+        self._notes.append(self.recorder.put(*writes))
+
+
+class _Ending(NamedTuple):
+    state: VideoState
+    result: Artifact | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+def _incomplete(gathered: Gathered) -> _Ending:
+    causes = [failure for failure in gathered.failures if failure.code != "upstream_failed"]
+    first = (causes or list(gathered.failures))[0]
+    beats = len(gathered.chunks) + len(gathered.failures)
+    made = f"{len(gathered.chunks)} of {beats} chunks were made and kept"
+    state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
+    return _Ending(state, error_code=first.code, error=f"{first} ({made})")
 
 
 def start_gateway(settings: Settings) -> Any:

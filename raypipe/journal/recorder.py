@@ -26,17 +26,24 @@ class Recorder:
         self._waiting: list[_Waiting] = []
         self._committing: asyncio.Task[None] | None = None
 
-    async def record(self, *writes: Write) -> None:
-        """Return when the rows are committed.
+    def put(self, *writes: Write) -> asyncio.Future[None]:
+        """Have rows written; they are committed, in the order of the calls, when the future is done.
 
-        Raises:
-            JournalUnavailable: The rows cannot be written; other coroutines' rows are not affected.
+        The future fails with `JournalUnavailable` if they cannot be; other calls' rows are not affected.
         """
         waiting = _Waiting(writes, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit())
-        await waiting.committed
+        return waiting.committed
+
+    async def record(self, *writes: Write) -> None:
+        """Return when rows are committed.
+
+        Raises:
+            JournalUnavailable: They cannot be written.
+        """
+        await self.put(*writes)
 
     async def _commit(self) -> None:
         while self._waiting:
