@@ -122,19 +122,24 @@ async def _make(request: VideoRequest, settings: Settings, journal: Journal, con
 
 
 def _cancelled_by_signals() -> asyncio.Event:
-    """Have Ctrl-C and its like cancel the current task once; the event says that they did."""
+    """Have Ctrl-C and its like cancel the current task once; the event says that they did.
+
+    These are plain signal handlers: the event loop's own give way to Python's default when they are removed, and a
+    second Ctrl-C at that moment would tear the clean-up apart.
+    """
     loop, task, stopping = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
     def stop() -> None:
-        for number in _STOP_SIGNALS:
-            loop.remove_signal_handler(number)
-        _ignore_signals()
         stopping.set()
         if task is not None:
             task.cancel()
 
+    def handle(_number: int, _frame: object) -> None:
+        _ignore_signals()
+        loop.call_soon_threadsafe(stop)
+
     for number in _STOP_SIGNALS:
-        loop.add_signal_handler(number, stop)
+        signal.signal(number, handle)
     return stopping
 
 
