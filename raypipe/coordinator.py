@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import RaypipeError, StoryboardMismatch
+from raypipe.errors import JournalUnavailable, RaypipeError, StoryboardMismatch
 from raypipe.gateway import Chained, Gateway, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Event, Journal, Recorder, VideoRecord, Write
@@ -86,13 +86,20 @@ class Coordinator:
     async def serve(self) -> None:
         """Claim and run whatever is queued, up to the number of active videos, until cancelled."""
         while True:
-            free = self.settings.active_videos - len(self._runs)
-            claimed = []
-            if free > 0:
-                claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free))
-                self._start(claimed)
-            if not claimed:
+            if not await self._claim():
                 await self._nap()
+
+    async def _claim(self) -> bool:
+        free = self.settings.active_videos - len(self._runs)
+        if free <= 0:
+            return False
+        try:
+            claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free))
+        except JournalUnavailable as error:
+            logger.warning("No videos can be claimed for now: %s", error)
+            return False
+        self._start(claimed)
+        return bool(claimed)
 
     def poke(self) -> None:
         """Say that a video may be queued, so that it need not wait for the next look."""

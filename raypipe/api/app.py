@@ -16,7 +16,7 @@ from raypipe.intake import accept
 from raypipe.journal import Journal, Recorder, VideoRecord
 from raypipe.models import Artifact, StepState
 
-VideoId = Annotated[str, Path(pattern=r"^vid_[0-9a-f]{1,40}$", description="The video's id.")]
+VideoId = Annotated[str, Path(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, Path(ge=0, le=100_000, description="Which beat, from 0.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
