@@ -134,7 +134,12 @@ def test_storyboard_images_and_chunks_can_be_got(client: httpx.Client, finished:
 
 
 def test_what_is_not_there_is_404_and_what_is_not_ready_409(client: httpx.Client) -> None:
-    for url in ("/v1/videos/vid_0", "/v1/videos/nothing", "/v1/videos/vid_0/content", "/v1/videos/vid_0/storyboard/0"):
+    for url in (
+        "/v1/videos/vid_0",
+        "/v1/videos/nothing",
+        "/v1/videos/vid_0/content",
+        "/v1/videos/vid_0/storyboard/0",
+    ):
         answer = client.get(url)
         assert answer.status_code == 404, url
         assert answer.json()["error"]["code"] == "video_not_found"
