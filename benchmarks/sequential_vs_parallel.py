@@ -6,7 +6,7 @@ All three ways use the same gateway, journal and simulated provider and do the s
 differ only in what waits for what:
 
     sequential   each step waits for the one before
-    waves        all images, then all references, then all followers, then music, then stitching
+    waves        all images, then all references, then all followers, then stitching; music meanwhile
     pipelined    raypipe: data is the only barrier
 
 "ideal" is the longest chain of image, reference and follower in the provider's own latencies: nothing can be faster.
@@ -33,10 +33,12 @@ from rich.table import Table
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.intake import accept
-from raypipe.models import Job, Sequence, Shot, Spec, StepState, VideoRequest
+from raypipe.models import BeatSequence, Job, Spec, StepState, VideoRequest
 from raypipe.phases.references import group_sequences
-from raypipe.pipeline import finalize_chunks, finish, shots_of
-from raypipe.timeline import chart_of, render_svg
+from raypipe.pipeline import clips_of, finalize_chunks, finish
+from raypipe.providers.base import ClipWork, ImageWork, MusicWork
+from raypipe.snapshot import Snapshot
+from raypipe.timeline import Chart, chart_of, render_svg
 
 MODES = ("sequential", "waves", "pipelined")
 SEED_CLIPS = [10, 5, 7, 5, 5, 7]
@@ -118,11 +120,11 @@ class Bench:
         return video_id
 
     def _by_hand(
-        self, make: Callable[[Job, Spec, tuple[Sequence, ...]], Awaitable[None]]
+        self, make: Callable[[Job, Spec, tuple[BeatSequence, ...]], Awaitable[None]]
     ) -> Callable[[VideoRequest], Awaitable[str]]:
         async def run(wanted: VideoRequest) -> str:
             c = self.coordinator
-            video, rows = accept(wanted, c.settings, c.journal, c.store, claimed_by="benchmark")
+            video, rows = accept(wanted, c.settings, c.journal, c.store, "benchmark", running=True)
             await c.recorder.record(*rows)
             spec = video.spec
             await make(
@@ -132,38 +134,48 @@ class Bench:
 
         return run
 
-    async def _sequential(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
-        images = [await self.gateway.generate_image.remote(Shot(job=job, beat=beat)) for beat in spec.beats]
+    async def _sequential(self, job: Job, spec: Spec, sequences: tuple[BeatSequence, ...]) -> None:
+        images = [
+            await self.gateway.generate_image.remote(ImageWork(job=job, beat=beat)) for beat in spec.beats
+        ]
         chains = []
         for sequence in sequences:
             chain = None
-            for shot in shots_of(job, sequence):
-                chain = await self._chunk(shot, images, chain)
+            for clip in clips_of(job, sequence):
+                chain = await self._chunk(clip, images, chain)
             chains.append(chain)
-        await self._finish(job, spec, chains)
+        await self._finish(job, spec, chains, self._music(job, spec))
 
-    async def _waves(self, job: Job, spec: Spec, sequences: tuple[Sequence, ...]) -> None:
-        shots = [Shot(job=job, beat=beat) for beat in spec.beats]
-        images = await asyncio.gather(*(self.gateway.generate_image.remote(shot) for shot in shots))
+    async def _waves(self, job: Job, spec: Spec, sequences: tuple[BeatSequence, ...]) -> None:
+        music = self._music(job, spec)  # needs nothing but the plan, and so is no wave of its own
+        works = [ImageWork(job=job, beat=beat) for beat in spec.beats]
+        images = await asyncio.gather(*(self.gateway.generate_image.remote(work) for work in works))
         chains: list[Any] = [None] * len(sequences)
         for wave in range(max(len(sequence.beats) for sequence in sequences)):
             numbers = [n for n, sequence in enumerate(sequences) if len(sequence.beats) > wave]
-            chunks = [self._chunk(shots_of(job, sequences[n])[wave], images, chains[n]) for n in numbers]
+            chunks = [self._chunk(clips_of(job, sequences[n])[wave], images, chains[n]) for n in numbers]
             for number, made in zip(numbers, await asyncio.gather(*chunks), strict=True):
                 chains[number] = made
-        await self._finish(job, spec, chains)
+        await self._finish(job, spec, chains, music)
 
-    async def _chunk(self, shot: Shot, images: list[Any], chain: Any) -> Any:
+    async def _chunk(self, clip: ClipWork, images: list[Any], chain: Any) -> Any:
         if chain is None:
-            image = images[shot.beat.beat_index]
-            return await self.gateway.generate_chunk_with_reference.remote(shot, image)
-        return await self.gateway.generate_chunk_with_last_frame.remote(shot, chain)
+            image = images[clip.beat.beat_index]
+            return await self.gateway.generate_chunk_with_reference.remote(clip, image)
+        return await self.gateway.generate_chunk_with_last_frame.remote(clip, chain)
 
-    async def _finish(self, job: Job, spec: Spec, chains: list[Any]) -> None:
-        track = await self.gateway.generate_music.remote(job, spec.frames / spec.fps)
+    def _music(self, job: Job, spec: Spec) -> Any:
+        return self.gateway.generate_music.remote(MusicWork(job=job, seconds=spec.frames / spec.fps))
+
+    async def _finish(self, job: Job, spec: Spec, chains: list[Any], music: Any) -> None:
+        track = await music
         refs = [ray.put(chain) for chain in chains]
-        gathered = await finalize_chunks.remote(spec.beats, refs)
+        gathered = (await self.coordinator.helpers.run(finalize_chunks, spec.beats, refs)).value
         await finish(self.gateway, job, spec, gathered, track)
+
+
+def _chart(mode: str, snapshot: Snapshot) -> Chart:
+    return chart_of(mode, snapshot.steps.values(), followers=snapshot.follows)
 
 
 def request(row: Row, seed: int) -> VideoRequest:
@@ -257,7 +269,9 @@ async def run(args: argparse.Namespace) -> list[dict[str, Any]]:
             summaries.append(summarise(row, results))
             if row.name == "seed timeline" and args.svg:
                 ids = [(mode, results[mode][-1].video_id) for mode in MODES]
-                charts = [chart_of(mode, coordinator.journal.steps(video_id)) for mode, video_id in ids]
+                charts = [
+                    _chart(mode, Snapshot.read(coordinator.journal, video_id)) for mode, video_id in ids
+                ]
                 args.svg.write_text(render_svg(charts))
         await coordinator.close()
     console.print(table_of(summaries))

@@ -4,18 +4,35 @@ import asyncio
 import hashlib
 import itertools
 import os
+import shutil
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import obstore
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import ObjectStore, from_url
 
-from raypipe.errors import ArtifactMissing
+from raypipe.errors import (
+    ArtifactMissing,
+    ArtifactStoreUnavailable,
+    DiskFull,
+    FileExists,
+    FileNotWritten,
+    is_disk_full,
+)
 from raypipe.models import Artifact
 
 #: artifacts up to this many bytes are read and written on the event loop: a thread would take longer
 SMALL = 64 * 2**10
+#: how long an object store that does not answer is asked again before it counts as unavailable
+_RETRY_SECONDS, _CONNECT_SECONDS, _RETRIES = 20, 5, 3
 
 
 class _Backend(Protocol):
@@ -24,7 +41,7 @@ class _Backend(Protocol):
 
 
 class _Folder:
-    """Artifacts as files. A file appears under its name when all of its bytes are there."""
+    """Artifacts as files. A file appears under its name when all of its bytes are there, and on the disk."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
@@ -47,8 +64,12 @@ class _Folder:
             raise
 
     def _create(self, path: str, data: bytes) -> None:
-        with open(path, "xb") as file:  # noqa: PTH123
-            file.write(data)
+        with open(path, "xb", buffering=0) as file:  # noqa: PTH123
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            # a name must not outlive a power cut that its bytes do not
+            os.fdatasync(file.fileno())
 
     def read(self, key: str) -> bytes:
         return Path(self._root, key).read_bytes()
@@ -71,13 +92,25 @@ class ArtifactStore:
     """Artifacts of one installation, in a folder (`file://`) or an object store (`s3://`, `gs://`, `az://`)."""
 
     def __init__(self, url: str) -> None:
-        self._root = Path(url.removeprefix("file://")) if url.startswith("file://") else None
-        self._backend: _Backend = _Bucket(from_url(url)) if self._root is None else _Folder(self._root)
+        """Name the store; nothing is read or written yet.
+
+        Raises:
+            ArtifactStoreUnavailable: The URL names no kind of store there is.
+        """
+        self._url = url
+        self._root = _path_of(url) if url.startswith("file://") else None
+        self._backend: _Backend = _open_bucket(url) if self._root is None else _Folder(self._root)
 
     def put(self, data: bytes, media_type: str) -> Artifact:
-        """Store bytes and return their handle; bytes already held are not written again."""
-        artifact = describe(data, media_type)
-        self._backend.write(_key(artifact), data)
+        """Store bytes and return their handle; bytes already held are not written again.
+
+        Raises:
+            DiskFull: There is no room for them.
+            ArtifactStoreUnavailable: The store cannot be written to.
+        """
+        artifact = handle_of(data, media_type)
+        with self._named_errors("written to", artifact):
+            self._backend.write(_key(artifact), data)
         return artifact
 
     async def put_async(self, data: bytes, media_type: str) -> Artifact:
@@ -91,11 +124,10 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissing: The store does not hold it.
+            ArtifactStoreUnavailable: The store cannot be read.
         """
-        try:
+        with self._named_errors("read", artifact):
             return self._backend.read(_key(artifact))
-        except FileNotFoundError as error:
-            raise _missing(artifact) from error
 
     async def get_async(self, artifact: Artifact) -> bytes:
         """As `get`, without blocking the event loop for long."""
@@ -108,6 +140,7 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissing: The store does not hold it.
+            ArtifactStoreUnavailable: The store cannot be read.
         """
         if self._root is None:
             return self._copy(artifact, scratch)
@@ -115,6 +148,50 @@ class ArtifactStore:
         if not path.is_file():
             raise _missing(artifact)
         return path
+
+    def export(self, artifact: Artifact, target: Path, replace: bool = False) -> None:
+        """Copy an artifact to a file, which is there whole or not at all.
+
+        Args:
+            artifact: What to copy.
+            target: The file; its folder must exist. If it is a symbolic link, what it points to is written.
+            replace: Whether a file that is there may be replaced.
+
+        Raises:
+            ArtifactMissing: The store does not hold it.
+            FileExists: The file is there and may not be replaced.
+            FileNotWritten: There is no room or no permission.
+        """
+        target = target.resolve()
+        part = target.with_name(f".raypipe-{os.getpid()}-{threading.get_ident()}.part")
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                shutil.copyfile(self.path_of(artifact, Path(scratch)), part)
+            if replace:
+                part.replace(target)
+            else:
+                _rename_to_new(part, target)
+        except FileExistsError as error:
+            raise FileExists(f"{target} is there already.") from error
+        except OSError as error:
+            raise FileNotWritten(f"{target} cannot be written: {error.strerror}.") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def send(self, artifact: Artifact, out: BinaryIO) -> None:
+        """Write an artifact to a stream, such as standard output.
+
+        Raises:
+            ArtifactMissing: The store does not hold it.
+            FileNotWritten: Whoever reads the stream went away, or there is no room.
+        """
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                with self.path_of(artifact, Path(scratch)).open("rb") as data:
+                    shutil.copyfileobj(data, out)
+                out.flush()
+        except OSError as error:
+            raise FileNotWritten(f"The output cannot be written: {error.strerror}.") from error
 
     def _copy(self, artifact: Artifact, scratch: Path) -> Path:
         copies = _Folder(scratch)
@@ -125,10 +202,65 @@ class ArtifactStore:
     def _at_hand(self, size: int) -> bool:
         return self._root is not None and size <= SMALL
 
+    @contextmanager
+    def _named_errors(self, what: str, artifact: Artifact) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotFoundError) as error:
+            raise _missing(artifact) from error
+        except (OSError, BaseError) as error:
+            if is_disk_full(error):
+                raise DiskFull.while_doing(
+                    f"an artifact of {artifact.size} bytes cannot be stored", error
+                ) from error
+            place = (
+                str(self._root) if self._root is not None else urlsplit(self._url)._replace(query="").geturl()
+            )
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise ArtifactStoreUnavailable(
+                f"The artifact store {place} cannot be {what}: {reason}"
+            ) from error
 
-def describe(data: bytes, media_type: str) -> Artifact:
+
+def _rename_to_new(part: Path, target: Path) -> None:
+    """Give a file its name unless another file has it, also if that one comes at this very moment."""
+    try:
+        target.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        target.open("xb").close()
+        part.replace(target)
+
+
+def handle_of(data: bytes, media_type: str) -> Artifact:
     """Name bytes by what they hold."""
     return Artifact(digest=hashlib.sha256(data).hexdigest(), size=len(data), media_type=media_type)
+
+
+def _path_of(url: str) -> Path:
+    return Path(url2pathname(urlsplit(url, allow_fragments=False).path))
+
+
+def _open_bucket(url: str) -> _Bucket:
+    if url.startswith("memory:"):
+        return _Bucket(from_url(url))
+    try:
+        store = from_url(
+            url,
+            client_options={"connect_timeout": timedelta(seconds=_CONNECT_SECONDS)},
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+            },
+        )
+    except (BaseError, ValueError) as error:
+        scheme = url.partition("://")[0]
+        reason = str(error).partition("\n")[0]
+        raise ArtifactStoreUnavailable(
+            f"RAYPIPE_ARTIFACTS ({scheme}://…) names no artifact store: {reason}"
+        ) from error
+    return _Bucket(store)
 
 
 def _key(artifact: Artifact) -> str:

@@ -1,9 +1,12 @@
 """Settings: the only reader of the environment."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_Folder = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Settings(BaseSettings):
@@ -13,11 +16,11 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="RAYPIPE_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="RAYPIPE_", env_ignore_empty=True, frozen=True, extra="ignore", populate_by_name=True
     )
 
     #: where the journal, the artifacts and the logs live unless told otherwise
-    data_dir: Path = Path.home() / ".raypipe"
+    data_dir: _Folder = Path.home() / ".raypipe"
     #: URL of the journal's database; empty: SQLite in the data directory
     journal: str = ""
     #: URL of the artifact store; empty: a folder in the data directory
@@ -39,7 +42,10 @@ class Settings(BaseSettings):
     @property
     def artifacts_url(self) -> str:
         """URL of the artifact store."""
-        return self.artifacts or (self.data_dir.absolute() / "artifacts").as_uri()
+        if "://" in self.artifacts:
+            return self.artifacts
+        folder = Path(self.artifacts).expanduser() if self.artifacts else self.data_dir / "artifacts"
+        return folder.absolute().as_uri()
 
     @property
     def log_dir(self) -> Path:

@@ -11,20 +11,34 @@ RaypipeError
 ├── ProviderError                    a provider did not deliver
 │   ├── ProviderRejected             it refused the work; asking again will not help
 │   └── ProviderUnavailable          it could not be reached or failed for the moment
-├── WorkerLost                       the process doing CPU work died, more often than Ray retries
+├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
+├── WorkerLost                       the process doing the work died
+├── DiskFull                         there is no room left to write to
+├── ArtifactStoreUnavailable         the artifact store cannot be opened, read or written
 ├── ArtifactMissing                  the artifact store does not hold those bytes
 ├── JournalUnavailable               the journal cannot be opened, read or written
+│   └── JournalTooNew                it was written by a raypipe newer than this one
+├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── VideoNotFound                    the journal knows no video of that id
+├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
 ├── RayUnavailable                   Ray cannot be started or reached
-├── ProviderUnusable                 an installed provider cannot be loaded
-└── FileNotWritten                   a file that was asked for cannot be written
+├── FileNotWritten                   a file that was asked for cannot be written
+│   └── FileExists                   there is a file of that name
+└── InternalError                    a bug in raypipe or in a provider
 """
+
+import errno
+from typing import Any, Self
+
+from raypipe.text import valid_text
 
 
 class RaypipeError(Exception):
     """Base of all errors raised on purpose.
+
+    Its message may quote a vendor or a library; it is made valid, bounded text here, wherever the error goes.
 
     Attributes:
         code: Stable machine-readable name, also sent over HTTP.
@@ -33,6 +47,20 @@ class RaypipeError(Exception):
 
     code = "raypipe_error"
     retryable = False
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(valid_text(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without calling `__init__`, whose arguments subclasses choose: errors cross processes."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[RaypipeError], args: tuple[Any, ...], attributes: dict[str, Any]) -> RaypipeError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class InvalidRequest(RaypipeError, ValueError):
@@ -103,17 +131,43 @@ class ProviderUnavailable(ProviderError):
     retryable = True
 
 
-class WorkerLost(RaypipeError):
-    """The process doing CPU work died, more often than Ray retries."""
+class ProviderUnusable(RaypipeError):
+    """A provider is installed but cannot be loaded."""
 
-    code = "worker_lost"
-    retryable = True
+    code = "provider_unusable"
 
 
 class MediaError(RaypipeError):
     """Bytes are not the picture, clip or track they should be."""
 
     code = "media_error"
+
+
+class WorkerLost(RaypipeError):
+    """The process doing the work died, more often than Ray starts it again."""
+
+    code = "worker_lost"
+    retryable = True
+
+
+class DiskFull(RaypipeError):
+    """There is no room left to write to; what was finished before is kept."""
+
+    code = "disk_full"
+    retryable = True
+
+    @classmethod
+    def while_doing(cls, what: str, error: BaseException) -> Self:
+        """Say what could not be done for want of room."""
+        where = getattr(error, "filename", None)
+        return cls(f"the disk is full: {what}{f' ({where})' if where else ''}; make room and try again")
+
+
+class ArtifactStoreUnavailable(RaypipeError):
+    """The artifact store cannot be opened, read or written."""
+
+    code = "artifact_store_unavailable"
+    retryable = True
 
 
 class ArtifactMissing(RaypipeError):
@@ -129,13 +183,36 @@ class JournalUnavailable(RaypipeError):
     retryable = True
 
 
+class JournalTooNew(JournalUnavailable):
+    """The journal was written by a newer raypipe, whose rows this one does not know."""
+
+    code = "journal_too_new"
+    retryable = False
+
+
+class JournalRowBroken(RaypipeError):
+    """A row of the journal does not hold what it should."""
+
+    code = "journal_row_broken"
+
+
 class VideoNotFound(RaypipeError):
     """The journal knows no video of that id."""
 
     code = "video_not_found"
 
     def __init__(self, video_id: str) -> None:
-        super().__init__(f"There is no video {video_id!r}. `raypipe list` shows the videos there are.")
+        super().__init__(f"There is no video {video_id!r}.")
+
+
+class BeatNotFound(RaypipeError):
+    """The video has no beat of that index."""
+
+    code = "beat_not_found"
+
+    def __init__(self, video_id: str, beat_index: int, beats: int) -> None:
+        has = f"its beats are 0 to {beats - 1}" if beats > 1 else "its only beat is 0"
+        super().__init__(f"Video {video_id} has no beat {beat_index}: {has}.")
 
 
 class VideoNotReady(RaypipeError):
@@ -151,13 +228,38 @@ class RayUnavailable(RaypipeError):
     retryable = True
 
 
-class ProviderUnusable(RaypipeError):
-    """A provider is installed but cannot be loaded."""
-
-    code = "provider_unusable"
-
-
 class FileNotWritten(RaypipeError):
     """A file that was asked for cannot be written."""
 
     code = "file_not_written"
+
+
+class FileExists(FileNotWritten):
+    """A file that was asked for is there already, and may not be replaced."""
+
+    code = "file_exists"
+
+
+class InternalError(RaypipeError):
+    """Something went wrong that nobody foresaw: a bug in raypipe or in a provider."""
+
+    code = "internal_error"
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error of the operating system says that there is no room to write."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
+    """Name any error: as itself if it is raypipe's own, a full disk as such, anything else as a bug.
+
+    Args:
+        error: What was raised.
+        what: What was being done, for the message; such as "making chunk/3".
+    """
+    if isinstance(error, RaypipeError):
+        return error
+    if is_disk_full(error):
+        return DiskFull.while_doing(what, error)
+    return InternalError(f"{what}: {type(error).__name__}: {error}")

@@ -1,36 +1,24 @@
 """The gateway: one async actor on which all steps wait, so that waiting costs a coroutine and never a process.
 
-Hosted providers are awaited here; CPU work is sent to Ray tasks and awaited here too. A step that fails returns its
+Hosted providers are awaited here; CPU work is sent to workers and awaited here too. A step that fails returns its
 failure as a value: whoever depends on it gets the failure as an argument and passes it on without calling anybody.
 """
 
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import RaypipeError, WorkerLost
+from raypipe.errors import InternalError
 from raypipe.journal import Journal
 from raypipe.media.video import frame_as_png
-from raypipe.models import (
-    Artifact,
-    Chunk,
-    Film,
-    Frame,
-    Image,
-    Job,
-    Phase,
-    Shot,
-    StepFailure,
-    Take,
-    Track,
-)
+from raypipe.models import Artifact, Chunk, Film, Frame, Image, Job, Phase, StepFailure, Track
 from raypipe.phases.music import fit_music
 from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (
@@ -46,9 +34,9 @@ from raypipe.providers.base import (
 )
 from raypipe.providers.registry import provider_class
 from raypipe.steps import StepLog, Steps, new_step
+from raypipe.text import valid_text
+from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
-#: what a beat of a chain has come to
-Chained = Chunk | StepFailure
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
 
@@ -64,69 +52,84 @@ def relax_garbage_collection() -> None:
 
 
 class Gateway:
-    """Makes the steps of all videos. Every method returns what was made, or a `StepFailure`."""
+    """Makes the steps of all videos. Every method returns a result, or a `StepFailure`.
 
-    def __init__(self, settings: Settings) -> None:
+    Ray starts it again when its process dies. Nothing is opened here before it is needed: an actor whose `__init__`
+    fails while it is started again stays dead.
+    """
+
+    def __init__(self, settings: Settings, helpers: Helpers) -> None:
         relax_garbage_collection()
-        self._steps = Steps(Journal(settings.journal_url))
-        self._store = ArtifactStore(settings.artifacts_url)
-        self._artifacts_url = settings.artifacts_url
+        self._settings, self._helpers = settings, helpers
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
 
-    async def ready(self) -> None:
-        """Return once the gateway can take work."""
+    @cached_property
+    def _steps(self) -> Steps:
+        return Steps(Journal(self._settings.journal_url))
 
-    async def generate_image(self, shot: Shot) -> Image | StepFailure:
+    @cached_property
+    def _store(self) -> ArtifactStore:
+        return ArtifactStore(self._settings.artifacts_url)
+
+    async def ready(self) -> None:
+        """Return once the gateway can take work.
+
+        Raises:
+            JournalUnavailable: The journal cannot be opened.
+            ArtifactStoreUnavailable: There can be no such store.
+        """
+        _ = self._steps, self._store
+
+    async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
-        job, beat = shot.job, shot.beat
-        step = new_step(job, f"image/{beat.beat_index}", Phase.STORYBOARD, beat.beat_index, job.provider)
+        beat = work.beat
+        step = new_step(work.job, work.step, Phase.STORYBOARD, beat.beat_index, work.job.provider)
 
         async def make(log: StepLog) -> Image:
             if beat.reference_image is not None:
                 await log.started(self._node)
                 return Image(artifact=beat.reference_image, beat_index=beat.beat_index)
-            artifact, cost = await self._provide(log, ImageWork(step=step.step, job=job, beat=beat))
+            artifact, cost = await self._provide(log, work)
             return Image(artifact=artifact, cost=cost, beat_index=beat.beat_index)
 
         return await self._steps.run(step, make)
 
     async def generate_chunk_with_reference(
-        self, shot: Shot, image: Image | StepFailure
+        self, work: ClipWork, image: Image | StepFailure
     ) -> Chunk | StepFailure:
         """Make a reference beat's clip from its reference image."""
-        return await self._generate_chunk(shot, image, continues=False)
+        return await self._generate_chunk(work, image)
 
     async def generate_chunk_with_last_frame(
-        self, shot: Shot, predecessors: Chained | list[Chained]
-    ) -> list[Chained]:
+        self, work: ClipWork, predecessors: Chunk | StepFailure | list[Chunk | StepFailure]
+    ) -> list[Chunk | StepFailure]:
         """Make a follower's clip from the last frame of its predecessor; gives all chunks of the chain so far."""
         chain = predecessors if isinstance(predecessors, list) else [predecessors]
         before = chain[-1]
         start = before if isinstance(before, StepFailure) else before.last_frame
         if start is None:
-            raise ValueError(f"chunk {shot.beat.beat_index - 1} was made without saving its last frame")
-        return [*chain, await self._generate_chunk(shot, start, continues=True)]
+            raise InternalError(f"chunk {work.beat.beat_index - 1} was made without saving its last frame")
+        return [*chain, await self._generate_chunk(work, start)]
 
     async def _generate_chunk(
-        self, shot: Shot, start: Image | Frame | StepFailure, continues: bool
+        self, work: ClipWork, start: Image | Frame | StepFailure
     ) -> Chunk | StepFailure:
-        job, beat, frames = shot.job, shot.beat, shot.frames
-        step = new_step(job, f"chunk/{beat.beat_index}", Phase.CHUNKS, beat.beat_index, job.provider)
+        beat = work.beat
+        step = new_step(work.job, work.step, Phase.CHUNKS, beat.beat_index, work.job.provider)
         if isinstance(start, StepFailure):
             return await self._steps.pass_on(step, start)
-        work = ClipWork(step=step.step, job=job, beat=beat, continues=continues, frames=frames)
         picture = start.artifact
 
         async def make(log: StepLog) -> Chunk:
             artifact, cost = await self._provide(log, work, picture)
-            return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=frames)
+            return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
 
         chunk = await self._steps.run(step, make)
-        if isinstance(chunk, StepFailure) or not shot.followed:
+        if isinstance(chunk, StepFailure) or not work.followed:
             return chunk
-        last_frame = await self._extract_last_frame(job, chunk)
+        last_frame = await self._extract_last_frame(work.job, chunk)
         return chunk.model_copy(update={"last_frame": last_frame})
 
     async def _extract_last_frame(self, job: Job, chunk: Chunk) -> Frame | StepFailure:
@@ -135,34 +138,31 @@ class Gateway:
         step = new_step(job, f"last_frame/{beat_index}", Phase.CHUNKS, beat_index)
 
         async def make(log: StepLog) -> Frame:
-            artifact = await self._on_worker(log, _last_frame, chunk, self._artifacts_url)
-            return Frame(artifact=artifact, beat_index=beat_index)
+            ran = await self._helpers.run(_last_frame, chunk, self._settings.artifacts_url)
+            return Frame(artifact=_noted(log, ran), beat_index=beat_index)
 
         return await self._steps.run(step, make)
 
-    async def generate_music(self, job: Job, seconds: float) -> Track | StepFailure:
+    async def generate_music(self, work: MusicWork) -> Track | StepFailure:
         """Make a track in the mood of the video and fit it to the video's length."""
-        step = new_step(job, "music", Phase.MUSIC, provider=job.provider)
+        step = new_step(work.job, work.step, Phase.MUSIC, provider=work.job.provider)
 
         async def make(log: StepLog) -> Track:
-            work = MusicWork(step=step.step, job=job, seconds=seconds)
             artifact, cost = await self._provide(log, work)
-            return Track(artifact=artifact, cost=cost, seconds=seconds)
+            return Track(artifact=artifact, cost=cost, seconds=work.seconds)
 
         track = await self._steps.run(step, make)
         if isinstance(track, StepFailure):
             return track
-        fitted = await self._fit_music(job, track)
-        if isinstance(fitted, StepFailure):
-            return fitted
-        return fitted.model_copy(update={"started_at": track.started_at})
+        fitted = await self._fit_music(work.job, track)
+        # the phase's result, good or bad, has begun with the music and cost what the music did
+        return fitted.model_copy(update={"started_at": track.started_at, "cost": track.cost})
 
     async def _fit_music(self, job: Job, track: Track) -> Track | StepFailure:
         step = new_step(job, "music_fit", Phase.MUSIC)
 
         async def make(log: StepLog) -> Track:
-            fitted = await self._fit_once(log, track)
-            return fitted.model_copy(update={"cost": track.cost})
+            return await self._fit_once(log, track)
 
         return await self._steps.run(step, make)
 
@@ -174,7 +174,7 @@ class Gateway:
             return await asyncio.shield(self._fitting[key])
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
-        fitting = asyncio.ensure_future(self._on_worker(log, _fit_music, track, self._artifacts_url))
+        fitting = asyncio.ensure_future(self._fit(log, track))
         self._fitting[key] = fitting
         try:
             return await asyncio.shield(fitting)
@@ -182,13 +182,23 @@ class Gateway:
             self._fitting.pop(key, None)
             raise
 
-    async def stitch(self, job: Job, takes: Sequence[Take], track: Track | StepFailure) -> Film | StepFailure:
-        """Join all chunks and the music; music that failed leaves the video silent."""
+    async def _fit(self, log: StepLog, track: Track) -> Track:
+        fitted: Track = _noted(log, await self._helpers.run(_fit_music, track, self._settings.artifacts_url))
+        return fitted
+
+    async def stitch(
+        self, job: Job, chunks: Sequence[Chunk], frames: Sequence[int], track: Track | StepFailure
+    ) -> Film | StepFailure:
+        """Join so many frames of each chunk, and the music; music that failed leaves the video silent."""
         step = new_step(job, "stitch", Phase.STITCH)
         sound = None if isinstance(track, StepFailure) else track
+        args = job, chunks, frames, sound, self._settings.artifacts_url
 
         async def make(log: StepLog) -> Film:
-            film: Film = await self._on_worker(log, _stitch, job, takes, sound, self._artifacts_url)
+            ran = await self._helpers.run(_stitch, *args, False)
+            if ran.value is None:  # some chunks have to be encoded anew: that takes seconds, and so a CPU
+                ran = await run_on_cpu(_stitch, *args, True)
+            film: Film = _noted(log, ran)
             return film
 
         return await self._steps.run(step, make)
@@ -205,33 +215,28 @@ class Gateway:
             work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
         await log.started(self._node)
         media = await _await_hosted(provider, log, work)
-        return await self._store.put_async(media.data, media.media_type), media.cost
+        log.note_cost(media.cost)
+        return await self._store.put_async(media.data, valid_text(media.media_type, 100)), media.cost
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
             self._providers[name] = provider_class(name)()
         return self._providers[name]
 
-    async def _on_worker(self, log: StepLog, function: Callable[..., Any], *args: Any) -> Any:
-        """Run short CPU work as a Ray task."""
-        try:
-            ran: _Ran = await _run.remote(function, *args)
-        except RayError as error:
-            raise WorkerLost(f"the worker doing it was lost: {error}") from error
-        log.note_start(ran.node, ran.began)
-        return _value(ran.value)
-
     async def _render(
         self, log: StepLog, provider: ComputeProvider, work: Work, picture: Artifact | None
     ) -> tuple[Artifact, float]:
-        """Have a compute provider work as a Ray task, which reports when it gets its CPU."""
-        task = _run_reporting.options(num_cpus=provider.num_cpus, num_gpus=provider.num_gpus)
-        reports = task.remote(_compute, work, picture, self._artifacts_url)
-        try:
-            await log.started(*await (await anext(reports)))
-            made: tuple[Artifact, float] = _value(await (await anext(reports)))
-        except RayError as error:
-            raise WorkerLost(f"the worker doing it was lost: {error}") from error
+        """Have a compute provider work as a Ray task; until it gets its CPU the step is queued."""
+        await log.queued()
+        made: tuple[Artifact, float] = await render(
+            _compute,
+            work,
+            picture,
+            self._settings.artifacts_url,
+            num_cpus=provider.num_cpus,
+            num_gpus=provider.num_gpus,
+            started=log.started,
+        )
         return made
 
 
@@ -243,34 +248,9 @@ async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> M
     return reply
 
 
-class _Ran(NamedTuple):
-    node: str
-    began: float
-    value: Any
-
-
-@ray.remote
-def _run(function: Callable[..., Any], *args: Any) -> _Ran:
-    return _Ran(ray.get_runtime_context().get_node_id(), time.time(), _attempt(function, *args))
-
-
-@ray.remote
-def _run_reporting(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
-    yield ray.get_runtime_context().get_node_id(), time.time()
-    yield _attempt(function, *args)
-
-
-def _attempt(function: Callable[..., Any], *args: Any) -> Any:
-    try:
-        return function(*args)
-    except RaypipeError as error:
-        return error
-
-
-def _value(result: Any) -> Any:
-    if isinstance(result, RaypipeError):
-        raise result
-    return result
+def _noted(log: StepLog, ran: Ran) -> Any:
+    log.note_start(ran.node, ran.began)
+    return ran.value
 
 
 def _compute(work: Work, picture: Artifact | None, artifacts_url: str) -> tuple[Artifact, float]:
@@ -292,5 +272,12 @@ def _fit_music(track: Track, artifacts_url: str) -> Track:
     return fit_music(track, track.seconds, ArtifactStore(artifacts_url))
 
 
-def _stitch(job: Job, takes: Sequence[Take], track: Track | None, artifacts_url: str) -> Film:
-    return stitch_film(job, takes, track, ArtifactStore(artifacts_url))
+def _stitch(
+    job: Job,
+    chunks: Sequence[Chunk],
+    frames: Sequence[int],
+    track: Track | None,
+    artifacts_url: str,
+    encode: bool,
+) -> Film | None:
+    return stitch_film(job, chunks, frames, track, ArtifactStore(artifacts_url), encode)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 import re
 import time
 
@@ -24,7 +25,9 @@ from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
 from raypipe.providers.registry import provider_class
 
-_DATA_URI = re.compile(r"data:(image/(?:png|jpeg));base64,(.+)", re.DOTALL)
+logger = logging.getLogger(__name__)
+
+_DATA_URI = re.compile(r"data:image/(?:png|jpeg);base64,(.+)", re.DOTALL)
 
 
 def plan(request: VideoRequest, video_id: str, settings: Settings, store: ArtifactStore) -> Spec:
@@ -36,7 +39,10 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
     request = _with_stored_pictures(request, store)
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     group_sequences(spec.beats, spec.followers_per_reference)
-    provider_class(spec.provider).parse_options(spec.options)
+    provider = provider_class(spec.provider)
+    provider.parse_options(spec.options)
+    for note in provider.notes(spec):
+        logger.warning(note)
     return spec
 
 
@@ -45,27 +51,32 @@ def accept(
     settings: Settings,
     journal: Journal,
     store: ArtifactStore,
-    claimed_by: str | None = None,
+    owner: str | None = None,
+    running: bool = False,
 ) -> tuple[VideoRecord, tuple[Write, ...]]:
     """Plan a video; it is accepted once the rows returned with it are committed.
 
-    Its state is queued, or running where a coordinator makes it its own at once.
+    Its state is queued, for anybody or for its owner alone, or running where its owner makes it at once.
 
     Raises:
         InvalidRequest: As `plan`; there is nothing to commit.
     """
     now, video_id = time.time(), new_video_id()
     spec = plan(request, video_id, settings, store)
+    planned = time.time()
     video = VideoRecord(id=video_id, state=VideoState.QUEUED, spec=spec, created_at=now)
-    if claimed_by is not None:
-        claim = {"state": VideoState.RUNNING, "started_at": now, "lease_owner": claimed_by, "epoch": 1}
-        video = video.model_copy(update=claim)
+    if owner is not None:
+        video = video.model_copy(update={"lease_owner": owner})
+    if running:
+        video = video.model_copy(update={"state": VideoState.RUNNING, "started_at": now, "epoch": 1})
     output = PhaseOutput(
         video_id=video_id,
         phase=Phase.PLAN,
         status=PhaseStatus.SUCCESS,
         output={"title": spec.title, "archetype": spec.archetype, "beats": len(spec.beats)},
-        duration=time.time() - now,
+        started_at=now,
+        finished_at=planned,
+        duration=planned - now,
     )
     return video, journal.accepted(video, output)
 
@@ -81,21 +92,20 @@ def _with_stored_picture(index: int, beat: DraftBeat, store: ArtifactStore) -> D
     if beat.reference_image is None:
         return beat
     try:
-        if isinstance(beat.reference_image, Artifact):
-            data, media_type = store.get(beat.reference_image), beat.reference_image.media_type
-        else:
-            data, media_type = _decode(beat.reference_image)
-        check_picture(data)
+        given = beat.reference_image
+        data = store.get(given) if isinstance(given, Artifact) else _decode(given)
+        # what it is, the bytes say: it will be served as that
+        media_type = check_picture(data)
     except (MediaError, ArtifactMissing) as error:
         raise InvalidReferenceImage(f"The reference_image of beat {index} cannot be used: {error}") from error
     return beat.model_copy(update={"reference_image": store.put(data, media_type)})
 
 
-def _decode(uri: str) -> tuple[bytes, str]:
+def _decode(uri: str) -> bytes:
     match = _DATA_URI.fullmatch(uri)
     if match is None:
         raise MediaError("it must be a data: URI of a base64 PNG or JPEG")
     try:
-        return base64.b64decode(match[2], validate=True), match[1]
+        return base64.b64decode(match[1], validate=True)
     except binascii.Error as error:
         raise MediaError(f"its base64 is broken: {error}") from error

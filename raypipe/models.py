@@ -4,7 +4,18 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from raypipe.text import valid_json
 
 FPS = 24
 MIN_BEAT_SECONDS = 5
@@ -115,11 +126,34 @@ class Brief(Value):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     provider: _Label | None = None
     #: settings of the provider, checked by the provider
-    options: dict[str, Any] | None = None
+    options: Annotated[dict[str, Any], AfterValidator(valid_json)] | None = None
+
+
+def _without(value: object, *names: str) -> object:
+    if isinstance(value, dict):
+        return {name: each for name, each in value.items() if name not in names}
+    return value
+
+
+def _kind_of_picture(value: object) -> str:
+    return "stored artifact" if isinstance(value, dict | Artifact) else "text"
+
+
+_Picture = Annotated[
+    Annotated[Artifact, Tag("stored artifact")] | Annotated[str, Tag("text")], Discriminator(_kind_of_picture)
+]
 
 
 class DraftBeat(Value):
-    """A beat as a person writes it; what is left out, planning fills in."""
+    """A beat as a person writes it; what is left out, planning fills in.
+
+    A planned beat is taken as well; what planning works out again, its index and start, is left out.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_derived(cls, value: object) -> object:
+        return _without(value, "beat_index", "start")
 
     prompt: _Prompt
     duration: _Seconds = MIN_BEAT_SECONDS
@@ -129,7 +163,7 @@ class DraftBeat(Value):
     #: True: start from the predecessor's last frame. False: from a reference image. None: raypipe decides
     continues: bool | None = None
     #: picture to start from in place of the storyboard image: a file path, a data: URI or a stored artifact
-    reference_image: Artifact | str | None = None
+    reference_image: _Picture | None = None
 
     @model_validator(mode="after")
     def _reference_excludes_following(self) -> Self:
@@ -139,7 +173,15 @@ class DraftBeat(Value):
 
 
 class DraftSpec(Brief):
-    """A plan as a person writes or edits it; what `raypipe plan` prints."""
+    """A plan as a person writes or edits it; what `raypipe plan` prints.
+
+    A whole spec is taken as well; what the installation decides, frame rate and length of chains, is left out.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_derived(cls, value: object) -> object:
+        return _without(value, "fps", "followers_per_reference")
 
     title: str | None = Field(default=None, max_length=200)
     archetype: _Label | None = None
@@ -223,20 +265,7 @@ class Job(Value):
         return cls(video_id=video_id, **shared)
 
 
-class Shot(Value):
-    """What a step is to be done for: a beat of a job, and whether a follower continues from it."""
-
-    job: Job
-    beat: Beat
-    followed: bool = False
-
-    @property
-    def frames(self) -> int:
-        """Frames to make: one more than the beat's if a follower begins with the last of them."""
-        return self.beat.frames + self.followed
-
-
-class Sequence(Value):
+class BeatSequence(Value):
     """A reference beat and the followers that continue from it, in order."""
 
     reference: Beat
@@ -248,7 +277,7 @@ class Sequence(Value):
         return (self.reference, *self.followers)
 
 
-class Made(Value):
+class Result(Value):
     """Base of what a step makes: the stored bytes, and when and at what cost they were made."""
 
     artifact: Artifact
@@ -258,20 +287,20 @@ class Made(Value):
     finished_at: float = 0.0
 
 
-class Image(Made):
+class Image(Result):
     """The storyboard image of a beat."""
 
     beat_index: int
 
 
-class Frame(Made):
+class Frame(Result):
     """The last frame of a chunk, saved as a picture."""
 
     beat_index: int
 
 
 class StepFailure(Value):
-    """A step that did not deliver, as a value: what failed, where, why, and what it means for others."""
+    """A step that did not deliver, as a value: what failed, where, why, and what it cost none the less."""
 
     step: str
     phase: Phase
@@ -280,13 +309,24 @@ class StepFailure(Value):
     code: str
     message: str
     retryable: bool = False
+    #: the failure for whose sake this step was not even tried
+    cause: "StepFailure | None" = None
+    #: US dollars that were spent before it failed
+    cost: float = 0.0
+    started_at: float = 0.0
+    finished_at: float = 0.0
+
+    @property
+    def root(self) -> "StepFailure":
+        """The failure at the beginning of the chain of causes: this one, if it failed by itself."""
+        return self if self.cause is None else self.cause.root
 
     def __str__(self) -> str:
         beat = "" if self.beat_index is None else f" of beat {self.beat_index}"
         return f"{self.phase} step {self.step}{beat} failed at provider {self.provider!r}: {self.message}"
 
 
-class Chunk(Made):
+class Chunk(Result):
     """The clip made for a beat."""
 
     beat_index: int
@@ -296,20 +336,13 @@ class Chunk(Made):
     last_frame: Frame | StepFailure | None = None
 
 
-class Take(Value):
-    """What the film shows of a chunk: its first `frames` frames."""
-
-    artifact: Artifact
-    frames: int
-
-
-class Track(Made):
+class Track(Result):
     """A piece of music, `seconds` long."""
 
     seconds: float
 
 
-class Film(Made):
+class Film(Result):
     """The finished video."""
 
     frames: int
@@ -326,7 +359,7 @@ class PhaseStatus(StrEnum):
 
 
 class PhaseOutput(Value):
-    """What a phase leaves behind, good or bad."""
+    """What a phase leaves behind, good or bad; every phase of an ended video has one."""
 
     video_id: str
     phase: Phase
@@ -334,7 +367,11 @@ class PhaseOutput(Value):
     output: dict[str, Any] = Field(default_factory=dict)
     #: US dollars
     cost: float = 0.0
-    #: seconds from the phase's first step to its last
+    #: when its first step began; None if none did
+    started_at: float | None = None
+    #: when its last step ended, or when it was given up
+    finished_at: float | None = None
+    #: seconds between the two
     duration: float = 0.0
     error: str | None = None
 

@@ -9,14 +9,14 @@
 Nothing here waits for anything: calls whose arguments are refs start when those refs are ready.
 """
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import ray
 
-from raypipe.models import Beat, Gathered, Job, Sequence, Shot, Spec, StepFailure, Track
+from raypipe.models import Beat, BeatSequence, Gathered, Job, Spec, StepFailure, Track
 from raypipe.phases.chunks import merge_chunks, split_failures
-from raypipe.phases.stitch import takes_of
+from raypipe.providers.base import ClipWork, ImageWork, MusicWork
 
 #: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
 Ref = Any
@@ -35,31 +35,39 @@ class Graph(NamedTuple):
     track: Ref
 
 
-def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Seq[Sequence]) -> Graph:
+def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Sequence[BeatSequence]) -> Graph:
     """Start everything that can start, and chain the rest to it."""
-    images = [gateway.generate_image.remote(Shot(job=job, beat=beat)) for beat in spec.beats]
+    images = [gateway.generate_image.remote(ImageWork(job=job, beat=beat)) for beat in spec.beats]
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
-    return Graph(images, chains, gateway.generate_music.remote(job, spec.frames / spec.fps))
+    music = MusicWork(job=job, seconds=spec.frames / spec.fps)
+    return Graph(images, chains, gateway.generate_music.remote(music))
 
 
-def launch_chain(gateway: Gateway, job: Job, sequence: Sequence, image: Ref) -> Ref:
+def launch_chain(gateway: Gateway, job: Job, sequence: BeatSequence, image: Ref) -> Ref:
     """Chain a reference beat to its image, and each follower to its predecessor and so to its last frame."""
-    reference, *followers = shots_of(job, sequence)
+    reference, *followers = clips_of(job, sequence)
     chain = gateway.generate_chunk_with_reference.remote(reference, image)
     for follower in followers:
         chain = gateway.generate_chunk_with_last_frame.remote(follower, chain)
     return chain
 
 
-def shots_of(job: Job, sequence: Sequence) -> list[Shot]:
-    """The shots of a sequence: all but the last are followed."""
-    last = sequence.beats[-1]
-    return [Shot(job=job, beat=beat, followed=beat is not last) for beat in sequence.beats]
+def clips_of(job: Job, sequence: BeatSequence) -> list[ClipWork]:
+    """Return the clips of a sequence; all but the last have one frame more, with which their follower begins."""
+    first, last = sequence.reference, sequence.beats[-1]
+    return [
+        ClipWork(
+            job=job,
+            beat=beat,
+            continues=beat is not first,
+            frames=beat.frames + (beat is not last),
+        )
+        for beat in sequence.beats
+    ]
 
 
-@ray.remote
-def finalize_chunks(beats: Seq[Beat], chains: list[Ref]) -> Gathered:
-    """Gather the chunks of all chains in the order of their beats. Called when all refs are ready.
+def finalize_chunks(beats: Sequence[Beat], chains: list[Ref]) -> Gathered:
+    """Gather the chunks of all chains in the order of their beats. Called on a helper when all refs are ready.
 
     Raises:
         ChunkGap: A beat has neither a chunk nor a failure, or more than one chunk.
@@ -74,4 +82,4 @@ def finalize_chunks(beats: Seq[Beat], chains: list[Ref]) -> Gathered:
 
 def finish(gateway: Gateway, job: Job, spec: Spec, gathered: Gathered, track: Track | StepFailure) -> Ref:
     """Stitch the gathered chunks of all beats, with the track as their sound."""
-    return gateway.stitch.remote(job, takes_of(spec.beats, gathered.chunks), track)
+    return gateway.stitch.remote(job, gathered.chunks, [beat.frames for beat in spec.beats], track)

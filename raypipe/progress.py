@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from raypipe.models import Phase, Sequence, Value
+from raypipe.models import BeatSequence, Phase, Value
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Progress(Value):
         return int(self.overall)
 
 
-def outline_of(sequences: Iterable[Sequence]) -> Outline:
+def outline_of(sequences: Iterable[BeatSequence]) -> Outline:
     """Take from grouped beats what progress needs to know."""
     chains = list(sequences)
     return Outline(
@@ -71,14 +71,14 @@ def outline_of(sequences: Iterable[Sequence]) -> Outline:
 
 
 def progress_of(
-    outline: Outline, done: Iterable[str], finished: Collection[Phase] = (), completed: bool = False
+    outline: Outline, done: Iterable[str], succeeded: Collection[Phase] = (), completed: bool = False
 ) -> Progress:
     """Work out how far a planned video is.
 
     Args:
         outline: Which beats the video has.
         done: Names of the steps that are done, such as 'image/3', 'chunk/4' or 'music'; others are ignored.
-        finished: Phases that have ended as they should; they count in full.
+        succeeded: Phases that have ended as they should; they count in full.
         completed: Whether the video is completed; only then is it at 100.
     """
     steps = frozenset(done)
@@ -90,7 +90,7 @@ def progress_of(
         Phase.MUSIC: _share(frozenset(MUSIC_STEPS), steps),
         Phase.STITCH: 100.0 if "stitch" in steps else 0.0,
     }
-    phases = {phase: 100.0 if completed or phase in finished else found[phase] for phase in Phase}
+    phases = {phase: 100.0 if completed or phase in succeeded else found[phase] for phase in Phase}
     overall = (
         100.0 if completed else min(ALMOST, sum(WEIGHTS[phase] * phases[phase] for phase in Phase) / 100)
     )

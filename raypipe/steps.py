@@ -1,17 +1,20 @@
-"""A step under way: the journal learns when it starts, is accepted, ends or fails."""
+"""A step under way: the journal learns when it is queued, starts, is accepted, ends or fails."""
 
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from raypipe.errors import RaypipeError
+from raypipe.errors import RaypipeError, as_raypipe_error
 from raypipe.journal import Event, Journal, Recorder, StepRecord
-from raypipe.models import Job, Made, Phase, StepFailure, StepState
+from raypipe.models import Job, Phase, Result, StepFailure, StepState
+from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
 
-MadeT = TypeVar("MadeT", bound=Made)
+ResultT = TypeVar("ResultT", bound=Result)
+#: longest id that the journal keeps of a provider's job, in characters
+JOB_ID_LENGTH = 200
 
 
 class StepLog:
@@ -21,6 +24,10 @@ class StepLog:
         self._steps = steps
         self._happened: list[Event] = []
         self.record = record
+
+    async def queued(self) -> None:
+        """The work waits for a CPU."""
+        await self._write()
 
     async def started(self, node: str, at: float | None = None) -> None:
         """The work begins, on a node of the cluster."""
@@ -32,35 +39,52 @@ class StepLog:
         self.record = self.record.evolve(state=StepState.RUNNING, node=node, started_at=at)
         self._happened.append(self._event("step.started", at))
 
+    def note_cost(self, dollars: float) -> None:
+        """Money was spent; the journal learns it with what is written next, whether the step then fails or not."""
+        self.record = self.record.evolve(cost=dollars)
+
     async def accepted(self, provider_job_id: str) -> None:
         """A hosted provider has taken the work and named it."""
-        self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=provider_job_id)
+        job_id = valid_text(provider_job_id, JOB_ID_LENGTH)
+        self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
         await self._write()
 
-    async def done(self, made: MadeT) -> MadeT:
-        """The work is done; gives what was made with its times."""
-        ended = made.finished_at or time.time()
-        changes = {"finished_at": ended, "artifact": made.artifact, "cost": made.cost}
+    async def done(self, result: ResultT) -> ResultT:
+        """The work is done; gives its result with the step's times."""
+        ended = result.finished_at or time.time()
+        changes = {"finished_at": ended, "artifact": result.artifact, "cost": result.cost}
         self.record = self.record.evolve(state=StepState.DONE, **changes)
         self._happened.append(self._event("step.done", ended))
         await self._write()
-        return made.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
+        return result.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
 
-    async def failed(self, code: str, message: str, retryable: bool = False) -> StepFailure:
+    async def failed(self, error: RaypipeError, cause: StepFailure | None = None) -> StepFailure:
         """The work failed; gives the failure as a value."""
+        return await self._failed(error.code, str(error), error.retryable, cause)
+
+    async def not_attempted(self, cause: StepFailure) -> StepFailure:
+        """The work is not begun, because what it needs failed; gives that as a failure of its own."""
+        root = cause.root
+        beat = "" if root.beat_index is None else f" of beat {root.beat_index}"
+        message = f"not attempted, because step {root.step}{beat} failed: {root.message}"
+        return await self._failed("upstream_failed", valid_text(message), False, cause)
+
+    async def _failed(
+        self, code: str, message: str, retryable: bool, cause: StepFailure | None
+    ) -> StepFailure:
         now = time.time()
         changes = {"finished_at": now, "error_code": code, "error_message": message}
         record = self.record = self.record.evolve(state=StepState.FAILED, **changes)
         self._happened.append(self._event("step.failed", now, code=code, message=message))
         await self._write()
         return StepFailure(
-            step=record.step,
-            phase=record.phase,
-            beat_index=record.beat_index,
-            provider=record.provider,
+            **{name: getattr(record, name) for name in ("step", "phase", "beat_index", "provider", "cost")},
             code=code,
             message=message,
             retryable=retryable,
+            cause=cause,
+            started_at=record.started_at or 0.0,
+            finished_at=now,
         )
 
     async def _write(self) -> None:
@@ -79,7 +103,7 @@ class StepLog:
 def new_step(
     job: Job, step: str, phase: Phase, beat_index: int | None = None, provider: str | None = None
 ) -> StepRecord:
-    """A step that is meant to be done; without a provider raypipe does it itself."""
+    """Return the row of a step that nothing has happened to yet; without a provider raypipe does it itself."""
     return StepRecord(
         video_id=job.video_id,
         step=step,
@@ -99,22 +123,20 @@ class Steps:
         self.recorder = Recorder(journal)
 
     async def run(
-        self, record: StepRecord, make: Callable[[StepLog], Awaitable[MadeT]]
-    ) -> MadeT | StepFailure:
-        """Do a step; what goes wrong comes back as a value."""
+        self, record: StepRecord, work: Callable[[StepLog], Awaitable[ResultT]]
+    ) -> ResultT | StepFailure:
+        """Do a step's work and return its result; here, once, what goes wrong becomes a value."""
         log = StepLog(self, record)
         try:
-            made = await make(log)
-        except RaypipeError as error:
-            logger.warning("Step %s of %s failed: %s", record.step, record.video_id, error)
-            return await log.failed(error.code, str(error), error.retryable)
+            result = await work(log)
         except Exception as error:
-            logger.exception("Step %s of %s failed unexpectedly", record.step, record.video_id)
-            return await log.failed("internal_error", f"{type(error).__name__}: {error}")
-        return await log.done(made)
+            named = as_raypipe_error(error, record.step)
+            level = logging.WARNING if isinstance(error, RaypipeError) else logging.ERROR
+            trace = None if isinstance(error, RaypipeError) else error
+            logger.log(level, "Step %s of %s failed: %s", record.step, record.video_id, named, exc_info=trace)
+            return await log.failed(named)
+        return await log.done(result)
 
     async def pass_on(self, record: StepRecord, cause: StepFailure) -> StepFailure:
         """Journal a step that cannot be done because what it needs failed."""
-        beat = "" if cause.beat_index is None else f" of beat {cause.beat_index}"
-        message = f"not attempted, because step {cause.step}{beat} failed: {cause.message}"
-        return await StepLog(self, record).failed("upstream_failed", message)
+        return await StepLog(self, record).not_attempted(cause)

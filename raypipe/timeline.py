@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -101,12 +101,20 @@ PAINTS = {
 }
 
 
-def chart_of(title: str, steps: "Iterable[StepRecord]", now: float | None = None) -> Chart:
-    """Draw the steps of one video, on an axis that begins with the first; steps under way end `now`."""
+def chart_of(
+    title: str, steps: "Iterable[StepRecord]", now: float | None = None, followers: Container[int] = ()
+) -> Chart:
+    """Draw the steps of one video, on an axis that begins with the first.
+
+    Args:
+        title: Stands over the chart.
+        steps: What to draw; steps that have not started are left out.
+        now: Where steps under way end, in Unix seconds.
+        followers: Indices of the beats that are followers.
+    """
     known = [step for step in steps if step.started_at or step.finished_at]
     zero = min((step.started_at or step.intent_at for step in known), default=0.0)
-    names = {step.step for step in known}
-    return Chart(title, tuple(_bar(step, names, zero, now) for step in known))
+    return Chart(title, tuple(_bar(step, followers, zero, now) for step in known))
 
 
 def short_node(node: str) -> str:
@@ -114,21 +122,20 @@ def short_node(node: str) -> str:
     return node[:8] if re.fullmatch(r"[0-9a-f]{28,}", node) else node
 
 
-def _bar(step: "StepRecord", names: set[str], zero: float, now: float | None) -> Bar:
+def _bar(step: "StepRecord", followers: Container[int], zero: float, now: float | None) -> Bar:
     start = step.started_at or step.finished_at or zero
     end = step.finished_at or max(start, now or start)
     state = "done" if step.state == "done" else "failed" if step.error_code else "running"
     if step.error_code == "upstream_failed":
         state = "skipped"
-    group = _group(step.step, names)
+    group = _group(step.step, followers)
     return Bar(step.step, group, start - zero, end - zero, state, node=short_node(step.node or ""))
 
 
-def _group(step: str, names: set[str]) -> str:
+def _group(step: str, followers: Container[int]) -> str:
     kind, _, index = step.partition("/")
     if kind == "chunk":
-        # a follower is known by the frame it continues from
-        return "follower chunk" if f"last_frame/{int(index) - 1}" in names else "reference chunk"
+        return "follower chunk" if int(index) in followers else "reference chunk"
     return {"image": "storyboard image", "last_frame": "last frame", "music_fit": "music"}.get(kind, kind)
 
 

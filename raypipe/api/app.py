@@ -1,23 +1,38 @@
 """The HTTP API: it reads and writes the journal, and starts nothing itself."""
 
+import asyncio
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Path, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from raypipe.api import failures
-from raypipe.api.bodies import CreateVideo, ErrorBody, VideoDetail, VideoPage, VideoSummary, detail, summary
+from raypipe.api.bodies import (
+    CreateVideo,
+    ErrorBody,
+    VideoDetail,
+    VideoPage,
+    VideoSummary,
+    broken,
+    detail,
+    summary,
+)
 from raypipe.api.limits import BodyLimit
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import VideoNotReady
+from raypipe.errors import BeatNotFound, VideoNotReady
 from raypipe.intake import accept
 from raypipe.journal import Journal, Recorder, VideoRecord
 from raypipe.models import Artifact, StepState
+from raypipe.snapshot import Snapshot
 
-VideoId = Annotated[str, Path(max_length=64, description="The video's id.")]
-BeatIndex = Annotated[int, Path(ge=0, le=100_000, description="Which beat, from 0.")]
+VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
+BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
 }
@@ -42,12 +57,12 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     failures.install(app)
-    _add_routes(app, Desk(settings, poke))
+    _add_routes(app, VideoService(settings, poke))
     return app
 
 
-class Desk:
-    """What the routes work with."""
+class VideoService:
+    """The journal and the artifacts, as the routes need them."""
 
     def __init__(self, settings: Settings, poke: Callable[[], None]) -> None:
         self.settings, self.poke = settings, poke
@@ -56,39 +71,48 @@ class Desk:
         self.store = ArtifactStore(settings.artifacts_url)
 
     async def create(self, body: CreateVideo) -> VideoRecord:
-        """Plan and commit a video."""
-        video, rows = accept(body.request(), self.settings, self.journal, self.store)
+        """Plan and commit a video. It may bring pictures to decode, which the event loop must not wait for."""
+        video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
         await self.recorder.record(*rows)
         self.poke()
         return video
 
     def detail(self, video_id: str) -> VideoDetail:
         """Read all of a video."""
-        video = self.journal.video(video_id)
-        return detail(video, self.journal.steps(video_id), self.journal.phases(video_id))
+        return detail(Snapshot.read(self.journal, video_id))
 
     def page(self, limit: int, after: str | None, newest_first: bool) -> VideoPage:
         """Read a page of videos."""
-        found = self.journal.videos(limit + 1, after, newest_first)
-        shown = [self._summary(video) for video in found[:limit]]
-        ids = [video.id for video in shown]
-        first, last = (ids[0], ids[-1]) if ids else (None, None)
-        return VideoPage(data=shown, first_id=first, last_id=last, has_more=len(found) > limit)
+        ids = self.journal.video_ids(limit + 1, after, newest_first)
+        found = Snapshot.read_many(self.journal, ids[:limit])
+        shown = [
+            summary(each) if isinstance(each, Snapshot) else broken(video_id, each)
+            for video_id, each in found.items()
+        ]
+        first, last = (ids[0], ids[:limit][-1]) if ids else (None, None)
+        return VideoPage(data=shown, first_id=first, last_id=last, has_more=len(ids) > limit)
 
-    def result(self, video_id: str) -> tuple[VideoRecord, Artifact]:
-        """Find a finished video's MP4."""
+    def film(self, video_id: str) -> Artifact:
+        """Find a video's MP4."""
         video = self.journal.video(video_id)
         if video.result is None:
-            raise VideoNotReady(f"Video {video_id} is {video.state}; there is no finished MP4 of it.")
-        return video, video.result
+            never = "; there will be none" if video.state.terminal else " yet"
+            raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
+        return video.result
 
-    def made(self, video_id: str, step_name: str) -> Artifact:
-        """Find what a step of a video made."""
-        self.journal.video(video_id)
-        step = next((s for s in self.journal.steps(video_id) if s.step == step_name), None)
+    def step_artifact(self, video_id: str, kind: str, beat_index: int) -> Artifact:
+        """Find what a step of a beat made."""
+        video = self.journal.video(video_id)
+        if beat_index >= len(video.spec.beats):
+            raise BeatNotFound(video_id, beat_index, len(video.spec.beats))
+        name = f"{kind}/{beat_index}"
+        step = next((s for s in self.journal.steps(video_id) if s.step == name), None)
         if step is None or step.state is not StepState.DONE or step.artifact is None:
             state = "not started" if step is None else step.state
-            raise VideoNotReady(f"Step {step_name} of video {video_id} is {state}; there is nothing to get.")
+            never = f", and the video is {video.state}" if video.state.terminal else ""
+            raise VideoNotReady(
+                f"Step {name} of video {video_id} is {state}{never}: there is nothing to get."
+            )
         return step.artifact
 
     def file(self, request: Request, artifact: Artifact, name: str) -> Response:
@@ -98,73 +122,99 @@ class Desk:
             return Response(status_code=304, headers=headers)
         path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
         filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"
-        return FileResponse(
+        return ArtifactResponse(
             path,
             media_type=artifact.media_type,
             filename=filename,
             headers={**headers, "X-Content-Type-Options": "nosniff"},
         )
 
-    def _summary(self, video: VideoRecord) -> VideoSummary:
-        return summary(video, self.journal.steps(video.id), self.journal.phases(video.id))
+
+class ArtifactResponse(FileResponse):
+    """A file in ranges, whose refusals have the body that all errors have."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, the range asked for, or why there is no such range."""
+        refusal: JSONResponse | None = None
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal refusal
+            if message["type"] == "http.response.start" and message["status"] in _RANGE_REFUSALS:
+                refusal = _refused_range(message["status"], self.size)
+            if refusal is None:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of the file."""
+        return Path(self.path).stat().st_size
 
 
-def _add_routes(app: FastAPI, desk: Desk) -> None:
-    _add_video_routes(app, desk)
-    _add_media_routes(app, desk)
+_RANGE_REFUSALS = (400, 416)
 
-    @app.get("/healthz", tags=["service"])
+
+def _refused_range(status: int, size: int) -> JSONResponse:
+    if status == 400:
+        return failures.failure(400, "invalid_range", "The Range header is malformed; give it as bytes=0-99.")
+    message = f"The range is not within the {size} bytes there are."
+    headers = {"Content-Range": f"bytes */{size}"}
+    return failures.failure(416, "range_not_satisfiable", message, headers=headers)
+
+
+def _add_routes(app: FastAPI, service: VideoService) -> None:
+    _add_video_routes(app, service)
+    _add_media_routes(app, service)
+
+    @app.api_route("/healthz", methods=_GET, tags=["service"])
     def health() -> dict[str, str]:
         """Whether the API can read its journal."""
-        desk.journal.videos(limit=1)
+        service.journal.video_ids(limit=1)
         return {"status": "ok"}
 
 
-def _add_video_routes(app: FastAPI, desk: Desk) -> None:
+def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/videos", status_code=202, tags=["videos"])
     async def create_video(body: CreateVideo, response: Response) -> VideoSummary:
         """Accept a video. It is committed when this answers, and made whether or not anybody waits for it."""
-        video = await desk.create(body)
+        video = await service.create(body)
         response.headers["Location"] = f"/v1/videos/{video.id}"
-        return summary(video, [], [])
+        return summary(Snapshot(video, {}, {}, time.time()))
 
-    @app.get("/v1/videos", tags=["videos"])
+    @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
     def list_videos(
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: Annotated[str | None, Query(description="The last id already seen.")] = None,
         order: Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first.")] = "desc",
     ) -> VideoPage:
         """List videos."""
-        return desk.page(limit, after, newest_first=order == "desc")
+        return service.page(limit, after, newest_first=order == "desc")
 
-    @app.get("/v1/videos/{video_id}", tags=["videos"])
+    @app.api_route("/v1/videos/{video_id}", methods=_GET, tags=["videos"])
     def get_video(video_id: VideoId) -> VideoDetail:
         """Show a video: status, progress, beats, chunks, phases, error."""
-        return desk.detail(video_id)
+        return service.detail(video_id)
 
 
-def _add_media_routes(app: FastAPI, desk: Desk) -> None:
-    @app.api_route("/v1/videos/{video_id}/content", methods=_GET, response_class=FileResponse, tags=["media"])
+def _add_media_routes(app: FastAPI, service: VideoService) -> None:
+    media: dict[str, Any] = {"methods": _GET, "response_class": FileResponse, "tags": ["media"]}
+
+    @app.api_route("/v1/videos/{video_id}/content", **media)
     def get_content(video_id: VideoId, request: Request) -> Response:
         """Get the finished MP4; `Range` is honoured. 409 while there is none."""
-        video, artifact = desk.result(video_id)
-        return desk.file(request, artifact, video.id)
+        return service.file(request, service.film(video_id), video_id)
 
-    @app.api_route(
-        "/v1/videos/{video_id}/storyboard/{beat_index}",
-        methods=_GET,
-        response_class=FileResponse,
-        tags=["media"],
-    )
+    @app.api_route("/v1/videos/{video_id}/storyboard/{beat_index}", **media)
     def get_storyboard_image(video_id: VideoId, beat_index: BeatIndex, request: Request) -> Response:
-        """Get the storyboard image of a beat."""
-        artifact = desk.made(video_id, f"image/{beat_index}")
-        return desk.file(request, artifact, f"{video_id}-beat-{beat_index}")
+        """Get the storyboard image of a beat; 409 while there is none, 404 if there is no such beat."""
+        artifact = service.step_artifact(video_id, "image", beat_index)
+        return service.file(request, artifact, f"{video_id}-beat-{beat_index}")
 
-    @app.api_route(
-        "/v1/videos/{video_id}/chunks/{beat_index}", methods=_GET, response_class=FileResponse, tags=["media"]
-    )
+    @app.api_route("/v1/videos/{video_id}/chunks/{beat_index}", **media)
     def get_chunk(video_id: VideoId, beat_index: BeatIndex, request: Request) -> Response:
         """Get the clip of a beat, also of a video that is not finished or never will be."""
-        artifact = desk.made(video_id, f"chunk/{beat_index}")
-        return desk.file(request, artifact, f"{video_id}-beat-{beat_index}")
+        artifact = service.step_artifact(video_id, "chunk", beat_index)
+        return service.file(request, artifact, f"{video_id}-beat-{beat_index}")

@@ -1,14 +1,13 @@
 """Bodies of requests and answers, in the shape of OpenAI's videos API with our fields added."""
 
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from raypipe.journal import StepRecord, VideoRecord
+from raypipe.errors import JournalRowBroken
+from raypipe.journal import StepRecord
 from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, VideoRequest, VideoState
-from raypipe.phases.references import group_sequences
-from raypipe.progress import Progress, outline_of, progress_of
+from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
     "prompt": "A lighthouse keeper in a storm",
@@ -139,32 +138,49 @@ class VideoPage(BaseModel):
     has_more: bool
 
 
-def summary(video: VideoRecord, steps: Iterable[StepRecord], phases: Iterable[Phase]) -> VideoSummary:
+def summary(snapshot: Snapshot) -> VideoSummary:
     """Show a video in a list."""
-    return VideoSummary(**_summary(video, _progress(video, steps, phases)))
+    return VideoSummary(**_summary(snapshot))
 
 
-def detail(video: VideoRecord, steps: list[StepRecord], phases: dict[Phase, PhaseOutput]) -> VideoDetail:
-    """Show all of a video."""
-    progress = _progress(video, steps, phases)
-    return VideoDetail(
-        **_summary(video, progress),
-        chunks_progress=round(progress.chunks, 1),
-        beats=_beats(video, {step.step: step for step in steps}),
-        phases=phases,
-        spec=video.spec,
+def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:
+    """Show in a list that a video's rows cannot be read."""
+    return VideoSummary(
+        id=video_id,
+        status="failed",
+        state=VideoState.FAILED,
+        progress=0,
+        created_at=0,
+        model="",
+        seconds="",
+        size="",
+        title="",
+        prompt="",
+        cost=0,
+        error=ErrorDetail(code=error.code, message=str(error)),
     )
 
 
-def _summary(video: VideoRecord, progress: Progress) -> dict[str, Any]:
-    spec, error = video.spec, None
+def detail(snapshot: Snapshot) -> VideoDetail:
+    """Show all of a video."""
+    return VideoDetail(
+        **_summary(snapshot),
+        chunks_progress=round(snapshot.progress.chunks, 1),
+        beats=_beats(snapshot),
+        phases=dict(snapshot.phases),
+        spec=snapshot.video.spec,
+    )
+
+
+def _summary(snapshot: Snapshot) -> dict[str, Any]:
+    video, spec, error = snapshot.video, snapshot.video.spec, None
     if video.error_code is not None:
         error = ErrorDetail(code=video.error_code, message=video.error_message or "")
     return {
         "id": video.id,
         "status": _STATUS[video.state],
         "state": video.state,
-        "progress": progress.percent,
+        "progress": snapshot.progress.percent,
         "created_at": int(video.created_at),
         "completed_at": None if video.finished_at is None else int(video.finished_at),
         "model": spec.provider,
@@ -177,20 +193,12 @@ def _summary(video: VideoRecord, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _progress(video: VideoRecord, steps: Iterable[StepRecord], phases: Iterable[Phase]) -> Progress:
-    sequences = group_sequences(video.spec.beats, video.spec.followers_per_reference)
-    done = [step.step for step in steps if step.state is StepState.DONE]
-    completed = video.state is VideoState.COMPLETED
-    return progress_of(outline_of(sequences), done, list(phases), completed=completed)
-
-
-def _beats(video: VideoRecord, steps: dict[str, StepRecord]) -> list[BeatView]:
-    sequences = group_sequences(video.spec.beats, video.spec.followers_per_reference)
-    references = {sequence.reference.beat_index for sequence in sequences}
+def _beats(snapshot: Snapshot) -> list[BeatView]:
+    video, steps = snapshot.video, snapshot.steps
     return [
         BeatView(
             beat_index=beat.beat_index,
-            role="reference" if beat.beat_index in references else "follower",
+            role="follower" if beat.beat_index in snapshot.follows else "reference",
             prompt=beat.prompt,
             start=beat.start,
             duration=beat.duration,
@@ -206,6 +214,8 @@ def _beats(video: VideoRecord, steps: dict[str, StepRecord]) -> list[BeatView]:
 def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) -> StepView:
     if step is None:
         return StepView(state="waiting")
+    if step.state is StepState.INTENT:
+        return StepView(state="queued")
     error = None
     if step.error_code is not None:
         error = ErrorDetail(code=step.error_code, message=step.error_message or "")

@@ -1,5 +1,6 @@
 """What goes wrong, as HTTP: one table of statuses, one shape of body."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,28 +12,40 @@ from starlette.exceptions import HTTPException
 
 from raypipe.errors import (
     ArtifactMissing,
+    ArtifactStoreUnavailable,
+    BeatNotFound,
+    DiskFull,
+    InternalError,
     InvalidRequest,
     JournalUnavailable,
     RaypipeError,
     VideoNotFound,
     VideoNotReady,
 )
+from raypipe.explain import others, place, reason
+
+logger = logging.getLogger(__name__)
 
 #: the first class that an error belongs to decides
 STATUSES: dict[type[RaypipeError], int] = {
     InvalidRequest: 422,
     VideoNotFound: 404,
+    BeatNotFound: 404,
     VideoNotReady: 409,
     ArtifactMissing: 410,
     JournalUnavailable: 503,
+    ArtifactStoreUnavailable: 503,
+    DiskFull: 507,
     RaypipeError: 500,
 }
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-def failure(status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
-    """An error answer."""
-    return JSONResponse({"error": {"code": code, "message": message, "param": param}}, status)
+def failure(
+    status: int, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Make an error answer."""
+    return JSONResponse({"error": {"code": code, "message": message, "param": param}}, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -53,18 +66,23 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http_error(_: Request, error: HTTPException) -> JSONResponse:
-        return failure(error.status_code, _HTTP_CODES.get(error.status_code, "http_error"), str(error.detail))
+        code = _HTTP_CODES.get(error.status_code, "http_error")
+        return failure(error.status_code, code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def _bug(request: Request, error: Exception) -> JSONResponse:
+        logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return failure(500, InternalError.code, "Something went wrong here; the service's log says what.")
 
 
 def _invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     first = errors[0]
     if first["type"] == "json_invalid":
         return failure(400, "invalid_json", "The body is no JSON object.")
-    parts = [part for part in first["loc"] if part not in ("body", "query", "path")]
+    parts = [part for part in place(first) if part not in ("body", "query", "path")]
     param = _field(parts)
-    reason = first["msg"].removeprefix("Value error, ")
-    others = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
-    sentence = f"{param}: {reason}.{others}" if param else f"The request cannot be used: {reason}.{others}"
+    said = f"{reason(first)}{others(errors)}."
+    sentence = f"{param}: {said}" if param else f"The request cannot be used: {said}"
     return failure(422, "invalid_request", sentence, param or None)
 
 

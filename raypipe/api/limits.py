@@ -1,4 +1,6 @@
-"""A bound on what a client may send."""
+"""A bound on what a client may send, and what becomes of it when the client then goes away."""
+
+import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -6,10 +8,15 @@ from raypipe.api.failures import failure
 
 
 class BodyLimit:
-    """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it."""
+    """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
+
+    A request whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
+    client that has sent a video cannot know whether it was in time.
+    """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
+        self._at_work: set[asyncio.Future[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body read, if it is short enough."""
@@ -21,7 +28,10 @@ class BodyLimit:
             message = f"The body is longer than {self._limit} bytes."
             await failure(413, "body_too_large", message)(scope, receive, send)
             return
-        await self._app(scope, _replay(body, receive), send)
+        work = asyncio.ensure_future(self._app(scope, _replay(body, receive), send))
+        self._at_work.add(work)
+        work.add_done_callback(self._at_work.discard)
+        await asyncio.shield(work)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         declared = dict(scope["headers"]).get(b"content-length", b"0")

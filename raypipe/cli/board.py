@@ -8,7 +8,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.snapshot import (
+from raypipe.models import Phase
+from raypipe.snapshot import (
     DONE,
     FAILED,
     QUEUED,
@@ -18,11 +19,9 @@ from raypipe.cli.snapshot import (
     WAITING,
     BeatRow,
     Snapshot,
-    Stand,
-    clock,
-    printable,
+    Status,
 )
-from raypipe.models import Phase
+from raypipe.text import clock, printable
 from raypipe.timeline import short_node
 
 MARKS = {
@@ -75,9 +74,9 @@ def phases(snapshot: Snapshot) -> Text:
     counts = {Phase.STORYBOARD: "image", Phase.CHUNKS: "chunk"}
     beats, text = len(snapshot.video.spec.beats), Text()
     for phase in (Phase.PLAN, Phase.REFERENCES, Phase.STORYBOARD, Phase.CHUNKS, Phase.MUSIC, Phase.STITCH):
-        stand = snapshot.phase(phase)
-        text.append_text(mark(stand)).append(f" {phase}", "" if stand.state != WAITING else "dim")
-        if phase in counts and stand.state in (RUNNING, FAILED):
+        status = snapshot.phase(phase)
+        text.append_text(mark(status)).append(f" {phase}", "" if status.state != WAITING else "dim")
+        if phase in counts and status.state in (RUNNING, FAILED):
             text.append(f" {snapshot.count(counts[phase])}/{beats}", "dim")
         text.append("  ")
     return text
@@ -108,16 +107,16 @@ def beats(rows: Sequence[BeatRow], with_nodes: bool = False, with_shots: bool = 
     return table
 
 
-def mark(stand: Stand) -> Text:
+def mark(status: Status) -> Text:
     """The sign of a state."""
-    return Text().append(*MARKS[stand.state])
+    return Text().append(*MARKS[status.state])
 
 
-def cell(stand: Stand) -> Text:
+def cell(status: Status) -> Text:
     """A state with what there is to say of it."""
-    colour = {FAILED: "red", SKIPPED: "red", RUNNING: ""}.get(stand.state, "dim")
-    said = {QUEUED: "queued", STOPPED: "not made"}.get(stand.state, stand.text)
-    return mark(stand).append(f" {said}", colour)
+    colour = {FAILED: "red", SKIPPED: "red", RUNNING: ""}.get(status.state, "dim")
+    said = {QUEUED: "queued", STOPPED: "not made"}.get(status.state, status.text)
+    return mark(status).append(f" {said}", colour)
 
 
 def strips(rows: Sequence[BeatRow], width: int) -> list[Text]:
@@ -156,7 +155,7 @@ def rest(rows: Sequence[BeatRow], shown: Sequence[BeatRow]) -> str:
 
 def tail(snapshot: Snapshot) -> Text:
     """One line for what is made once for the whole video."""
-    music, stitch = snapshot.stand("music"), snapshot.stand("stitch")
+    music, stitch = snapshot.status("music"), snapshot.status("stitch")
     return Text.assemble("music ", cell(music), "   stitch ", cell(stitch), no_wrap=True, overflow="ellipsis")
 
 
@@ -165,6 +164,6 @@ def bar(snapshot: Snapshot, width: int) -> RenderableType:
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(ratio=1)
     line.add_column(justify="right", no_wrap=True)
-    done = ProgressBar(total=100, completed=snapshot.percent, width=max(10, width - 16))
-    line.add_row(done, Text(f"{snapshot.percent:3.0f} %  {clock(snapshot.elapsed)}"))
+    done = ProgressBar(total=100, completed=snapshot.progress.overall, width=max(10, width - 16))
+    line.add_row(done, Text(f"{snapshot.progress.overall:3.0f} %  {clock(snapshot.elapsed)}"))
     return line

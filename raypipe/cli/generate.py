@@ -5,80 +5,141 @@ import logging
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
 from raypipe.errors import RayUnavailable
-from raypipe.journal import Event, Journal
-from raypipe.models import VideoRequest, VideoState
+from raypipe.journal import Journal
+from raypipe.models import VideoRequest
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_CLOSE_SECONDS = 1.0
+if TYPE_CHECKING:
+    from raypipe.coordinator import Coordinator
+
+_CLOSE_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
-#: error code of a video whose making was stopped from outside
-INTERRUPTED = "interrupted"
+
+logger = logging.getLogger(__name__)
 
 
-class Made(NamedTuple):
+class Outcome(NamedTuple):
     """How making a video came to its end."""
 
-    #: None if it was interrupted before there was a video
+    #: None if it was stopped before there was a video
     video_id: str | None
+    #: the signal that stopped it
+    stopped_by: int | None
     #: seconds that starting Ray took, and all of it
     ray_seconds: float
     wall_seconds: float
 
 
-def make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> Made:
+class StopRequest:
+    """Whether a signal has asked this process to stop. Only the first counts: no second one tears the clean-up apart.
+
+    A signal that is ignored already, as `nohup` has SIGHUP ignored, stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._then: Callable[[], object] | None = None
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        self._numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        self.listen()
+
+    def listen(self) -> None:
+        """Take the signals; again once Ray has started, for it takes SIGTERM away."""
+        for number in self._numbers:
+            signal.signal(number, self._handle)
+
+    def call(self, then: Callable[[], object]) -> None:
+        """Have a function called when the request comes; at once if it has come."""
+        self._then = then
+        if self.signal is not None:
+            then()
+
+    def _handle(self, number: int, _frame: object) -> None:
+        if self.signal is None:
+            self.signal = number
+            if self._then is not None:
+                self._then()
+
+
+def make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> Outcome:
     """Make a video and show how it comes about.
 
     Raises:
         RayUnavailable: There is no Ray to make it with.
     """
-    began, ray_seconds, video_id = time.monotonic(), 0.0, None
+    stop, began, video_id = StopRequest(), time.monotonic(), None
     try:
         with _waiting(console, "Starting Ray, which takes some seconds ..."):
-            start_ray(settings)
+            start_ray(settings, stop, lambda: say(console, "Stopping as soon as Ray has started ..."))
         ray_seconds = time.monotonic() - began
-        video_id = asyncio.run(_make(request, settings, journal, console))
-    except KeyboardInterrupt:
-        pass  # before there was a video
+        if stop.signal is None:
+            video_id = asyncio.run(_make(request, settings, journal, console, stop))
     finally:
         wall_seconds = time.monotonic() - began
-        _stop_ray()
-    return Made(video_id, ray_seconds, wall_seconds)
+        stop_ray()
+    return Outcome(video_id, stop.signal, ray_seconds, wall_seconds)
 
 
-def start_ray(settings: Settings) -> None:
+def start_ray(
+    settings: Settings, stop: StopRequest | None = None, stopping: Callable[[], None] = lambda: None
+) -> None:
     """Connect to the cluster of the settings, or start Ray on this machine.
+
+    Ray starts in a thread: half started it could not be stopped, and leave processes behind. A request to stop is
+    answered by calling `stopping`, and heeded by the caller afterwards.
 
     Raises:
         RayUnavailable: It does not work.
     """
-    import ray
+    errors: list[Exception] = []
+    started = threading.Event()
 
-    local = settings.ray_address == "local"
-    try:
-        _check_reachable(settings.ray_address)
-        ray.init(
-            address=settings.ray_address,
-            num_cpus=os.cpu_count() if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
+    def start() -> None:
+        try:
+            _init_ray(settings)
+        except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits
+            errors.append(error)
+        started.set()
+        threading.Event().wait()  # Linux ends Ray's processes when the thread that started them ends
+
+    if stop is not None:
+        stop.call(stopping)
+    threading.Thread(target=start, name="raypipe-ray", daemon=True).start()
+    while not started.wait(0.1):
+        pass  # signals are heeded between waits
+    if stop is not None:
+        stop.listen()
+    if errors:
+        local = settings.ray_address == "local"
         where = (
             "Ray cannot be started" if local else f"The Ray cluster {settings.ray_address} cannot be reached"
         )
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise RayUnavailable(f"{where}: {reason}") from error
+        reason = str(errors[0]).strip().partition("\n")[0] or type(errors[0]).__name__
+        raise RayUnavailable(f"{where}: {reason}") from errors[0]
+
+
+def _init_ray(settings: Settings) -> None:
+    import ray
+
+    local = settings.ray_address == "local"
+    _check_reachable(settings.ray_address)
+    ray.init(
+        address=settings.ray_address,
+        num_cpus=os.cpu_count() if local else None,
+        include_dashboard=False if local else None,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+    )
 
 
 def _check_reachable(address: str) -> None:
@@ -88,83 +149,46 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
 
 
-def _stop_ray() -> None:
+def stop_ray() -> None:
+    """End what `start_ray` started, or leave the cluster it connected to."""
     import ray
 
-    _ignore_signals()
     ray.shutdown()
 
 
-def _ignore_signals() -> None:
-    """Whoever presses Ctrl-C again must not tear the clean-up apart."""
-    for number in _STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-async def _make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> str | None:
+async def _make(
+    request: VideoRequest, settings: Settings, journal: Journal, console: Console, stop: StopRequest
+) -> str | None:
     from raypipe.coordinator import Coordinator
 
     coordinator = Coordinator(settings)
-    stopping = _cancelled_by_signals()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - this coroutine runs as one
+    stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
+    # what the first steps need is loaded while the video is planned and its first steps run
+    warming = asyncio.create_task(coordinator.ready())
     try:
         video_id = await coordinator.submit(request)
         with watching(console, journal, video_id):
             try:
                 await coordinator.wait(video_id)
             finally:
-                _end_unfinished(journal, coordinator.owner)
+                await _close(coordinator, warming)
     except asyncio.CancelledError:
-        if not stopping.is_set():
+        if stop.signal is None:
             raise
-    finally:
-        await _close(coordinator)
-    return _end_unfinished(journal, coordinator.owner)
+        await _close(coordinator, warming)
+    newest = journal.newest_of(coordinator.owner)
+    return None if newest is None else newest.id
 
 
-def _cancelled_by_signals() -> asyncio.Event:
-    """Have Ctrl-C and its like cancel the current task once; the event says that they did.
-
-    These are plain signal handlers: the event loop's own give way to Python's default when they are removed, and a
-    second Ctrl-C at that moment would tear the clean-up apart.
-    """
-    loop, task, stopping = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
-
-    def stop() -> None:
-        stopping.set()
-        if task is not None:
-            task.cancel()
-
-    def handle(_number: int, _frame: object) -> None:
-        _ignore_signals()
-        loop.call_soon_threadsafe(stop)
-
-    for number in _STOP_SIGNALS:
-        signal.signal(number, handle)
-    return stopping
-
-
-async def _close(coordinator: object) -> None:
+async def _close(coordinator: "Coordinator", warming: asyncio.Task[None]) -> None:
+    warming.cancel()
+    await asyncio.gather(warming, return_exceptions=True)
     try:
-        await asyncio.wait_for(coordinator.close(), _CLOSE_SECONDS)  # type: ignore[attr-defined]
+        await asyncio.wait_for(coordinator.close(), _CLOSE_SECONDS)
     except TimeoutError:
-        logging.getLogger(__name__).warning("The coordinator did not close in time")
-
-
-def _end_unfinished(journal: Journal, owner: str) -> str | None:
-    """Find the video of this process; if it is not over, its row says from now on that it was interrupted."""
-    video = next((each for each in journal.videos(limit=10) if each.lease_owner == owner), None)
-    if video is None:
-        return None
-    if video.state.terminal:
-        return video.id
-    said = "interrupted; what was finished is kept"
-    cost = sum(step.cost for step in journal.steps(video.id))
-    finish = journal.finish(
-        video.id, VideoState.CANCELLED, cost=cost, error_code=INTERRUPTED, error_message=said
-    )
-    ended = Event(video_id=video.id, kind="video.cancelled", data={"error": said})
-    journal.record(finish, journal.event(ended)).result(timeout=5)
-    return video.id
+        logger.warning("The coordinator did not close in time")
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.cli.snapshot import Snapshot
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal
 from raypipe.models import Artifact
+from raypipe.snapshot import Snapshot
 
 _SQLITE = "sqlite:///"
 
@@ -41,14 +41,14 @@ def find(text: str, settings: Settings) -> Snapshot:
 
 def _full_id(text: str, journal: Journal) -> str:
     if text == "last":
-        newest = journal.videos(limit=1)
+        newest = journal.video_ids(limit=1)
         if not newest:
             raise VideoNotFound(text)
-        return newest[0].id
+        return newest[0]
     start = text if text.startswith("vid_") else f"vid_{text}"
     # ids sort, so all that begin with `start` follow the largest text that is smaller
     after = start[:-1] + chr(ord(start[-1]) - 1) + "\x7f"
-    found = [v.id for v in journal.videos(limit=2, after=after, newest_first=False) if v.id.startswith(start)]
+    found = [each for each in journal.video_ids(2, after, newest_first=False) if each.startswith(start)]
     if not found:
         raise VideoNotFound(text)
     if len(found) > 1:

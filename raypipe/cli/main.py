@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import InvalidRequest, RaypipeError
+from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound
 
 if TYPE_CHECKING:
-    from raypipe.cli.request import Given
     from raypipe.config import Settings
+    from raypipe.models import Artifact
+    from raypipe.snapshot import Snapshot
 
 EXAMPLES = """
 One prompt in, one finished multi-scene video out, on Ray.
@@ -77,18 +78,23 @@ SpecFile = Annotated[
     ),
 ]
 VideoId = Annotated[str, typer.Argument(metavar="ID", help="An id, the beginning of one, or last.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace the output file if there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 for success, 1 for failure, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line and exit.
+
+    The code is 0 for success, 1 for failure, 2 for bad input, and 128 + n after signal n: 130 after Ctrl-C.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         app()
     except RaypipeError as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
+        hint = " `raypipe list` shows the videos there are." if isinstance(error, VideoNotFound) else ""
+        print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InvalidRequest) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -118,9 +124,14 @@ def generate(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write it; a name made of the title if left out."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write it, an .mp4 file or a folder; - is standard output. Left out: a new name made of "
+            "the title.",
         ),
     ] = None,
+    force: Force = False,
     duration: Duration = None,
     size: Size = None,
     style: Style = None,
@@ -135,34 +146,41 @@ def generate(
     On a terminal a live display shows each beat; elsewhere there is a line for each event.
     Ctrl-C stops, and what is finished is kept.
     """
-    from raypipe.cli.request import Given
+    typed = _typed(
+        prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
+        provider=provider, options=options, spec=spec,
+    )  # fmt: skip
+    raise typer.Exit(_generate(typed, output, force))
 
-    given = Given(prompt, duration, size, style, mood, seed, provider, options, spec)
-    raise typer.Exit(_generate(given, output))
+
+def _typed(**options: str | None) -> dict[str, str]:
+    """The options that were given, by their names."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
-def _generate(given: "Given", output: Path | None) -> int:
+def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     from rich.console import Console
 
-    from raypipe.cli.logs import logs_in_file, warnings_as_notes
     from raypipe.cli.request import build_request, dry_plan, read_settings
-    from raypipe.cli.target import choose_target
+    from raypipe.cli.target import check_output
     from raypipe.journal import Journal
+    from raypipe.logs import logs_in_file, warnings_as_notes
 
+    check_output(output, force)
     settings, console = read_settings(), Console(stderr=True)
-    request = build_request(given)
+    request = build_request(typed)
     with warnings_as_notes() as notes:
-        target = choose_target(output, dry_plan(request, settings).title)
-    for note in notes:
-        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+        dry_plan(request, settings)
     journal = Journal(settings.journal_url)
     try:
         from raypipe.cli.generate import make
         from raypipe.cli.outcome import conclude
 
-        with logs_in_file(settings.log_dir):
-            made = make(request, settings, journal, console)
-        return conclude(made, target, settings, journal, console)
+        with logs_in_file(settings.log_dir) as problem:
+            for note in (*notes, *([problem] if problem else [])):
+                console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+            outcome = make(request, settings, journal, console)
+        return conclude(outcome, output, force, settings, journal, console)
     finally:
         journal.close()
 
@@ -180,16 +198,19 @@ def plan(
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
-    from raypipe.cli.logs import warnings_as_notes
-    from raypipe.cli.request import Given, build_request, dry_plan, editable, read_settings
+    from raypipe.cli.request import build_request, dry_plan, editable, read_settings
+    from raypipe.logs import warnings_as_notes
 
-    given = Given(prompt, duration, size, style, mood, seed, provider, options, spec)
-    request = build_request(given)
+    typed = _typed(
+        prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
+        provider=provider, options=options, spec=spec,
+    )  # fmt: skip
+    request = build_request(typed)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, read_settings())
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
-    _print_json(editable(planned, given))
+    _print_json(editable(planned, typed.get("spec")))
 
 
 @app.command(name="list")
@@ -201,15 +222,14 @@ def list_videos(
     from raypipe.cli.lookup import open_journal
     from raypipe.cli.report import brief_json, video_list
     from raypipe.cli.request import read_settings
-    from raypipe.cli.snapshot import Snapshot
+    from raypipe.snapshot import Snapshot
 
     journal = open_journal(read_settings())
-    videos = journal.videos(limit=limit) if journal else []
-    snapshots = [Snapshot.read(journal, video.id) for video in videos if journal]
+    found = Snapshot.read_many(journal, journal.video_ids(limit)) if journal else {}
     if as_json:
-        _print_json([brief_json(snapshot) for snapshot in snapshots])
-    elif snapshots:
-        _print(video_list(snapshots))
+        _print_json([brief_json(video_id, snapshot) for video_id, snapshot in found.items()])
+    elif found:
+        _print(video_list(found))
     else:
         print('There are no videos yet. Make one: raypipe generate "A lighthouse keeper in a storm"')
 
@@ -227,6 +247,7 @@ def show(
             metavar="STEP", help="With -o: what this step made, such as chunk/3.", show_default=False
         ),
     ] = None,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Show all that is known of a video: phases, beats, steps, and where the files are."""
@@ -237,22 +258,25 @@ def show(
     settings = read_settings()
     snapshot = find(video_id, settings)
     if output is not None or step is not None:
-        _export(output, artifact_of(snapshot, step), snapshot.title, settings)
+        _export(output, force, artifact_of(snapshot, step), snapshot, settings)
     elif as_json:
         _print_json(full_json(snapshot, settings))
     else:
         _print(everything(snapshot, settings, _console().width))
 
 
-def _export(output: Path | None, artifact: Any, title: str, settings: "Settings") -> None:
+def _export(
+    output: Path | None, force: bool, artifact: "Artifact", snapshot: "Snapshot", settings: "Settings"
+) -> None:
     from raypipe.artifacts import ArtifactStore
-    from raypipe.cli.target import choose_target, write_artifact
+    from raypipe.cli.target import STDOUT, check_output, deliver
 
     if output is None:
         raise InvalidRequest("--step: say with -o FILE where to write it.")
-    target = choose_target(output, title)
-    write_artifact(artifact, target, ArtifactStore(settings.artifacts_url))
-    print(f"{target} ({artifact.media_type}, {artifact.size} bytes)")
+    check_output(output, force, artifact.media_type)
+    where = deliver(artifact, output, snapshot.title, ArtifactStore(settings.artifacts_url), force)
+    said = f"{where} ({artifact.media_type}, {artifact.size} bytes)"
+    print(said, file=sys.stderr if output == STDOUT else sys.stdout)
 
 
 @app.command()
@@ -261,15 +285,19 @@ def timeline(
     svg: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write it as an SVG picture.", show_default=False)
     ] = None,
+    force: Force = False,
 ) -> None:
     """Show what ran when and where, as bars in the terminal or as an SVG picture."""
     from raypipe.cli.lookup import find
     from raypipe.cli.request import read_settings
-    from raypipe.cli.target import write_text
+    from raypipe.cli.target import check_output, write_text
     from raypipe.timeline import chart_of, render_svg, render_text
 
+    if svg is not None:
+        check_output(svg, force, "image/svg+xml", "--svg")
     snapshot = find(video_id, read_settings())
-    chart = chart_of(snapshot.title, snapshot.steps.values(), snapshot.video.finished_at or snapshot.now)
+    ended = snapshot.video.finished_at or snapshot.now
+    chart = chart_of(snapshot.title, snapshot.steps.values(), ended, snapshot.follows)
     if not chart.bars:
         print(f"Nothing has run yet for {snapshot.video.id}.")
     elif svg is not None:

@@ -5,32 +5,47 @@ from pathlib import Path
 from rich.console import Console
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.cli.generate import INTERRUPTED, Made
+from raypipe.cli.generate import Outcome
 from raypipe.cli.report import completed, incomplete, interrupted
-from raypipe.cli.snapshot import Snapshot
-from raypipe.cli.target import write_artifact
+from raypipe.cli.target import STDOUT, deliver
 from raypipe.config import Settings
+from raypipe.errors import FileNotWritten
 from raypipe.journal import Journal
+from raypipe.models import VideoState
+from raypipe.snapshot import Snapshot
 
 
-def conclude(made: Made, target: Path, settings: Settings, journal: Journal, console: Console) -> int:
-    """Say how making a video went, and give the exit code.
+def conclude(
+    outcome: Outcome, output: Path | None, force: bool, settings: Settings, journal: Journal, console: Console
+) -> int:
+    """Write the film, say how making it went, and give the exit code.
 
     Raises:
-        FileNotWritten: The video is made, but cannot be written to the target.
+        FileNotWritten: The film is made, but cannot be written to the output.
     """
-    if made.video_id is None:
+    stopped = 128 + (outcome.stopped_by or 0)
+    if outcome.video_id is None:
         console.print("Interrupted before there was a video; nothing was made.")
-        return 130
-    snapshot = Snapshot.read(journal, made.video_id)
-    if snapshot.video.error_code == INTERRUPTED:
+        return stopped
+    snapshot = Snapshot.read(journal, outcome.video_id)
+    video = snapshot.video
+    if video.state is VideoState.CANCELLED:
         console.print(interrupted(snapshot), soft_wrap=True)
-        return 130
-    if snapshot.video.result is None:
+        return stopped if outcome.stopped_by is not None else 1
+    if video.result is None:
         console.print(incomplete(snapshot), soft_wrap=True)
         return 1
-    write_artifact(snapshot.video.result, target, ArtifactStore(settings.artifacts_url))
-    Console().print(
-        completed(snapshot, target, made.ray_seconds, made.wall_seconds), highlight=False, soft_wrap=True
+    try:
+        store = ArtifactStore(settings.artifacts_url)
+        where = deliver(video.result, output, video.spec.title, store, force)
+    except FileNotWritten as error:
+        get = f"raypipe show {snapshot.handle} -o FILE"
+        raise FileNotWritten(f"{error} The film is kept; get it with: {get}") from error
+    out = console if output == STDOUT else Console()
+    if video.state is not VideoState.COMPLETED:
+        console.print(incomplete(snapshot, where), soft_wrap=True)
+        return 1
+    out.print(
+        completed(snapshot, where, outcome.ray_seconds, outcome.wall_seconds), highlight=False, soft_wrap=True
     )
     return 0

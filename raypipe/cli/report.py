@@ -1,7 +1,7 @@
 """What `generate`, `list` and `show` say when all is said: rich renderables and plain values for JSON."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +11,11 @@ from rich.text import Text
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.cli.board import MARKS, beats, cell, facts
-from raypipe.cli.snapshot import (
-    DONE,
-    FAILED,
-    RUNNING,
-    SKIPPED,
-    STOPPED,
-    WAITING,
-    Snapshot,
-    Stand,
-    clock,
-    printable,
-    seconds,
-    size_of,
-)
 from raypipe.config import Settings
-from raypipe.errors import ArtifactMissing
+from raypipe.errors import ArtifactMissing, JournalRowBroken
 from raypipe.models import Artifact, Phase, StepState, VideoState
+from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
+from raypipe.text import clock, printable, seconds, size_of
 from raypipe.timeline import short_node
 
 STATES = {
@@ -41,11 +29,11 @@ STATES = {
 }
 
 
-def completed(snapshot: Snapshot, target: Path, ray_seconds: float, wall_seconds: float) -> RenderableType:
+def completed(snapshot: Snapshot, where: str, ray_seconds: float, wall_seconds: float) -> RenderableType:
     """What to say of a video that was made and written."""
-    spec, text = snapshot.video.spec, Text()
-    size = size_of(target.stat().st_size)
-    text.append("✔ ", "green").append(str(target), "bold")
+    spec, film, text = snapshot.video.spec, snapshot.video.result, Text()
+    size = size_of(film.size if film else 0)
+    text.append("✔ ", "green").append(where, "bold")
     length = seconds(spec.frames / spec.fps)
     text.append(f"\n  {size}, {spec.size}, {length} long, ready after {clock(wall_seconds)}")
     text.append(f", of which Ray took {seconds(ray_seconds)} to start\n")
@@ -54,12 +42,19 @@ def completed(snapshot: Snapshot, target: Path, ray_seconds: float, wall_seconds
     return text.append(f"  raypipe timeline {snapshot.handle}  shows what ran when", "dim")
 
 
-def incomplete(snapshot: Snapshot) -> RenderableType:
-    """What to say of a video that could not be finished: what failed where and why, and what was kept."""
+def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
+    """What to say of a video that is not as it should be: what failed where and why, and what was kept.
+
+    Args:
+        snapshot: The video.
+        film: Where its film was written, if there is one none the less.
+    """
     video, text = snapshot.video, Text()
     text.append("✗ ", "bold red").append(f"The video is {video.state}: ", "bold")
     text.append(f"{snapshot.count('chunk')} of {len(video.spec.beats)} chunks were made\n")
     lines = list(troubles(snapshot)) or [printable(video.error_message or "no reason is known")]
+    if film is not None:
+        lines.append(f"Its film was made none the less and is in {film}")
     for line in lines:
         text.append(f"  {line}\n", "red")
     return text.append_text(_kept(snapshot))
@@ -107,19 +102,24 @@ def _kept(snapshot: Snapshot) -> Text:
 # --- list -----------------------------------------------------------------------------------------
 
 
-def video_list(snapshots: Sequence[Snapshot]) -> Table:
-    """One line for each video."""
+def video_list(found: Mapping[str, Snapshot | JournalRowBroken]) -> Table:
+    """One line for each video, also for one whose rows cannot be read."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for name in ("id", "state", "progress", "age", "length"):
         right = name in ("progress", "age", "length")
         table.add_column(name, no_wrap=True, justify="right" if right else "left")
     table.add_column("title", no_wrap=True, overflow="ellipsis", ratio=1)
-    ids = shortened([snapshot.video.id for snapshot in snapshots])
-    for snapshot in snapshots:
+    ids = shortened(list(found))
+    for video_id, snapshot in found.items():
+        if isinstance(snapshot, JournalRowBroken):
+            said = Text(printable(str(snapshot)), "red")
+            table.add_row(ids[video_id], Text.assemble(MARKS[FAILED], " broken"), "", "", "", said)
+            continue
         video = snapshot.video
         state = Text.assemble(MARKS[STATES[video.state]], f" {video.state}")
         age, length = seconds(time.time() - video.created_at), f"{video.spec.duration:g} s"
-        table.add_row(ids[video.id], state, f"{snapshot.percent:.0f} %", age, length, Text(snapshot.title))
+        progress = f"{snapshot.progress.overall:.0f} %"
+        table.add_row(ids[video_id], state, progress, age, length, Text(snapshot.title))
     return table
 
 
@@ -131,8 +131,10 @@ def shortened(ids: Sequence[str]) -> dict[str, str]:
     return {each: each for each in ids}
 
 
-def brief_json(snapshot: Snapshot) -> dict[str, Any]:
+def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str, Any]:
     """A video as `list --json` gives it."""
+    if isinstance(snapshot, JournalRowBroken):
+        return {"id": video_id, "error_code": snapshot.code, "error_message": str(snapshot)}
     video = snapshot.video
     columns = {
         "id",
@@ -147,7 +149,7 @@ def brief_json(snapshot: Snapshot) -> dict[str, Any]:
     brief = video.model_dump(mode="json", include=columns)
     spec = video.spec
     about = {"title": spec.title, "duration": spec.duration, "beats": len(spec.beats)}
-    return {**brief, "progress": round(snapshot.percent, 1), **about}
+    return {**brief, "progress": round(snapshot.progress.overall, 1), **about}
 
 
 # --- show -----------------------------------------------------------------------------------------
@@ -167,7 +169,8 @@ def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
     grid.add_row("title", Text(snapshot.title, "bold"))
     grid.add_row("id", video.id)
     grid.add_row(
-        "state", Text.assemble(MARKS[STATES[video.state]], f" {video.state}, {snapshot.percent:.0f} %")
+        "state",
+        Text.assemble(MARKS[STATES[video.state]], f" {video.state}, {snapshot.progress.overall:.0f} %"),
     )
     if video.error_message:
         grid.add_row("error", Text(f"{video.error_code}: {printable(video.error_message)}", "red"))
@@ -185,13 +188,13 @@ def _phases(snapshot: Snapshot) -> Table:
     for name in ("phase", "status", "seconds", "cost", "error"):
         table.add_column(name, justify="right" if name in ("seconds", "cost") else "left")
     for phase in Phase:
-        output, stand = snapshot.phases.get(phase), snapshot.phase(phase)
+        output, status = snapshot.phases.get(phase), snapshot.phase(phase)
         if output is None:
-            table.add_row(phase, cell(Stand(stand.state, stand.state)), "", "", "")
+            table.add_row(phase, cell(Status(status.state, status.state)), "", "", "")
             continue
-        status = Text.assemble(MARKS[stand.state], f" {output.status}")
+        marked = Text.assemble(MARKS[status.state], f" {output.status}")
         error = Text(printable(output.error or ""), "red")
-        table.add_row(phase, status, f"{output.duration:.2f}", f"${output.cost:.2f}", error)
+        table.add_row(phase, marked, f"{output.duration:.2f}", f"${output.cost:.2f}", error)
     return table
 
 
@@ -208,7 +211,7 @@ def _steps(snapshot: Snapshot, wide: bool) -> Table:
         size, digest = (
             ("", "") if step.artifact is None else (size_of(step.artifact.size), step.artifact.digest[:12])
         )
-        state, cost = cell(snapshot.stand(step.step)), f"${step.cost:.2f}"
+        state, cost = cell(snapshot.status(step.step)), f"${step.cost:.2f}"
         table.add_row(step.step, state, Text(printable(step.provider)), *extra, size, cost, digest)
     return table
 
@@ -226,7 +229,7 @@ def full_json(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
     """A video as `show --json` gives it."""
     video = snapshot.video
     return {
-        **brief_json(snapshot),
+        **brief_json(video.id, snapshot),
         "spec": video.spec.model_dump(mode="json"),
         "result": _file_json(video.result, settings),
         "phases": [output.model_dump(mode="json") for output in snapshot.phases.values()],

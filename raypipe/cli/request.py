@@ -4,13 +4,15 @@ import base64
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import RootModel, ValidationError, model_validator
 
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
+from raypipe.explain import others, place, reason
 from raypipe.models import Artifact, DraftBeat, DraftSpec, Spec, VideoRequest
 
 MAX_SPEC_BYTES = 64 * 2**20
@@ -18,18 +20,19 @@ MAX_PICTURE_BYTES = 32 * 2**20
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
-class Given(NamedTuple):
-    """The options of `generate` and `plan` as they were typed; None where one was left out."""
+class _Document(RootModel[DraftSpec]):
+    """A spec, or all that `raypipe show --json` prints of a video, which holds one."""
 
-    prompt: str | None = None
-    duration: str | None = None
-    size: str | None = None
-    style: str | None = None
-    mood: str | None = None
-    seed: str | None = None
-    provider: str | None = None
-    options: str | None = None
-    spec: str | None = None
+    @model_validator(mode="before")
+    @classmethod
+    def _spec_within(cls, value: object) -> object:
+        if isinstance(value, dict) and "beats" not in value and isinstance(value.get("spec"), dict):
+            return value["spec"]
+        return value
+
+    @property
+    def spec(self) -> DraftSpec:
+        return self.root
 
 
 def read_settings() -> Settings:
@@ -44,29 +47,29 @@ def read_settings() -> Settings:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         name = name if name.isupper() else f"RAYPIPE_{name.upper()}"
-        raise InvalidRequest(f"{name}: {_said(first)}.") from error
+        raise InvalidRequest(f"{name}: {reason(first)}.") from error
 
 
-def build_request(given: Given) -> VideoRequest:
-    """Make a request of what was typed.
+def build_request(typed: Mapping[str, str]) -> VideoRequest:
+    """Make a request of the options that were typed, by their names.
 
     Raises:
         InvalidRequest: Something cannot be used; the message names the option.
     """
-    if given.spec is None and not (given.prompt or "").strip():
+    if "spec" not in typed and not typed.get("prompt", "").strip():
         raise InvalidRequest('PROMPT: say what the video is about, such as "A fox in the snow".')
-    fields: dict[str, Any] = {name: value for name, value in given._asdict().items() if value is not None}
-    if given.options is not None:
-        fields["options"] = _read_options(given.options)
-    if given.spec is not None:
-        fields["spec"] = read_spec(given.spec)
+    fields: dict[str, Any] = dict(typed)
+    if "options" in typed:
+        fields["options"] = _read_options(typed["options"])
+    if "spec" in typed:
+        fields["spec"] = read_spec(typed["spec"])
     try:
         return VideoRequest.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
         option = {"prompt": "PROMPT"}.get(where[0], f"--{where[0]}") if where else "The request"
-        raise InvalidRequest(f"{': '.join([option, *where[1:2]])}: {_said(first)}.") from error
+        raise InvalidRequest(f"{': '.join([option, *where[1:2]])}: {reason(first)}.") from error
 
 
 def read_spec(source: str) -> DraftSpec:
@@ -78,12 +81,12 @@ def read_spec(source: str) -> DraftSpec:
     name = "standard input" if source == "-" else source
     data = _read(source)
     try:
-        draft = DraftSpec.model_validate_json(data)
+        draft = _Document.model_validate_json(data).spec
     except ValidationError as error:
         errors = error.errors(include_url=False)
-        where = "".join(f"{part}." for part in errors[0]["loc"])[:-1] + ": "
-        more = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
-        raise InvalidRequest(f"--spec {name}: {where.removeprefix(': ')}{_said(errors[0])}{more}.") from error
+        where = ".".join(map(str, place(errors[0])))
+        said = f"{where}: {reason(errors[0])}" if where else reason(errors[0])
+        raise InvalidRequest(f"--spec {name}: {said}{others(errors)}.") from error
     folder = Path() if source == "-" else Path(source).parent
     beats = tuple(_with_picture(index, beat, folder) for index, beat in enumerate(draft.beats))
     return draft.model_copy(update={"beats": beats})
@@ -101,15 +104,15 @@ def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
     stored = request.spec and any(isinstance(beat.reference_image, Artifact) for beat in request.spec.beats)
     store = ArtifactStore(settings.artifacts_url if stored else "memory:///")
     with tempfile.TemporaryDirectory() as scratch:
-        return plan(request, "vid_dry_run", settings.model_copy(update={"data_dir": Path(scratch)}), store)
+        return plan(request, "", settings.model_copy(update={"data_dir": Path(scratch)}), store)
 
 
-def editable(spec: Spec, given: Given) -> dict[str, Any]:
-    """Turn a plan back into what a person edits, with pictures named as they were given."""
+def editable(spec: Spec, source: str | None) -> dict[str, Any]:
+    """Turn a plan back into what a person edits, with pictures named as in the spec it was read from."""
     from raypipe.phases.plan import spec_as_draft
 
     draft = spec_as_draft(spec)
-    named = _named_pictures(given.spec) if given.spec not in (None, "-") else []
+    named = _named_pictures(source) if source not in (None, "-") else []
     fields: dict[str, Any] = draft.model_dump(mode="json", exclude_none=True)
     if draft.size is not None:
         fields["size"] = str(draft.size)
@@ -121,7 +124,8 @@ def editable(spec: Spec, given: Given) -> dict[str, Any]:
 
 def _named_pictures(source: str | None) -> list[Any]:
     folder = Path(source or "").parent
-    beats = json.loads(_read(source or ""))["beats"]
+    document = json.loads(_read(source or ""))
+    beats = document.get("beats") or document["spec"]["beats"]
     return [_absolute(beat.get("reference_image"), folder) for beat in beats]
 
 
@@ -173,45 +177,3 @@ def _with_picture(index: int, beat: DraftBeat, folder: Path) -> DraftBeat:
         raise InvalidReferenceImage(f"{where} is no PNG or JPEG picture of at most {limit} MiB.")
     uri = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
     return beat.model_copy(update={"reference_image": uri})
-
-
-def _said(error: Any) -> str:
-    """What is wrong, in words for people, with the value if it is short."""
-    words = _WORDS.get(error["type"])
-    message = words.format(**error.get("ctx", {})) if words else _unprefixed(str(error["msg"]))
-    value = error.get("input")
-    if words and words.startswith("is "):
-        return message
-    if isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= 40):
-        return f"{message}, not {value}"
-    return message
-
-
-def _unprefixed(message: str) -> str:
-    message = message.removeprefix("Value error, ").rstrip(".")
-    return message[:1].lower() + message[1:] if message.startswith("Input") else message
-
-
-_WORDS = {
-    "bool_type": "must be true or false",
-    "dict_type": "must be a JSON object",
-    "extra_forbidden": "is no known field",
-    "finite_number": "must be a finite number",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "greater_than_equal": "must be at least {ge:g}",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "less_than": "must be less than {lt:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "missing": "is missing",
-    "multiple_of": "must be a multiple of {multiple_of:g}",
-    "string_too_long": "must have at most {max_length} characters",
-    "string_too_short": "must not be empty",
-    "string_type": "must be text",
-    "string_unicode": "must be text in UTF-8",
-    "too_long": "must have at most {max_length} entries",
-    "too_short": "must not be empty",
-    "tuple_type": "must be a list",
-}

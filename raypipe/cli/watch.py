@@ -9,9 +9,10 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from raypipe.cli.board import board
-from raypipe.cli.snapshot import Snapshot, printable, seconds
 from raypipe.errors import JournalUnavailable
 from raypipe.journal import Event, Journal
+from raypipe.snapshot import Snapshot
+from raypipe.text import printable, seconds
 
 LOOKS_PER_SECOND = 5
 
@@ -94,7 +95,7 @@ class Lines:
             line = line_of(event, snapshot)
             if line is not None:
                 moment = time.strftime("%H:%M:%S", time.localtime(event.at))
-                line = f"{moment}  {snapshot.percent:3.0f} %  {line}"
+                line = f"{moment}  {snapshot.progress.overall:3.0f} %  {line}"
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

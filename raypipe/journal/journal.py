@@ -1,21 +1,24 @@
 """The journal: what was accepted, what was done, what happened. Ray executes, the journal decides."""
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Row, bindparam, create_engine, event, func, insert, select, update
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from raypipe.errors import JournalUnavailable, VideoNotFound
+from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
+from raypipe.journal.database import open_database
 from raypipe.journal.records import Event, StepRecord, VideoRecord
 from raypipe.journal.writer import GroupCommit, Write
-from raypipe.models import Phase, PhaseOutput, VideoState
+from raypipe.models import Phase, PhaseOutput, Value, VideoState
+
+ValueT = TypeVar("ValueT", bound=Value)
 
 _VIDEO, _STEP, _PHASE, _EVENT = range(4)
 
@@ -30,9 +33,10 @@ class Journal:
         """Open the journal and create its tables if there are none.
 
         Raises:
-            JournalUnavailable: The database cannot be opened, or holds tables of another version.
+            JournalUnavailable: The database cannot be opened, or holds something else.
+            JournalTooNew: A newer raypipe wrote it.
         """
-        self._engine = _open(url)
+        self._engine = open_database(url)
         dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         self._put_step = _upsert(dialect, tables.steps)
         self._put_phase = _upsert(dialect, tables.phases)
@@ -61,7 +65,7 @@ class Journal:
 
     def phase(self, output: PhaseOutput) -> Write:
         """The row of a phase, replacing what it said before."""
-        return Write(_PHASE, self._put_phase, {**output.model_dump(mode="json"), "finished_at": time.time()})
+        return Write(_PHASE, self._put_phase, output.model_dump(mode="json"))
 
     def event(self, happened: Event) -> Write:
         """A new event at the end of the video's log."""
@@ -73,113 +77,139 @@ class Journal:
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
         return Write(_VIDEO, _FINISH_VIDEO, row)
 
-    def claim(self, owner: str, limit: int) -> Future[list[VideoRecord]]:
-        """Take up to `limit` queued videos, oldest first, and mark them running."""
-        oldest = (
-            select(tables.videos.c.id)
-            .where(tables.videos.c.state == VideoState.QUEUED)
-            .order_by(tables.videos.c.id)
-            .limit(limit)
-        )
-        statement = (
-            update(tables.videos)
-            .where(tables.videos.c.id.in_(oldest), tables.videos.c.state == VideoState.QUEUED)
-            .values(
-                state=VideoState.RUNNING,
-                started_at=time.time(),
-                lease_owner=owner,
-                epoch=tables.videos.c.epoch + 1,
-            )
-            .returning(tables.videos)
-        )
-        return self._writer.transact(
-            lambda connection: sorted(map(_video, connection.execute(statement)), key=lambda video: video.id)
-        )
+    def claim(self, owner: str, limit: int, own_only: bool = False) -> Future[list[VideoRecord]]:
+        """Take up to `limit` queued videos, oldest first, that are the owner's or anybody's, and mark them running.
+
+        A queued video whose row cannot be read is marked failed, so that it stops nobody.
+        """
+        return self._writer.transact(lambda connection: _claim(connection, owner, limit, own_only))
 
     def video(self, video_id: str) -> VideoRecord:
         """Read a video.
 
         Raises:
             VideoNotFound: There is no such video.
+            JournalRowBroken: Its row does not hold a video.
         """
-        rows = self._read(select(tables.videos).where(tables.videos.c.id == video_id))
+        rows = self._read(select(tables.videos).where(tables.videos.c.id == video_id), f"video {video_id}")
         if not rows:
             raise VideoNotFound(video_id)
-        return _video(rows[0])
+        return _parsed(VideoRecord, rows[0])
 
-    def videos(
-        self, limit: int = 20, after: str | None = None, newest_first: bool = True
-    ) -> list[VideoRecord]:
-        """Read videos in the order they were accepted, `after` being the last id already seen."""
+    def video_ids(self, limit: int = 20, after: str | None = None, newest_first: bool = True) -> list[str]:
+        """Read the ids of videos in the order they were accepted, `after` being the last id already seen."""
         key = tables.videos.c.id
-        query = select(tables.videos).order_by(key.desc() if newest_first else key).limit(limit)
+        query = select(key).order_by(key.desc() if newest_first else key).limit(limit)
         if after is not None:
             query = query.where(key < after if newest_first else key > after)
-        return [_video(row) for row in self._read(query)]
+        return [row.id for row in self._read(query, "the videos")]
 
-    def states(self, video_ids: Iterable[str]) -> dict[str, VideoState]:
-        """Read where videos stand."""
+    def videos(self, video_ids: Iterable[str]) -> dict[str, VideoRecord]:
+        """Read videos by their ids; ids of no video are left out.
+
+        Raises:
+            JournalRowBroken: One of the rows does not hold a video.
+        """
+        query = select(tables.videos).where(tables.videos.c.id.in_(list(video_ids)))
+        return {row.id: _parsed(VideoRecord, row) for row in self._read(query, "the videos")}
+
+    def newest_of(self, owner: str) -> VideoRecord | None:
+        """Read the video that an owner took last."""
         columns = tables.videos.c
-        query = select(columns.id, columns.state).where(columns.id.in_(list(video_ids)))
-        return {row.id: VideoState(row.state) for row in self._read(query)}
+        query = select(columns.id).where(columns.lease_owner == owner).order_by(columns.id.desc()).limit(1)
+        rows = self._read(query, "the videos")
+        return self.video(rows[0].id) if rows else None
 
     def steps(self, video_id: str) -> list[StepRecord]:
         """Read the steps of a video in the order they were meant."""
+        return self.steps_of([video_id])[video_id]
+
+    def steps_of(self, video_ids: Iterable[str]) -> dict[str, list[StepRecord]]:
+        """Read the steps of videos, each in the order they were meant."""
         table = tables.steps
-        query = select(table).where(table.c.video_id == video_id).order_by(table.c.intent_at, table.c.step)
-        return [StepRecord.model_validate(dict(row._mapping)) for row in self._read(query)]
+        query = (
+            select(table)
+            .where(table.c.video_id.in_(list(video_ids)))
+            .order_by(table.c.video_id, table.c.intent_at, table.c.step)
+        )
+        return self._by_video(StepRecord, query, "the steps")
 
     def phases(self, video_id: str) -> dict[Phase, PhaseOutput]:
         """Read the outputs of the phases that have ended."""
-        names = [column for column in tables.phases.c if column.name != "finished_at"]
-        rows = self._read(select(*names).where(tables.phases.c.video_id == video_id))
-        outputs = [PhaseOutput.model_validate(dict(row._mapping)) for row in rows]
-        return {output.phase: output for output in outputs}
+        return self.phases_of([video_id])[video_id]
+
+    def phases_of(self, video_ids: Iterable[str]) -> dict[str, dict[Phase, PhaseOutput]]:
+        """Read the outputs of the phases of videos that have ended."""
+        query = select(tables.phases).where(tables.phases.c.video_id.in_(list(video_ids)))
+        found = self._by_video(PhaseOutput, query, "the phases")
+        outputs = {video_id: {each.phase: each for each in rows} for video_id, rows in found.items()}
+        return defaultdict(dict, outputs)
 
     def events(self, video_id: str, after: int = 0) -> list[Event]:
         """Read what happened to a video after the event with number `after`."""
         table = tables.events
         query = select(table).where(table.c.video_id == video_id, table.c.seq > after).order_by(table.c.seq)
-        return [Event.model_validate(dict(row._mapping)) for row in self._read(query)]
+        return self._by_video(Event, query, "the events")[video_id]
 
-    def _read(self, query: Any) -> Sequence[Row[Any]]:
+    def _by_video(self, kind: type[ValueT], query: Any, what: str) -> dict[str, list[ValueT]]:
+        found: dict[str, list[ValueT]] = defaultdict(list)
+        for row in self._read(query, what):
+            found[row.video_id].append(_parsed(kind, row))
+        return found
+
+    def _read(self, query: Any, what: str) -> Sequence[Row[Any]]:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(query).all()
         except SQLAlchemyError as error:
             raise JournalUnavailable(f"The journal could not be read: {error}") from error
+        except ValueError as error:  # a column that is no JSON
+            raise JournalRowBroken(f"The journal's row of {what} cannot be read: {error}") from error
 
 
-def _open(url: str) -> Engine:
+def _claim(connection: Connection, owner: str, limit: int, own_only: bool) -> list[VideoRecord]:
+    videos = tables.videos
+    own = videos.c.lease_owner == owner
+    oldest = (
+        select(videos.c.id)
+        .where(videos.c.state == VideoState.QUEUED)
+        .where(own if own_only else or_(own, videos.c.lease_owner.is_(None)))
+        .order_by(videos.c.id)
+        .limit(limit)
+    )
+    taken = {"started_at": time.time(), "lease_owner": owner, "epoch": videos.c.epoch + 1}
+    statement = (
+        update(videos)
+        .where(videos.c.id.in_(oldest), videos.c.state == VideoState.QUEUED)
+        .values(state=VideoState.RUNNING, **taken)
+        .returning(videos.c.id)
+    )
+    claimed = (_claimed(connection, video_id) for video_id in sorted(connection.execute(statement).scalars()))
+    return [video for video in claimed if video is not None]
+
+
+def _claimed(connection: Connection, video_id: str) -> VideoRecord | None:
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, hide_parameters=True)
-        if parsed.get_backend_name() == "sqlite":
-            event.listen(engine, "connect", _configure_sqlite)
-        _create_tables(engine)
-    except (SQLAlchemyError, OSError, ImportError) as error:
-        raise JournalUnavailable(f"The journal at {url} cannot be opened: {error}") from error
-    return engine
+        row = connection.execute(select(tables.videos).where(tables.videos.c.id == video_id)).one()
+        return _parsed(VideoRecord, row)
+    except (JournalRowBroken, ValueError) as error:
+        failed = {"state": VideoState.FAILED, "finished_at": time.time(), "error_code": JournalRowBroken.code}
+        statement = update(tables.videos).where(tables.videos.c.id == video_id)
+        connection.execute(statement.values(**failed, error_message=str(error)))
+        return None
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _create_tables(engine: Engine) -> None:
-    with engine.begin() as connection:
-        tables.metadata.create_all(connection)
-        found = connection.execute(select(tables.schema.c.version)).scalar()
-        if found is None:
-            connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
-        elif found != tables.SCHEMA_VERSION:
-            raise JournalUnavailable(
-                f"The journal has tables of version {found}, this raypipe needs {tables.SCHEMA_VERSION}. "
-                "Set RAYPIPE_DATA_DIR or RAYPIPE_JOURNAL to a new place."
-            )
+def _parsed(kind: type[ValueT], row: Row[Any]) -> ValueT:
+    fields = dict(row._mapping)
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        name = fields.get("video_id", fields.get("id"))
+        raise JournalRowBroken(
+            f"The journal's {kind.__name__} of {name} cannot be read: {where}: {first['msg']}."
+        ) from error
 
 
 def _upsert(dialect: Any, table: Any) -> Any:
@@ -187,10 +217,6 @@ def _upsert(dialect: Any, table: Any) -> Any:
     keys = [column.name for column in table.primary_key]
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
-
-
-def _video(row: Any) -> VideoRecord:
-    return VideoRecord.model_validate(dict(row._mapping))
 
 
 def _append_event() -> Any:

@@ -2,8 +2,8 @@
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-#: raised whenever a table changes; a journal of another version is refused
-SCHEMA_VERSION = 1
+#: raised whenever a table changes; an older journal is brought up to it, a newer one is refused
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -65,7 +65,8 @@ phases = Table(
     Column("cost", Float, nullable=False),
     Column("duration", Float, nullable=False),
     Column("error", Text),
-    Column("finished_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
 )
 
 events = Table(

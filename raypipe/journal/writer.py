@@ -40,6 +40,8 @@ class GroupCommit:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="raypipe-journal", daemon=True)
         self._thread.start()
 
@@ -52,13 +54,19 @@ class GroupCommit:
         return self._submit(run)
 
     def close(self) -> None:
-        """Commit what is waiting and stop."""
-        self._requests.put(None)
+        """Commit what is waiting and stop; what is written later fails."""
+        with self._closing:
+            self._closed = True
+            self._requests.put(None)
         self._thread.join()
 
     def _submit(self, run: Callable[[Connection], Any] | tuple[Write, ...]) -> Future[Any]:
         request = _Request(run, Future())
-        self._requests.put(request)
+        with self._closing:
+            if self._closed:
+                request.done.set_exception(JournalUnavailable("The journal is closed."))
+            else:
+                self._requests.put(request)
         return request.done
 
     def _work(self) -> None:
@@ -73,11 +81,12 @@ class GroupCommit:
             self._commit(batch)
 
     def _commit(self, batch: list[_Request]) -> None:
+        batch = [request for request in batch if request.done.set_running_or_notify_cancel()]
         rows = [request for request in batch if isinstance(request.run, tuple)]
         try:
             with self._engine.begin() as connection:
                 _execute(connection, [write for request in rows for write in request.run])  # type: ignore[union-attr]
-        except SQLAlchemyError:
+        except Exception:  # noqa: BLE001 - whatever it is: the thread goes on, and each request learns its own error
             # one bad request must not fail its neighbours: each is tried by itself and gets its own answer
             for request in rows:
                 self._run_alone(request)
@@ -94,7 +103,7 @@ class GroupCommit:
                 result = _run(connection, request)
         except SQLAlchemyError as error:
             request.done.set_exception(JournalUnavailable(f"The journal could not be written: {error}"))
-        except Exception as error:  # noqa: BLE001 - the caller's function failed: its error is the caller's
+        except Exception as error:  # noqa: BLE001 - a bad row or the caller's function: its error is the caller's
             request.done.set_exception(error)
         else:
             request.done.set_result(result)

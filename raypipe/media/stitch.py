@@ -1,7 +1,7 @@
 """One video out of many clips and a track: packets are copied wherever the clips allow it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -14,25 +14,11 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from raypipe.errors import MediaError
+from raypipe.errors import DiskFull, MediaError, is_disk_full
 from raypipe.media.video import TIMESCALE, Planes, encode_clip, open_clip, planes_of, to_planes
 from raypipe.models import Size
 
 _TIME_BASE = Fraction(1, TIMESCALE)
-
-
-class Cut(NamedTuple):
-    """A clip and how many of its frames the video shows, from the first on."""
-
-    path: Path
-    frames: int
-
-
-class Stitched(NamedTuple):
-    """What stitching made, and how many clips had to be encoded anew for it."""
-
-    frames: int
-    normalised: int
 
 
 class _Signature(NamedTuple):
@@ -62,29 +48,60 @@ class _Timed(NamedTuple):
 
 
 def stitch(
-    cuts: Sequence[Cut], track: Path | None, out: Path, size: Size, fps: int, scratch: Path
-) -> Stitched:
+    clips: Sequence[tuple[Path, int]],
+    track: Path | None,
+    out: Path,
+    size: Size,
+    fps: int,
+    scratch: Path,
+    encode: bool = True,
+) -> int | None:
     """Write an MP4, index in front, of exactly the frames asked for, with the track as its sound.
 
     A clip that is too long is cut, one that is too short holds its last frame. Packets are copied if all clips share
     codec parameters; if not, those that differ from raypipe's own format are encoded anew at `size` and `fps`, as
     files in `scratch`.
 
+    Args:
+        clips: MP4 files, and how many of its first frames the video shows of each.
+        track: The sound, an MP4 file; None for a silent video.
+        out: The file to write.
+        size: Size of clips that are encoded anew.
+        fps: Frames a second of clips that are encoded anew.
+        scratch: Folder for intermediate files.
+        encode: Whether clips may be encoded anew, which takes seconds.
+
+    Returns:
+        How many clips were encoded anew; None, with nothing written, if that is needed and may not be done.
+
     Raises:
         MediaError: A clip or the track cannot be read.
+        DiskFull: There is no room for the video.
     """
     with ExitStack() as opened:
-        clips = [_open(cut.path, cut.frames, opened) for cut in cuts]
-        differing = _differing(clips, size, fps)
+        shown = [_open(path, frames, opened) for path, frames in clips]
+        differing = _differing(shown, size, fps)
+        if differing and not encode:
+            return None
         for index in differing:
             path = scratch / f"normalised-{index}.mp4"
-            path.write_bytes(encode_clip(_resampled(clips[index], size, fps), size, fps))
-            clips[index] = _open(path, cuts[index].frames, opened)
-        try:
-            _write(clips, track, out)
-        except av.FFmpegError as error:
-            raise MediaError(f"the video cannot be written: {error}") from error
-    return Stitched(frames=sum(cut.frames for cut in cuts), normalised=len(differing))
+            with _writing():
+                path.write_bytes(encode_clip(_resampled(shown[index], size, fps), size, fps))
+            shown[index] = _open(path, clips[index][1], opened)
+        with _writing():
+            _write(shown, track, out)
+    return len(differing)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Name what goes wrong with the output before those who opened the clips take it for theirs."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        if is_disk_full(error):
+            raise DiskFull.while_doing("the video cannot be written", error) from error
+        raise MediaError(f"the video cannot be written: {error}") from error
 
 
 def _open(path: Path, frames: int, opened: ExitStack) -> _Clip:

@@ -3,6 +3,7 @@
 import io
 import tempfile
 import threading
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image as Picture
+from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
@@ -38,7 +40,11 @@ ENCODER_OPTIONS = {
 #: ticks a second of every clip's time base; a multiple of 24, 25, 30, 50 and 60
 TIMESCALE = 12_000
 MAX_PICTURE_PIXELS = 50_000_000
+_TOO_LARGE = f"is too large: at most {MAX_PICTURE_PIXELS // 10**6} million pixels can be used"
 _IHDR_END = 33
+
+# Pillow warns of pictures that are more than ours may be; those are refused with an error
+warnings.filterwarnings("ignore", category=Picture.DecompressionBombWarning)
 
 
 class Planes(NamedTuple):
@@ -139,26 +145,27 @@ def to_rgb(planes: Planes) -> Plane:
 
 
 def read_picture(data: bytes, size: Size) -> Plane:
-    """Decode a PNG or JPEG to RGB of shape (height, width, 3), scaled and cropped to fill the size.
+    """Decode a PNG or JPEG to RGB of shape (height, width, 3), upright, scaled and cropped to fill the size.
 
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
     with _open_picture(data) as picture:
-        rgb = picture.convert("RGB")
+        rgb = ImageOps.exif_transpose(picture).convert("RGB")
     if rgb.size != (size.width, size.height):
         rgb = _fill(rgb, size)
     return np.asarray(rgb)
 
 
-def check_picture(data: bytes) -> None:
-    """Decode a picture to see that it can be.
+def check_picture(data: bytes) -> str:
+    """Decode a picture to see that it can be, and return its media type.
 
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
     with _open_picture(data) as picture:
         picture.load()
+        return "image/png" if picture.format == "PNG" else "image/jpeg"
 
 
 def middle_colour(data: bytes) -> tuple[int, int, int]:
@@ -177,8 +184,12 @@ def _open_picture(data: bytes) -> Iterator[Picture.Image]:
     try:
         with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
             if picture.width * picture.height > MAX_PICTURE_PIXELS:
-                raise MediaError(f"a picture of {picture.width}x{picture.height} is too large")
+                raise MediaError(f"a picture of {picture.width}x{picture.height} {_TOO_LARGE}")
             yield picture
+    except Picture.DecompressionBombError as error:
+        raise MediaError(f"it {_TOO_LARGE}") from error
+    except UnidentifiedImageError as error:
+        raise MediaError("it is no PNG or JPEG picture") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise MediaError(f"the picture cannot be read: {error}") from error
 

@@ -1,8 +1,4 @@
-"""Archetypes: which beats a kind of film is made of, and the mood and light it has.
-
-The light names no place, weather or time of day: providers choose scenery by such words, and only the
-prompt may say them.
-"""
+"""Archetypes: which beats a kind of film is made of, and the mood and light it has."""
 
 import re
 from typing import NamedTuple

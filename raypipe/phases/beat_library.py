@@ -1,7 +1,4 @@
-"""The beat library: shots that any subject can be shown in.
-
-The words stay neutral: no place, weather or time of day, since providers choose scenery by such words.
-"""
+"""The beat library: shots that any subject can be shown in."""
 
 import hashlib
 from typing import Literal, NamedTuple

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from raypipe.errors import InvalidReferenceImage, InvalidSpec
 from raypipe.models import (
@@ -17,7 +17,6 @@ from raypipe.models import (
     Brief,
     DraftBeat,
     DraftSpec,
-    Size,
     Spec,
     VideoRequest,
 )
@@ -25,11 +24,15 @@ from raypipe.phases.archetypes import choose_archetype, mood_of
 from raypipe.phases.composer import compose_beats
 from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt, without_controls
 from raypipe.phases.timing import fill, snap
+from raypipe.providers.registry import provider_class
 
 logger = logging.getLogger(__name__)
 
 TRUNCATION_LOG = "beat_truncation.log"
+#: `beat_id` of a beat that a person wrote
+CUSTOM: Final = "custom"
 DEFAULT_SECONDS = 30
+DEFAULT_PROVIDER: Final = "local"
 DEFAULT_STYLE: Final = "cinematic"
 DEFAULT_MOOD: Final = "cinematic"
 TITLE_LENGTH = 70
@@ -53,17 +56,19 @@ def build_full_spec(
         InvalidSpec: A beat has no prompt, or no duration was given and that of all beats is out of range.
         InvalidReferenceImage: A reference image is not a stored artifact yet.
         InvalidRequest: The prompt holds no text.
+        UnknownProvider: No such provider is installed.
     """
-    said = _said(request)
-    plan = _plan_of_draft(request.spec, said) if request.spec is not None else _plan_of_prompt(said)
+    brief = _merged_brief(request)
+    plan = _plan_of_draft(request.spec, brief) if request.spec is not None else _plan_of_prompt(brief)
+    provider = brief.get("provider") or DEFAULT_PROVIDER
     plan = validate_and_fix_beat_count({"video_id": video_id, **plan}, log_dir=log_dir)
     spec = Spec(
         **{name: plan[name] for name in ("title", "prompt", "archetype", "mood", "duration")},
-        size=said.get("size") or Size(width=1280, height=720),
-        style=said.get("style") or DEFAULT_STYLE,
-        seed=said.get("seed") or 0,
-        provider=said.get("provider") or "local",
-        options=said.get("options") or {},
+        size=brief.get("size") or provider_class(provider).default_size,
+        style=brief.get("style") or DEFAULT_STYLE,
+        seed=brief.get("seed") or 0,
+        provider=provider,
+        options=brief.get("options") or {},
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),
     )
@@ -83,19 +88,37 @@ def validate_and_fix_beat_count(spec: dict[str, Any], *, log_dir: Path = Path("l
         log_dir: Folder of the truncation log; made if needed.
 
     Raises:
-        InvalidSpec: The plan's duration is not positive.
+        InvalidSpec: A duration is no positive, finite number of seconds, or `beats` is no list of dicts.
     """
-    duration, beats = spec["duration"], list(spec.get("beats", ()))
-    if not duration > 0:
-        raise InvalidSpec(f"The duration of a plan must be more than 0 s, not {duration}.")
+    duration, beats, lengths = _checked_plan(spec)
     max_beats = ceil(duration / MIN_BEAT_SECONDS)
-    lengths = [beat.get("duration", MIN_BEAT_SECONDS) for beat in beats]
     if len(beats) <= max_beats:
         return {**spec, "beats": _renumbered(beats, list(accumulate(lengths, initial=0)), lengths)}
     _report_truncation(spec, len(beats), max_beats, log_dir)
     times = fill(lengths[:max_beats], duration)
     starts, lengths = [start for start, _ in times], [length for _, length in times]
     return {**spec, "beats": _renumbered(beats[:max_beats], starts, lengths)}
+
+
+def _checked_plan(spec: Mapping[str, Any]) -> tuple[float, list[dict[str, Any]], list[float]]:
+    """Return a plan's duration, its beats and their durations."""
+    beats = spec.get("beats", [])
+    if not isinstance(beats, list | tuple) or not all(isinstance(beat, dict) for beat in beats):
+        raise InvalidSpec(f"The beats of a plan must be a list of objects, not {beats!r:.80}.")
+    duration = spec.get("duration")
+    if not (_is_seconds(duration) and duration > 0):
+        raise InvalidSpec(f"The duration of a plan must be more than 0 s and finite, not {duration!r:.80}.")
+    lengths = [beat.get("duration", MIN_BEAT_SECONDS) for beat in beats]
+    for index, length in enumerate(lengths):
+        if not _is_seconds(length):
+            raise InvalidSpec(
+                f"The duration of beat {index} must be a number of seconds, not {length!r:.80}."
+            )
+    return duration, list(beats), lengths
+
+
+def _is_seconds(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
 
 
 def spec_as_draft(spec: Spec) -> DraftSpec:
@@ -105,28 +128,28 @@ def spec_as_draft(spec: Spec) -> DraftSpec:
     return DraftSpec(**shared, beats=beats)
 
 
-def _said(request: VideoRequest) -> dict[str, Any]:
-    """What the request says, else what the head of its spec says; blank texts say nothing."""
-    said: dict[str, Any] = {}
+def _merged_brief(request: VideoRequest) -> dict[str, Any]:
+    """Return what the request says, else what the head of its spec says; blank texts say nothing."""
+    merged: dict[str, Any] = {}
     for brief in (request.spec, request):
         for name in Brief.model_fields if brief is not None else ():
             value = getattr(brief, name)
             value = without_controls(value) if isinstance(value, str) else value
             if value not in (None, ""):
-                said[name] = value
-    return said
+                merged[name] = value
+    return merged
 
 
-def _plan_of_prompt(said: Mapping[str, Any]) -> dict[str, Any]:
-    read = read_prompt(said.get("prompt", ""))
-    seed = said.get("seed") or 0
+def _plan_of_prompt(brief: Mapping[str, Any]) -> dict[str, Any]:
+    read = read_prompt(brief.get("prompt", ""))
+    seed = brief.get("seed") or 0
     archetype = choose_archetype(read.text, seed)
-    mood = said.get("mood") or mood_of(read.text) or archetype.mood
-    duration = snap(said.get("duration") or read.seconds or DEFAULT_SECONDS)
-    style = said.get("style") or DEFAULT_STYLE
+    mood = brief.get("mood") or mood_of(read.text) or archetype.mood
+    duration = snap(brief.get("duration") or read.seconds or DEFAULT_SECONDS)
+    style = brief.get("style") or DEFAULT_STYLE
     return {
         "title": _title(read),
-        "prompt": said["prompt"],
+        "prompt": brief["prompt"],
         "archetype": archetype.archetype_id,
         "mood": mood,
         "duration": duration,
@@ -134,19 +157,27 @@ def _plan_of_prompt(said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plan_of_draft(draft: DraftSpec, said: Mapping[str, Any]) -> dict[str, Any]:
-    beats = [_checked(index, beat) for index, beat in enumerate(draft.beats)]
+def _plan_of_draft(draft: DraftSpec, brief: Mapping[str, Any]) -> dict[str, Any]:
+    beats = _as_custom([_checked(index, beat) for index, beat in enumerate(draft.beats)], brief)
     title = without_controls(draft.title or "")
     told = clip_text(" ".join(beat["prompt"] for beat in beats), PROMPT_LENGTH)
-    prompt = said.get("prompt") or title or told
+    prompt = brief.get("prompt") or title or told
     return {
         "title": title or _title(read_prompt(prompt)),
         "prompt": prompt,
         "archetype": draft.archetype or "custom",
-        "mood": said.get("mood") or mood_of(prompt) or DEFAULT_MOOD,
-        "duration": snap(said["duration"]) if "duration" in said else _total(draft.beats),
+        "mood": brief.get("mood") or mood_of(prompt) or DEFAULT_MOOD,
+        "duration": snap(brief["duration"]) if "duration" in brief else _total(draft.beats),
         "beats": beats,
     }
+
+
+def _as_custom(beats: list[dict[str, Any]], brief: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name beats custom unless they read as planning writes them of this brief: a person wrote or rewrote them."""
+    if all(beat["beat_id"] == CUSTOM for beat in beats) or "prompt" not in brief:
+        return [{**beat, "beat_id": CUSTOM} for beat in beats]
+    planned = {beat["prompt"] for beat in _plan_of_prompt(brief)["beats"]}
+    return [beat if beat["prompt"] in planned else {**beat, "beat_id": CUSTOM} for beat in beats]
 
 
 def _title(read: PromptText) -> str:
@@ -194,18 +225,18 @@ def _renumbered(
 
 
 def _report_truncation(spec: Mapping[str, Any], found: int, kept: int, log_dir: Path) -> None:
-    video_id = "_".join(str(spec.get("video_id", "unknown")).split()) or "unknown"
+    video_id = "_".join(str(spec.get("video_id") or "unknown").split()) or "unknown"
     logger.warning(
-        "Video %s has %d beats in %g s, more than one for each %d s: only the first %d are kept",
-        *(video_id, found, spec["duration"], MIN_BEAT_SECONDS, kept),
+        "%s has %d beats in %g s, more than one for each %d s: only the first %d are kept",
+        *(f"Video {spec['video_id']}" if spec.get("video_id") else "The plan", found, spec["duration"]),
+        *(MIN_BEAT_SECONDS, kept),
     )
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = f"timestamp={now} video_id={video_id} original_count={found} truncated_count={kept}\n"
+    path = log_dir / TRUNCATION_LOG
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        with (log_dir / TRUNCATION_LOG).open("ab", buffering=0) as log:
-            log.write(line.encode())
-    except OSError:
-        logger.exception(
-            "The truncation of %s could not be written to %s", video_id, log_dir / TRUNCATION_LOG
-        )
+        with path.open("ab", buffering=0) as log:
+            log.write(line.encode(errors="replace"))
+    except OSError as error:
+        logger.warning("The truncation of %s could not be written to %s: %s", video_id, path, error.strerror)

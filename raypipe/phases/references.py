@@ -1,15 +1,14 @@
 """References phase: which beats start from a reference image, and which continue from their predecessor."""
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from raypipe.errors import InvalidSpec, OrphanFollower
-from raypipe.models import Beat, Sequence
+from raypipe.models import Beat, BeatSequence
 
 
-def group_sequences(beats: Seq[Beat], followers_per_reference: int = 1) -> tuple[Sequence, ...]:
+def group_sequences(beats: Sequence[Beat], followers_per_reference: int = 1) -> tuple[BeatSequence, ...]:
     """Group beats into sequences: a reference beat, then the followers that continue from it.
 
     A beat with a reference image, or with `continues` false, is a reference; one with `continues` true is a
@@ -31,15 +30,15 @@ def group_sequences(beats: Seq[Beat], followers_per_reference: int = 1) -> tuple
             chains[-1].append(beat)
         else:
             chains.append([beat])
-    return tuple(Sequence(reference=chain[0], followers=tuple(chain[1:])) for chain in chains)
+    return tuple(BeatSequence(reference=chain[0], followers=tuple(chain[1:])) for chain in chains)
 
 
-def describe(sequences: Iterable[Sequence]) -> list[dict[str, Any]]:
-    """Say of each beat, in JSON's types, what role it has and what it starts from."""
+def roles_of(sequences: Iterable[BeatSequence]) -> list[dict[str, Any]]:
+    """Return for each beat, in JSON's types, its role and what its chunk starts from."""
     return [role for each in sequences for role in _roles(each)]
 
 
-def _check_numbering(beats: Seq[Beat]) -> None:
+def _check_numbering(beats: Sequence[Beat]) -> None:
     found = [beat.beat_index for beat in beats]
     for expected, index in enumerate(found):
         if index != expected:
@@ -49,7 +48,7 @@ def _check_numbering(beats: Seq[Beat]) -> None:
             )
 
 
-def _follows(beat: Beat, chain: Seq[Beat], limit: int) -> bool:
+def _follows(beat: Beat, chain: Sequence[Beat], limit: int) -> bool:
     if beat.reference_image is not None or beat.continues is False:
         return False
     room = 0 < len(chain) <= limit
@@ -58,7 +57,7 @@ def _follows(beat: Beat, chain: Seq[Beat], limit: int) -> bool:
     return room
 
 
-def _why_orphan(chain: Seq[Beat], limit: int) -> str:
+def _why_orphan(chain: Sequence[Beat], limit: int) -> str:
     if not chain:
         return "no beat comes before it"
     if limit == 0:
@@ -67,7 +66,7 @@ def _why_orphan(chain: Seq[Beat], limit: int) -> str:
     return f"reference beat {chain[0].beat_index} already has {already} that a reference may have"
 
 
-def _roles(sequence: Sequence) -> list[dict[str, Any]]:
+def _roles(sequence: BeatSequence) -> list[dict[str, Any]]:
     reference = sequence.reference
     image = "storyboard" if reference.reference_image is None else "supplied"
     followers = [

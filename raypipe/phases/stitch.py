@@ -5,32 +5,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.media.stitch import Cut, stitch
-from raypipe.models import Beat, Chunk, Film, Job, Take, Track
+from raypipe.media.stitch import stitch
+from raypipe.models import Chunk, Film, Job, Track
 
 
-def takes_of(beats: Sequence[Beat], chunks: Sequence[Chunk]) -> tuple[Take, ...]:
-    """Say what the film shows of each chunk.
+def stitch_film(
+    job: Job,
+    chunks: Sequence[Chunk],
+    frames: Sequence[int],
+    track: Track | None,
+    store: ArtifactStore,
+    encode: bool = True,
+) -> Film | None:
+    """Join the chunks of all beats, in order, into one MP4, with the track as its sound.
 
     A follower begins with its predecessor's last frame. The predecessor was made one frame longer than its beat, so
     showing of each chunk just its beat's frames leaves the frame at the seam in once.
-    """
-    return tuple(
-        Take(artifact=chunk.artifact, frames=beat.frames) for beat, chunk in zip(beats, chunks, strict=True)
-    )
 
+    Args:
+        job: Gives the size and the rate that chunks are brought to.
+        chunks: One for each beat.
+        frames: How many of its first frames the film shows of each chunk: those of its beat.
+        track: Its sound, as long as the film; None leaves the film silent.
+        store: Holds the chunks and the track, and gets the film.
+        encode: Whether chunks that cannot be copied may be encoded anew, which takes seconds of CPU.
 
-def stitch_film(job: Job, takes: Sequence[Take], track: Track | None, store: ArtifactStore) -> Film:
-    """Join takes into one MP4 of exactly their frames, with the track as its sound.
+    Returns:
+        The film; None if it cannot be made without encoding and `encode` is false.
 
     Raises:
         MediaError: A chunk or the track cannot be read.
+        DiskFull: There is no room for the film.
     """
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        cuts = [Cut(store.path_of(take.artifact, scratch), take.frames) for take in takes]
+        clips = [
+            (store.path_of(chunk.artifact, scratch), shown)
+            for chunk, shown in zip(chunks, frames, strict=True)
+        ]
         sound = None if track is None else store.path_of(track.artifact, scratch)
         out = scratch / "film.mp4"
-        made = stitch(cuts, sound, out, job.size, job.fps, scratch)
+        encoded = stitch(clips, sound, out, job.size, job.fps, scratch, encode)
+        if encoded is None:
+            return None
         artifact = store.put(out.read_bytes(), "video/mp4")
-    return Film(artifact=artifact, frames=made.frames, normalised=made.normalised)
+    return Film(artifact=artifact, frames=sum(frames), normalised=encoded)

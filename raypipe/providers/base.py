@@ -11,40 +11,58 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationError
 
 from raypipe.errors import InvalidRequest
-from raypipe.models import Beat, Job, Value
+from raypipe.explain import place, reason
+from raypipe.models import Beat, Job, Size, Spec, Value
 
 
 class ImageWork(Value):
     """Make the storyboard image of a beat: a PNG or JPEG of the job's size."""
 
     kind: Literal["image"] = "image"
-    step: str
     job: Job
     beat: Beat
+
+    @property
+    def step(self) -> str:
+        """Name of the step that this work is."""
+        return f"image/{self.beat.beat_index}"
 
 
 class ClipWork(Value):
     """Make a beat's clip: `frames` frames that begin with the picture in `start_image`."""
 
     kind: Literal["clip"] = "clip"
-    step: str
     job: Job
     beat: Beat
-    #: encoded picture, PNG or JPEG; filled in where the work is done, since bytes do not travel with it
-    start_image: bytes = Field(default=b"", repr=False)
     #: False: `start_image` is the beat's reference image. True: it is the predecessor's last frame
     continues: bool
-    #: exact length; at most one frame more than the beat's
+    #: exact length; one frame more than the beat's if a follower begins with the last of them
     frames: int
+    #: encoded picture, PNG or JPEG; filled in where the work is done, since bytes do not travel with it
+    start_image: bytes = Field(default=b"", repr=False)
+
+    @property
+    def step(self) -> str:
+        """Name of the step that this work is."""
+        return f"chunk/{self.beat.beat_index}"
+
+    @property
+    def followed(self) -> bool:
+        """Whether a follower continues from the clip's last frame."""
+        return self.frames > self.beat.frames
 
 
 class MusicWork(Value):
     """Make a track in the job's mood, at least `seconds` long."""
 
     kind: Literal["music"] = "music"
-    step: str
     job: Job
     seconds: float
+
+    @property
+    def step(self) -> str:
+        """Name of the step that this work is."""
+        return "music"
 
 
 Work = ImageWork | ClipWork | MusicWork
@@ -69,6 +87,8 @@ class Provider(ABC):
     """Base of both kinds of provider. Subclasses are registered under the entry point `raypipe.providers`."""
 
     name: ClassVar[str]
+    #: size of what it makes, where the request asks for none
+    default_size: ClassVar[Size] = Size(width=1280, height=720)
     #: what a request may say in `options`; unknown options are rejected before the video is accepted
     Options: ClassVar[type[Value]] = Value
 
@@ -82,9 +102,14 @@ class Provider(ABC):
         try:
             return cls.Options.model_validate(options)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(["options", *(str(part) for part in first["loc"])])
-            raise InvalidRequest(f"{where} of provider {cls.name!r}: {first['msg']}") from error
+            first = error.errors(include_url=False)[0]
+            where = ".".join(["options", *map(str, place(first))])
+            raise InvalidRequest(f"{where} of provider {cls.name!r}: {reason(first)}.") from error
+
+    @classmethod
+    def notes(cls, spec: Spec) -> tuple[str, ...]:
+        """Return what a user should know of this plan before it is made."""
+        return ()
 
 
 class HostedProvider(Provider):

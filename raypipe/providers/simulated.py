@@ -1,4 +1,4 @@
-"""A hosted provider without a host: it waits as long as a real one would and delivers tiny real media.
+"""A hosted provider without a host: it waits as long as a real one would and delivers real media.
 
 Latencies are fixed, listed per beat, or drawn from a long-tailed distribution; any step can be made to fail. It tells
 its caller exactly when to poll again, so that measured times show raypipe's own overhead and not a polling interval.
@@ -23,7 +23,6 @@ from raypipe.media.video import Planes, encode_clip, middle_colour, to_planes, w
 from raypipe.models import FPS, Size, Value
 from raypipe.providers.base import ClipWork, HostedProvider, ImageWork, Media, MusicWork, Pending, Work
 
-SIZE = Size(width=64, height=36)
 SAMPLE_RATE = 8_000
 HUES = 12
 #: colours around the colour circle, one a row
@@ -112,6 +111,7 @@ class SimulatedProvider(HostedProvider):
     """Behaves like a hosted provider, for tests, benchmarks and trying things out."""
 
     name: ClassVar[str] = "simulated"
+    default_size: ClassVar[Size] = Size(width=64, height=36)
     Options = SimulatedOptions
 
     def __init__(self) -> None:
@@ -157,7 +157,8 @@ async def _make(work: Work) -> Media:
     if isinstance(work, ImageWork):
         return Media(data=_image(work), media_type="image/png")
     if isinstance(work, ClipWork):
-        clip = await _CLIPS.get(_hue_of(work.start_image), work.frames)
+        size = work.job.size
+        clip = await _CLIPS.get(_hue_of(work.start_image), work.frames, size.width, size.height)
         return Media(data=_signed(clip, work), media_type="video/mp4")
     return Media(data=await _TRACKS.get(math.ceil(work.seconds) + 1), media_type="audio/flac")
 
@@ -177,16 +178,17 @@ class _Templates:
 
 def _image(work: ImageWork) -> bytes:
     """Give the plain picture of the beat's colour, told from others' by a text chunk."""
-    return with_png_text(_picture(work.beat.beat_index % HUES), "work", f"{work.job.video_id}/{work.step}")
+    picture = _picture(work.beat.beat_index % HUES, work.job.size)
+    return with_png_text(picture, "work", f"{work.job.video_id}/{work.step}")
 
 
-@lru_cache(maxsize=HUES)
-def _picture(hue: int) -> bytes:
-    return write_png(_colour_field(hue))
+@lru_cache(maxsize=4 * HUES)
+def _picture(hue: int, size: Size) -> bytes:
+    return write_png(_colour_field(hue, size))
 
 
-def _colour_field(hue: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.broadcast_to(_COLOURS[hue], (SIZE.height, SIZE.width, 3)).copy()
+def _colour_field(hue: int, size: Size) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.broadcast_to(_COLOURS[hue], (size.height, size.width, 3)).copy()
 
 
 def _hue_of(picture: bytes) -> int:
@@ -199,9 +201,10 @@ def _nearest(colour: tuple[int, int, int]) -> int:
     return int(np.abs(_COLOURS - np.array(colour)).sum(axis=1).argmin())
 
 
-def _clip_template(hue: int, frames: int) -> bytes:
-    picture: Planes = to_planes(_colour_field(hue))
-    return encode_clip(repeat(picture, frames), SIZE, FPS)
+def _clip_template(hue: int, frames: int, width: int, height: int) -> bytes:
+    size = Size(width=width, height=height)
+    picture: Planes = to_planes(_colour_field(hue, size))
+    return encode_clip(repeat(picture, frames), size, FPS)
 
 
 def _signed(clip: bytes, work: ClipWork) -> bytes:

@@ -130,7 +130,9 @@ def test_storyboard_images_and_chunks_can_be_got(client: httpx.Client, finished:
         image = client.get(beat["image"]["url"])
         assert read_picture(image.content, TINY).shape == (36, 64, 3)
         assert probe(client.get(beat["chunk"]["url"]).content).frames in (120, 121)
-    assert client.get(f"/v1/videos/{finished['id']}/storyboard/9").status_code == 409
+    for kind in ("storyboard", "chunks"):
+        beyond = client.get(f"/v1/videos/{finished['id']}/{kind}/{len(finished['beats'])}")
+        assert (beyond.status_code, beyond.json()["error"]["code"]) == (404, "beat_not_found")
 
 
 def test_what_is_not_there_is_404_and_what_is_not_ready_409(client: httpx.Client) -> None:

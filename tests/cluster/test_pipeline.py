@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from raypipe.models import (
     VideoRequest,
     VideoState,
 )
-from raypipe.providers.simulated import SIZE
+from raypipe.providers.simulated import SimulatedProvider
 
 QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
 
@@ -120,7 +121,7 @@ def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_
 
             data = coordinator.store.get(steps[step].artifact)
             picture = data if step.startswith("image") else frame_as_png(data, 0)
-            return read_picture(picture, SIZE).reshape(-1, 3).mean(axis=0)
+            return read_picture(picture, SimulatedProvider.default_size).reshape(-1, 3).mean(axis=0)
 
         for reference, follower in ((0, 1), (2, 3)):
             assert abs(mean(f"chunk/{follower}") - mean(f"image/{reference}")).max() < 12
@@ -170,11 +171,32 @@ def test_a_failed_image_is_a_storyboard_mismatch_naming_both_counts(with_coordin
         video_id, state = await make(coordinator, simulated(fail={"image/0": "refused"}))
         assert state is VideoState.PARTIAL
         storyboard = coordinator.journal.phases(video_id)[Phase.STORYBOARD]
-        assert storyboard.status is PhaseStatus.PARTIAL
+        assert storyboard.status is PhaseStatus.FAILED
         assert storyboard.error is not None
-        assert "6" in storyboard.error
-        assert "5" in storyboard.error
+        assert storyboard.error.startswith("storyboard_mismatch: 6 beats and 5 storyboard images")
+        video = coordinator.journal.video(video_id)
+        assert video.error_code == "provider_rejected", "the cause, not what followed from it"
+        for said in ("image/0", "refused", "6 beats and 5 storyboard images", "4 of 6 chunks"):
+            assert said in video.error_message
+        assert coordinator.journal.phases(video_id)[Phase.STITCH].status is PhaseStatus.FAILED
         assert steps_of(coordinator, video_id)["chunk/0"].error_code == "upstream_failed"
+
+    with_coordinator(test)
+
+
+def test_a_film_that_lacks_only_an_image_nobody_started_from_is_made_kept_and_partial(
+    with_coordinator: Run, tmp_path: Path
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(fail={"image/1": "refused"}))
+        assert state is VideoState.PARTIAL
+        video = coordinator.journal.video(video_id)
+        assert video.error_code == "provider_rejected"
+        for said in ("image/1", "refused", "6 beats and 5 storyboard images", "film"):
+            assert said in video.error_message
+        assert coordinator.journal.phases(video_id)[Phase.STORYBOARD].status is PhaseStatus.FAILED
+        film = await coordinator.save(video_id, tmp_path / "film.mp4")
+        assert probe(film).frames == 720
 
     with_coordinator(test)
 

@@ -18,13 +18,14 @@ from raypipe.cli.report import (
     shortened,
     video_list,
 )
-from raypipe.cli.snapshot import Snapshot, clock, printable, seconds, size_of
-from raypipe.cli.target import choose_target, free_name, slug
+from raypipe.cli.target import check_output, free_name, slug
 from raypipe.cli.watch import line_of
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest
 from raypipe.journal import Event, StepRecord, VideoRecord
-from raypipe.models import Beat, Phase, PhaseOutput, PhaseStatus, Size, Spec, StepState, VideoState
+from raypipe.models import Artifact, Beat, Phase, PhaseOutput, PhaseStatus, Size, Spec, StepState, VideoState
+from raypipe.snapshot import Snapshot
+from raypipe.text import clock, printable, seconds, size_of
 
 VIDEO = "vid_019ab3c4d5e60123456789abcdef"
 
@@ -177,8 +178,8 @@ def test_a_video_that_was_stopped_shows_nothing_as_running() -> None:
 
 
 def test_progress_is_the_projects_own() -> None:
-    assert 2 <= snapshot(6).percent < midway().percent < 99
-    assert snapshot(6, state=VideoState.COMPLETED).percent == 100
+    assert 2 <= snapshot(6).progress.overall < midway().progress.overall < 99
+    assert snapshot(6, state=VideoState.COMPLETED).progress.overall == 100
 
 
 def test_nothing_a_title_or_an_error_holds_can_reach_the_terminal_as_a_command() -> None:
@@ -188,7 +189,7 @@ def test_nothing_a_title_or_an_error_holds_can_reach_the_terminal_as_a_command()
     for what in (
         board(shown, 200, 40),
         incomplete(shown),
-        video_list([shown]),
+        video_list({VIDEO: shown}),
         everything(shown, Settings(), 200),
     ):
         text = "\n".join(drawn(what, 200, 40))
@@ -204,10 +205,12 @@ def test_what_failed_is_said_with_beat_phase_provider_and_reason_and_what_was_ke
     assert "Chunks kept: 0" in text
 
 
-def test_a_finished_video_without_music_says_why_it_is_silent(tmp_path: Path) -> None:
-    (tmp_path / "out.mp4").write_bytes(b"x" * 12_345)
-    silent = snapshot(2, failed("music", "no musicians"), state=VideoState.COMPLETED, finished_at=130.0)
-    text = "\n".join(drawn(completed(silent, tmp_path / "out.mp4", 4.2, 17), 200))
+def test_a_finished_video_without_music_says_why_it_is_silent() -> None:
+    film = Artifact(digest="a" * 64, size=12_345, media_type="video/mp4")
+    silent = snapshot(
+        2, failed("music", "no musicians"), state=VideoState.COMPLETED, finished_at=130.0, result=film
+    )
+    text = "\n".join(drawn(completed(silent, "out.mp4", 4.2, 17), 200))
     assert "out.mp4" in text
     assert "12 kB, 1280x720, 10 s long, ready after 0:17, of which Ray took 4.2 s to start" in text
     assert "! phase music (music): failed at provider 'simulated': no musicians" in text
@@ -237,7 +240,7 @@ def test_a_video_as_json_has_its_steps_and_where_their_files_are(tmp_path: Path)
     full = full_json(midway(), Settings(data_dir=tmp_path))
     assert full["id"] == VIDEO
     assert {each["step"] for each in full["steps"]} >= {"image/0", "chunk/0", "music"}
-    assert brief_json(midway())["beats"] == 6
+    assert brief_json(VIDEO, midway())["beats"] == 6
 
 
 def test_the_list_names_videos_by_beginnings_that_tell_them_apart() -> None:
@@ -245,7 +248,9 @@ def test_the_list_names_videos_by_beginnings_that_tell_them_apart() -> None:
         "vid_0123456789abAA": "vid_0123456789abA",
         "vid_0123456789abBB": "vid_0123456789abB",
     }
-    assert any("The Lighthouse" in line and VIDEO[:16] in line for line in drawn(video_list([midway()])))
+    assert any(
+        "The Lighthouse" in line and VIDEO[:16] in line for line in drawn(video_list({VIDEO: midway()}))
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,10 +278,10 @@ def test_a_title_becomes_a_file_name(title: str, name: str) -> None:
 def test_a_name_nobody_gave_never_overwrites_a_file(tmp_path: Path) -> None:
     (tmp_path / "fox.mp4").touch()
     assert free_name(tmp_path, "fox") == tmp_path / "fox-2.mp4"
-    assert choose_target(tmp_path, "Fox") == tmp_path / "fox-2.mp4"
-    assert choose_target(tmp_path / "fox.mp4", "Fox") == tmp_path / "fox.mp4"
+    check_output(tmp_path)
+    check_output(tmp_path / "new.mp4")
     with pytest.raises(InvalidRequest, match="--output"):
-        choose_target(tmp_path / "no" / "fox.mp4", "Fox")
+        check_output(tmp_path / "no" / "fox.mp4")
 
 
 def test_times_and_sizes_are_said_as_people_say_them() -> None:

@@ -1,15 +1,21 @@
 """The journal, on a real database file."""
 
 import asyncio
+import multiprocessing
+import os
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
-from raypipe.errors import JournalUnavailable, VideoNotFound
+from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, VideoNotFound
 from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, new_video_id
 from raypipe.models import (
     Artifact,
@@ -22,6 +28,7 @@ from raypipe.models import (
     StepState,
     VideoState,
 )
+from raypipe.snapshot import Snapshot
 
 SPEC = Spec(
     title="A title",
@@ -181,11 +188,10 @@ def test_a_finished_video_keeps_its_outcome(journal: Journal) -> None:
 
 def test_lists_go_by_cursor_in_both_directions(journal: Journal) -> None:
     ids = sorted(add_video(journal) for _ in range(5))
-    newest = journal.videos(limit=2)
-    assert [video.id for video in newest] == ids[:2:-1]
-    rest = journal.videos(limit=10, after=newest[-1].id)
-    assert [video.id for video in rest] == ids[2::-1]
-    assert [video.id for video in journal.videos(newest_first=False, after=ids[2])] == ids[3:]
+    newest = journal.video_ids(limit=2)
+    assert newest == ids[:2:-1]
+    assert journal.video_ids(limit=10, after=newest[-1]) == ids[2::-1]
+    assert journal.video_ids(newest_first=False, after=ids[2]) == ids[3:]
 
 
 def test_an_unknown_video_is_said_to_be_unknown(journal: Journal) -> None:
@@ -199,14 +205,184 @@ def test_a_journal_that_cannot_be_opened_says_where(tmp_path: Path) -> None:
         Journal(f"sqlite:///{tmp_path}/file/journal.db")
 
 
-def test_a_journal_of_another_version_is_refused(url: str) -> None:
+def test_a_journal_newer_than_the_code_is_refused_with_a_sentence(url: str) -> None:
     Journal(url).close()
+    _change(url, "update schema_version set version = 99")
+    with pytest.raises(
+        JournalTooNew, match=r"newer raypipe: its tables have version 99.*Upgrade raypipe"
+    ) as raised:
+        Journal(url)
+    assert not raised.value.retryable
+
+
+def test_a_database_of_somebody_elses_is_left_alone(url: str, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    _change(url, "create table alembic_version (version_num text)")
+    with pytest.raises(JournalUnavailable, match="not those of a raypipe journal"):
+        Journal(url)
+
+
+def test_an_older_journal_is_brought_up_to_date_and_keeps_its_rows(url: str) -> None:
+    journal = Journal(url)
+    video_id = add_video(journal)
+    journal.close()
+    _change(url, "alter table phases drop column started_at", "update schema_version set version = 1")
+    again = Journal(url)
+    assert again.phases(video_id)[Phase.PLAN].started_at is None
+    again.close()
+
+
+def test_a_password_in_the_journals_url_is_not_told() -> None:
+    with pytest.raises(JournalUnavailable) as raised:
+        Journal("postgresql://user:very-secret@127.0.0.1:1/x")
+    assert "very-secret" not in str(raised.value)
+    with pytest.raises(JournalUnavailable) as raised:
+        Journal("no url, but very-secret")
+    assert "very-secret" not in str(raised.value)
+
+
+def _open_when_told(url: str, told: Any, said: Any) -> None:
+    told.wait()
+    try:
+        Journal(url).close()
+    except Exception as error:  # noqa: BLE001 - said in the other process
+        said.put(f"{type(error).__name__}: {error}")
+    else:
+        said.put("opened")
+
+
+def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        url = f"sqlite:///{tmp_path}/{attempt}/journal.db"
+        told, said = processes.Barrier(4), processes.Queue()
+        started = [processes.Process(target=_open_when_told, args=(url, told, said)) for _ in range(4)]
+        for process in started:
+            process.start()
+        assert [said.get(timeout=30) for _ in started] == ["opened"] * 4
+        for process in started:
+            process.join()
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """As nobody, where tests run as root, whom no permission stops."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("folder_too", [False, True])
+def test_a_read_only_journal_can_still_be_read(folder_too: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to nobody
+        path = Path(folder) / "journal.db"
+        journal = Journal(f"sqlite:///{path}")
+        video_id = add_video(journal)
+        journal.close()
+        path.chmod(0o444)
+        Path(folder).chmod(0o555 if folder_too else 0o777)
+        with unprivileged():
+            again = Journal(f"sqlite:///{path}")
+            assert again.video_ids() == [video_id]
+            assert again.video(video_id).spec == SPEC
+            with pytest.raises(JournalUnavailable, match="readonly"):
+                again.record(again.finish(video_id, VideoState.FAILED)).result(timeout=5)
+            again.close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["update videos set spec = '{}'", "update videos set spec = 'no json'", "update videos set state = 'x'"],
+)
+def test_a_broken_row_spoils_its_own_video_alone(journal: Journal, url: str, damage: str) -> None:
+    good, bad, also_good = (add_video(journal) for _ in range(3))
+    _change(url, f"{damage} where id = '{bad}'")
+    with pytest.raises(JournalRowBroken, match="cannot be read"):
+        journal.video(bad)
+    found = Snapshot.read_many(journal, journal.video_ids())
+    assert isinstance(found[bad], JournalRowBroken)
+    assert isinstance(found[good], Snapshot)
+    assert isinstance(found[also_good], Snapshot)
+
+
+def test_a_broken_row_stops_no_claim(journal: Journal, url: str) -> None:
+    good, bad, also_good = (add_video(journal) for _ in range(3))
+    _change(url, f"update videos set spec = 'no json' where id = '{bad}'")  # noqa: S608 - our own
+    assert [video.id for video in journal.claim("me", 10).result()] == sorted([good, also_good])
+    with create_engine(url).connect() as connection:
+        state = connection.execute(text("select state from videos where id = :id"), {"id": bad}).scalar()
+    assert state == "failed"
+    assert journal.claim("me", 10).result() == []
+
+
+def test_a_video_queued_by_its_owner_is_claimed_by_its_owner_alone(journal: Journal) -> None:
+    video = VideoRecord(id=new_video_id(), state=VideoState.QUEUED, spec=SPEC, created_at=1, lease_owner="me")
+    plan = PhaseOutput(video_id=video.id, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
+    journal.record(*journal.accepted(video, plan)).result()
+    anybodys = add_video(journal)
+    assert [each.id for each in journal.claim("you", 10).result()] == [anybodys]
+    assert [each.id for each in journal.claim("me", 10, own_only=True).result()] == [video.id]
+
+
+def test_a_write_that_fails_whatever_the_exception_fails_alone_and_the_next_is_written(
+    journal: Journal,
+) -> None:
+    video_id = add_video(journal)
+    lone = Event(video_id=video_id, kind="k", step="\ud83d")
+    unserialisable = Event(video_id=video_id, kind="k").model_copy(update={"data": {"x": 1}})
+    bad = [journal.event(lone), journal.event(unserialisable)._replace(row={"e_data": object()})]
+    good = journal.event(Event(video_id=video_id, kind="good"))
+    answers = [journal.record(write) for write in (bad[0], good, bad[1], good)]
+    problems = [answer.exception(timeout=10) for answer in answers]
+    assert [problem is None for problem in problems] == [False, True, False, True]
+    assert [event.kind for event in journal.events(video_id)] == ["video.accepted", "good", "good"]
+
+
+def test_a_request_nobody_waits_for_any_more_stops_no_other(journal: Journal) -> None:
+    video_id = add_video(journal)
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        held.set()
+        go_on.wait(10)
+
+    holding = journal._writer.transact(hold)
+    held.wait(10)
+    claim = journal.claim("me", 1)
+    assert claim.cancel()
+    go_on.set()
+    holding.result(timeout=10)
+    journal.record(journal.event(Event(video_id=video_id, kind="next"))).result(timeout=10)
+    assert journal.video(video_id).state is VideoState.QUEUED
+
+
+def test_a_write_to_a_closed_journal_fails_and_does_not_hang(url: str) -> None:
+    journal = Journal(url)
+    video_id = add_video(journal)
+    journal.close()
+    with pytest.raises(JournalUnavailable, match="closed"):
+        journal.record(journal.event(Event(video_id=video_id, kind="late"))).result(timeout=5)
+
+
+def test_a_page_of_videos_takes_three_queries_however_long_it_is(journal: Journal) -> None:
+    ids = [add_video(journal) for _ in range(30)]
+    asked: list[str] = []
+    event.listen(journal._engine, "before_cursor_execute", lambda _c, _cur, sql, *_: asked.append(sql))
+    assert len(Snapshot.read_many(journal, ids)) == 30
+    assert len(asked) == 3
+
+
+def _change(url: str, *statements: str) -> None:
     engine = create_engine(url)
     with engine.begin() as connection:
-        connection.execute(text("update schema_version set version = 99"))
+        for statement in statements:
+            connection.execute(text(statement))
     engine.dispose()
-    with pytest.raises(JournalUnavailable, match="99"):
-        Journal(url)
 
 
 def test_every_commit_is_synced_to_disk(journal: Journal) -> None:

@@ -61,11 +61,11 @@ def make_beat(
 
 
 def image(job: Job, beat: Beat) -> bytes:
-    return LocalProvider().generate(ImageWork(step="image/0", job=job, beat=beat)).data
+    return LocalProvider().generate(ImageWork(job=job, beat=beat)).data
 
 
 def clip(job: Job, beat: Beat, start: bytes, frames: int = 24, continues: bool = False) -> bytes:
-    work = ClipWork(step="chunk/0", job=job, beat=beat, start_image=start, continues=continues, frames=frames)
+    work = ClipWork(job=job, beat=beat, start_image=start, continues=continues, frames=frames)
     return LocalProvider().generate(work).data
 
 

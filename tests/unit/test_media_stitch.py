@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from raypipe.errors import MediaError
-from raypipe.media.stitch import Cut, stitch
+from raypipe.media.stitch import stitch
 from raypipe.media.video import Plane, Planes, encode_clip, frame_as_png, probe, read_picture, to_planes
 from raypipe.models import Size
 
@@ -61,8 +61,8 @@ def test_the_frame_that_a_seam_shows_twice_is_left_out_once(tmp_path: Path) -> N
     first = clip(tmp_path, "0.mp4", [*range(40, 136, 4), 136])
     follower = clip(tmp_path, "1.mp4", [*range(136, 232, 4)])
     out = tmp_path / "out.mp4"
-    made = stitch([Cut(first, 24), Cut(follower, 24)], None, out, SIZE, 24, tmp_path)
-    assert made == (48, 0)
+    made = stitch([(first, 24), (follower, 24)], None, out, SIZE, 24, tmp_path)
+    assert made == 0
     levels = levels_of(out)
     assert len(levels) == 48
     assert all(abs(a - b) <= 2 for a, b in zip(levels, range(40, 232, 4), strict=True))
@@ -72,7 +72,7 @@ def test_the_frame_that_a_seam_shows_twice_is_left_out_once(tmp_path: Path) -> N
 def test_equal_clips_are_copied_packet_by_packet(tmp_path: Path) -> None:
     paths = [clip(tmp_path, f"{i}.mp4", [50 + 10 * i] * 24) for i in range(3)]
     out = tmp_path / "out.mp4"
-    assert stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24, tmp_path).normalised == 0
+    assert stitch([(path, 24) for path in paths], None, out, SIZE, 24, tmp_path) == 0
 
     def packets(path: Path) -> list[bytes]:
         with av.open(str(path)) as container:
@@ -84,14 +84,14 @@ def test_equal_clips_are_copied_packet_by_packet(tmp_path: Path) -> None:
 def test_frames_are_evenly_spaced_over_the_seams(tmp_path: Path) -> None:
     paths = [clip(tmp_path, f"{i}.mp4", [90] * 25) for i in range(3)]
     out = tmp_path / "out.mp4"
-    stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24, tmp_path)
+    stitch([(path, 24) for path in paths], None, out, SIZE, 24, tmp_path)
     assert times_of(out) == pytest.approx([i / 24 for i in range(72)])
 
 
 def test_a_clip_that_is_too_short_holds_its_last_frame(tmp_path: Path) -> None:
     paths = [clip(tmp_path, f"{i}.mp4", [90] * 20) for i in range(2)]
     out = tmp_path / "out.mp4"
-    assert stitch([Cut(path, 24) for path in paths], None, out, SIZE, 24, tmp_path).frames == 48
+    assert stitch([(path, 24) for path in paths], None, out, SIZE, 24, tmp_path) == 0
     with av.open(str(out)) as container:
         stream = container.streams.video[0]
         assert float(stream.duration * stream.time_base) == pytest.approx(2.0, abs=0.001)
@@ -102,17 +102,24 @@ def test_only_clips_that_differ_are_encoded_anew(tmp_path: Path) -> None:
     own = [clip(tmp_path, f"{i}.mp4", [90] * 24) for i in range(2)]
     foreign = foreign_clip(tmp_path, 60)
     out = tmp_path / "out.mp4"
-    made = stitch([Cut(own[0], 24), Cut(foreign, 48), Cut(own[1], 24)], None, out, SIZE, 24, tmp_path)
-    assert made == (96, 1)
+    made = stitch([(own[0], 24), (foreign, 48), (own[1], 24)], None, out, SIZE, 24, tmp_path)
+    assert made == 1
     info = probe(out)
     assert (info.width, info.height, info.fps, info.frames) == (64, 36, 24, 96)
     assert len(levels_of(out)) == 96
 
 
+def test_clips_that_differ_are_left_alone_where_encoding_is_not_asked_for(tmp_path: Path) -> None:
+    own, foreign = clip(tmp_path, "0.mp4", [90] * 24), foreign_clip(tmp_path, 60)
+    out = tmp_path / "out.mp4"
+    assert stitch([(own, 24), (foreign, 48)], None, out, SIZE, 24, tmp_path, encode=False) is None
+    assert not out.exists()
+
+
 def test_clips_that_agree_are_copied_whatever_they_are(tmp_path: Path) -> None:
     foreign = foreign_clip(tmp_path, 60)
     out = tmp_path / "out.mp4"
-    assert stitch([Cut(foreign, 60), Cut(foreign, 60)], None, out, SIZE, 24, tmp_path) == (120, 0)
+    assert stitch([(foreign, 60), (foreign, 60)], None, out, SIZE, 24, tmp_path) == 0
     assert probe(out).width == 128
 
 
@@ -120,13 +127,13 @@ def test_a_cut_that_b_frames_forbid_is_made_by_encoding(tmp_path: Path) -> None:
     foreign = foreign_clip(tmp_path, 60, b_frames=3)
     for frames in range(40, 46):
         out = tmp_path / f"{frames}.mp4"
-        stitch([Cut(foreign, frames)], None, out, SIZE, 30, tmp_path)
+        stitch([(foreign, frames)], None, out, SIZE, 30, tmp_path)
         assert len(levels_of(out)) == frames
 
 
 def test_the_index_of_the_video_comes_first(tmp_path: Path) -> None:
     out = tmp_path / "out.mp4"
-    stitch([Cut(clip(tmp_path, "0.mp4", [90] * 24), 24)], None, out, SIZE, 24, tmp_path)
+    stitch([(clip(tmp_path, "0.mp4", [90] * 24), 24)], None, out, SIZE, 24, tmp_path)
     data = out.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
@@ -135,7 +142,7 @@ def test_what_is_no_clip_is_a_media_error(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"nothing of use")
     with pytest.raises(MediaError):
-        stitch([Cut(broken, 24)], None, tmp_path / "out.mp4", SIZE, 24, tmp_path)
+        stitch([(broken, 24)], None, tmp_path / "out.mp4", SIZE, 24, tmp_path)
 
 
 def test_the_seam_shows_the_predecessors_last_frame(tmp_path: Path) -> None:
@@ -144,6 +151,6 @@ def test_the_seam_shows_the_predecessors_last_frame(tmp_path: Path) -> None:
     follower = tmp_path / "1.mp4"
     follower.write_bytes(encode_clip([to_planes(last)] * 24, SIZE, 24))
     out = tmp_path / "out.mp4"
-    stitch([Cut(first, 24), Cut(follower, 24)], None, out, SIZE, 24, tmp_path)
+    stitch([(first, 24), (follower, 24)], None, out, SIZE, 24, tmp_path)
     seam = read_picture(frame_as_png(out, 24), SIZE).astype(float)
     assert 10 * np.log10(255**2 / max(np.mean((seam - last) ** 2), 1e-9)) > 40

@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,35 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
     Picture.new("1", (9_000, 9_000)).save(out, "png")
     with pytest.raises(MediaError, match="too large"):
         check_picture(out.getvalue())
+
+
+def picture_bytes(picture: Picture.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, kind, **options)
+    return out.getvalue()
+
+
+def test_a_phones_portrait_is_read_upright() -> None:
+    sideways = Picture.new("RGB", (80, 40), (250, 0, 0))
+    sideways.paste((0, 0, 250), (0, 0, 40, 40))  # left half blue: turned by 90 degrees, the upper one
+    exif = Picture.Exif()
+    exif[0x0112] = 6
+    read = read_picture(picture_bytes(sideways, exif=exif), Size(width=40, height=80))
+    assert read[10, 20, 2] > 200
+    assert read[70, 20, 0] > 200
+
+
+@pytest.mark.parametrize("side", [8_000, 10_000, 14_000])
+def test_a_picture_that_is_too_large_is_a_media_error_however_large_it_is(side: int) -> None:
+    with pytest.raises(MediaError, match="too large"):
+        check_picture(picture_bytes(Picture.new("1", (side, side)), "PNG"))
+
+
+def test_what_is_no_picture_is_said_to_be_none_in_words() -> None:
+    with pytest.raises(MediaError, match=r"^it is no PNG or JPEG picture$"):
+        check_picture(b"<html>")
+
+
+@pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
+def test_what_a_picture_is_its_bytes_say(kind: str, media_type: str) -> None:
+    assert check_picture(picture_bytes(Picture.new("RGB", (8, 8)), kind)) == media_type

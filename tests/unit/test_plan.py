@@ -20,7 +20,6 @@ from raypipe.models import (
     Artifact,
     DraftBeat,
     DraftSpec,
-    Job,
     Size,
     Spec,
     VideoRequest,
@@ -30,7 +29,6 @@ from raypipe.phases.beat_library import BEATS
 from raypipe.phases.plan import build_full_spec, spec_as_draft, validate_and_fix_beat_count
 from raypipe.phases.prompt_text import clip_text, read_prompt
 from raypipe.providers.local.music.moods import MOODS
-from raypipe.providers.local.words import FALLBACK, world_of
 
 CAMERA_MOVEMENTS = {
     "slow push in",
@@ -46,16 +44,6 @@ CAMERA_MOVEMENTS = {
     "handheld",
     "static",
 }
-#: beginnings of words by which a renderer may choose scenery
-SCENERY = tuple(
-    """
-    sea ocean water wave beach coast shore surf island river lake city street town urban build skyscraper
-    forest tree wood jungle leaf mountain hill desert meadow garden flower field village castle house window
-    night midnight morning evening dawn dusk sunset sunrise sunn moon star sky cloud rain storm snow fog mist
-    wind thunder spring summer autumn winter planet space fire smoke volcano road train car boat ship
-    """.split()  # noqa: SIM905
-)
-ALLOWED = {"building", "care", "start", "started", "starts", "stare"}
 
 
 @pytest.fixture(autouse=True)
@@ -362,23 +350,6 @@ def test_every_mood_the_planner_knows_has_its_music() -> None:
     assert set(LOOKS) == set(MOODS)
 
 
-def test_the_librarys_words_name_no_scenery() -> None:
-    texts = [text for beat in BEATS.values() for text in (beat.prompt_template, *beat.pictures)]
-    texts += [text for look in LOOKS.values() for text in (look.opening, look.middle, look.closing)]
-    words = {word for text in texts for word in re.findall(r"[a-z]+", text.lower())}
-    named = {word for word in words - ALLOWED if word.startswith(SCENERY)}
-    assert not named
-
-
-@pytest.mark.parametrize("mood", LOOKS)
-def test_the_local_renderer_finds_no_scenery_in_the_planners_words(mood: str) -> None:
-    for seed in range(6):
-        spec = plan(prompt="zzz", mood=mood, duration=300, seed=seed)
-        for beat in spec.beats:
-            world = world_of(Job.of("vid_1", spec), beat)
-            assert (world.motif, world.weather, len(world.subjects)) == (FALLBACK, "clear", 0), beat.prompt
-
-
 # --- beats written by a person ---
 
 
@@ -565,3 +536,63 @@ def test_truncation_keeps_the_first_beats_and_fills_the_video(
         assert all(beat["duration"] > 0 for beat in kept)
     else:
         assert [beat["duration"] for beat in kept] == lengths
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"duration": float("inf")},
+        {"duration": float("nan")},
+        {"duration": None},
+        {"duration": "30"},
+        {"duration": True},
+        {"beats": None},
+        {"beats": 3},
+        {"beats": [None]},
+        {"beats": [{"duration": float("inf")}]},
+        {"beats": [{"duration": -1}]},
+        {"beats": [{"duration": "5"}]},
+    ],
+)
+def test_a_plan_that_is_none_is_an_invalid_spec_and_no_other_error(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidSpec):
+        validate_and_fix_beat_count(
+            {"video_id": "v", "duration": 30, "beats": [], **changes}, log_dir=tmp_path
+        )
+
+
+def test_a_whole_spec_as_raypipe_prints_it_is_taken_and_gives_the_same_plan(tmp_path: Path) -> None:
+    spec = build_full_spec(VideoRequest(prompt="A fox in the snow", seed=3), "v", tmp_path)
+    printed = json.loads(spec.model_dump_json())
+    assert {"fps", "followers_per_reference"} <= printed.keys()
+    again = build_full_spec(VideoRequest(spec=DraftSpec.model_validate(printed)), "v", tmp_path)
+    assert again == spec
+
+
+def test_a_beat_that_a_person_rewrote_is_custom_and_its_neighbours_stay_as_planned(tmp_path: Path) -> None:
+    spec = build_full_spec(VideoRequest(prompt="A lighthouse keeper in a storm"), "v", tmp_path)
+    printed = json.loads(spec.model_dump_json())
+    printed["beats"][2]["prompt"] = "A forest at night"
+    again = build_full_spec(VideoRequest(spec=DraftSpec.model_validate(printed)), "v", tmp_path)
+    assert [beat.beat_id == "custom" for beat in again.beats] == [index == 2 for index in range(6)]
+
+
+def test_the_size_of_a_video_that_asks_for_none_is_what_its_provider_makes(tmp_path: Path) -> None:
+    sizes = {
+        name: str(build_full_spec(VideoRequest(prompt="x y z", provider=name), "v", tmp_path).size)
+        for name in ("local", "simulated")
+    }
+    assert sizes == {"local": "1280x720", "simulated": "64x36"}
+
+
+def test_a_truncation_log_that_cannot_be_written_is_said_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    plan = {"video_id": "v", "duration": 5, "beats": [{"duration": 5}] * 3}
+    with caplog.at_level("WARNING", logger="raypipe"):
+        assert len(validate_and_fix_beat_count(plan, log_dir=tmp_path / "file" / "logs")["beats"]) == 1
+    assert "could not be written" in caplog.text
+    assert "Traceback" not in caplog.text

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from raypipe.errors import InvalidSpec, OrphanFollower
 from raypipe.models import Artifact, Beat
-from raypipe.phases.references import describe, group_sequences
+from raypipe.phases.references import group_sequences, roles_of
 
 PICTURE = Artifact(digest="a" * 64, size=1, media_type="image/png")
 
@@ -96,7 +96,7 @@ def test_no_beats_make_no_sequences() -> None:
 
 def test_the_description_says_each_beats_role_and_what_it_starts_from() -> None:
     sequences = group_sequences([beat(0), beat(1), beat(2), beat(3, image=PICTURE)])
-    assert describe(sequences) == [
+    assert roles_of(sequences) == [
         {"beat_index": 0, "role": "reference", "image": "storyboard"},
         {"beat_index": 1, "role": "follower", "of": 0},
         {"beat_index": 2, "role": "reference", "image": "storyboard"},
@@ -105,7 +105,7 @@ def test_the_description_says_each_beats_role_and_what_it_starts_from() -> None:
 
 
 def test_in_a_long_chain_each_follower_is_of_the_beat_before_it() -> None:
-    described = describe(group_sequences(beats_of(None, None, None), 2))
+    described = roles_of(group_sequences(beats_of(None, None, None), 2))
     assert [each.get("of") for each in described] == [None, 0, 1]
 
 

@@ -1,18 +1,20 @@
 import asyncio
+import io
 import statistics
 import time
 from random import Random
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from raypipe.errors import InvalidRequest, ProviderRejected, ProviderUnavailable
 from raypipe.media.audio import track_seconds
-from raypipe.media.video import probe, read_picture
+from raypipe.media.video import probe
 from raypipe.models import Beat, Job, Size
 from raypipe.providers.base import ClipWork, ImageWork, Media, MusicWork, Pending, Work
 from raypipe.providers.registry import provider_class, provider_names
-from raypipe.providers.simulated import SIZE, LongTail, PerBeat, SimulatedOptions, SimulatedProvider
+from raypipe.providers.simulated import LongTail, PerBeat, SimulatedOptions, SimulatedProvider
 
 BEAT = Beat(
     beat_index=3, beat_id="x", start=15, duration=5, prompt="p", shot_type="wide", camera_movement="static"
@@ -22,7 +24,7 @@ BEAT = Beat(
 def job(**options: Any) -> Job:
     return Job(
         video_id="vid_1",
-        size=Size(width=1280, height=720),
+        size=Size(width=128, height=72),
         fps=24,
         duration=30,
         prompt="p",
@@ -34,8 +36,13 @@ def job(**options: Any) -> Job:
     )
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(data)) as picture:
+        return picture.size
+
+
 def image_work(**options: Any) -> ImageWork:
-    return ImageWork(step="image/3", job=job(**options), beat=BEAT)
+    return ImageWork(job=job(**options), beat=BEAT)
 
 
 async def deliver(work: Work) -> Media:
@@ -53,19 +60,18 @@ def test_both_built_in_providers_are_found_by_name() -> None:
 
 def test_it_delivers_real_pictures_clips_and_tracks() -> None:
     image = asyncio.run(deliver(image_work()))
-    assert read_picture(image.data, SIZE).shape == (36, 64, 3)
-    clip_work = ClipWork(
-        step="chunk/3", job=job(), beat=BEAT, start_image=image.data, continues=False, frames=121
-    )
+    assert picture_size(image.data) == (128, 72)
+    clip_work = ClipWork(job=job(), beat=BEAT, start_image=image.data, continues=False, frames=121)
     clip = asyncio.run(deliver(clip_work))
-    assert probe(clip.data).frames == 121
-    track = asyncio.run(deliver(MusicWork(step="music", job=job(), seconds=7.5)))
+    made = probe(clip.data)
+    assert (made.frames, made.width, made.height) == (121, 128, 72)
+    track = asyncio.run(deliver(MusicWork(job=job(), seconds=7.5)))
     assert track_seconds(track.data) >= 7.5
 
 
 def test_every_piece_of_work_has_bytes_of_its_own() -> None:
     one = asyncio.run(deliver(image_work())).data
-    other = asyncio.run(deliver(image_work().model_copy(update={"step": "image/4"}))).data
+    other = asyncio.run(deliver(ImageWork(job=job(), beat=BEAT.model_copy(update={"beat_index": 4})))).data
     assert one != other
 
 

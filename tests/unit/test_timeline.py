@@ -59,10 +59,16 @@ def test_the_axis_begins_with_the_first_step_and_beats_come_first_in_their_order
     assert [bar.label for bar in chart.rows["beat 0"]] == ["image/0", "chunk/0", "last_frame/0"]
 
 
-def test_a_chunk_behind_a_last_frame_is_told_from_a_reference_chunk() -> None:
-    groups = {bar.label: bar.group for bar in chart_of("t", two_beats()).bars}
+def test_followers_are_told_from_references_by_the_plan_and_so_also_when_the_reference_failed() -> None:
+    groups = {bar.label: bar.group for bar in chart_of("t", two_beats(), followers={1}).bars}
     assert groups["chunk/0"] == "reference chunk"
     assert groups["chunk/1"] == "follower chunk"
+    broken = [
+        step("chunk/0", 102, 103, state=StepState.FAILED),
+        step("chunk/1", None, 103, state=StepState.FAILED),
+    ]
+    groups = {bar.label: bar.group for bar in chart_of("t", broken, followers={1}).bars}
+    assert groups == {"chunk/0": "reference chunk", "chunk/1": "follower chunk"}
 
 
 def test_a_step_under_way_ends_now_and_one_not_begun_is_left_out() -> None:
@@ -78,7 +84,7 @@ def test_failed_and_skipped_steps_are_told_apart() -> None:
 
 
 def test_each_row_is_one_line_with_bars_in_proportion() -> None:
-    lines = lines_of(chart_of("t", two_beats()))
+    lines = lines_of(chart_of("t", two_beats(), followers={1}))
     row = next(line for line in lines if line.startswith("beat 0"))
     assert row.count("█") == pytest.approx(2.5 * row.count("▒"), abs=2)
     assert row.count("┃") == 1, "short work must not vanish"
@@ -138,7 +144,7 @@ def test_stacked_charts_share_one_scale() -> None:
 
 def test_the_picture_stands_by_itself_suits_dark_pages_and_survives_any_title() -> None:
     hostile = 'A <b>&"\x1b[2J\x00 \ud800 title'
-    svg = render_svg([chart_of(hostile, two_beats())])
+    svg = render_svg([chart_of(hostile, two_beats(), followers={1})])
     root = parsed(svg)
     assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
     assert "prefers-color-scheme: dark" in svg
@@ -149,5 +155,8 @@ def test_the_picture_stands_by_itself_suits_dark_pages_and_survives_any_title() 
 
 
 def test_bars_say_what_they_are_when_pointed_at() -> None:
-    said = [t.text or "" for t in parsed(render_svg([chart_of("t", two_beats())])).iter(f"{SVG}title")]
+    said = [
+        t.text or ""
+        for t in parsed(render_svg([chart_of("t", two_beats(), followers={1})])).iter(f"{SVG}title")
+    ]
     assert "chunk/0, done: 2.00 to 7.00 s (5.0 s)" in said

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
+from raypipe.models import Spec
 from raypipe.providers.base import ClipWork, ComputeProvider, ImageWork, Media, Work
-from raypipe.providers.local import clips
+from raypipe.providers.local import clips, words
 
 
 class LocalProvider(ComputeProvider):
@@ -11,6 +12,11 @@ class LocalProvider(ComputeProvider):
 
     name: ClassVar[str] = "local"
     num_cpus: ClassVar[float] = 1
+
+    @classmethod
+    def notes(cls, spec: Spec) -> tuple[str, ...]:
+        """Name what there is no picture for."""
+        return words.notes_on(spec)
 
     def generate(self, work: Work) -> Media:
         """Paint the image, film the clip or compose the music.

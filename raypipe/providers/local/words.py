@@ -1,9 +1,10 @@
 """What a prompt asks to see: a motif, a time of day, a weather, a mood and the things named in it."""
 
 import re
+import unicodedata
 from typing import NamedTuple
 
-from raypipe.models import Beat, Job
+from raypipe.models import Beat, Job, Spec
 
 
 class World(NamedTuple):
@@ -20,6 +21,8 @@ class World(NamedTuple):
 
 
 FALLBACK = "abstract"
+#: kind of the beats that a person wrote; all others come from the planner's library
+CUSTOM = "custom"
 
 #: words of each motif; those before the bar name it by themselves, those after it only hint
 _MOTIFS = {
@@ -59,7 +62,7 @@ _MOTIFS = {
     " flower grass garden spring blossom horse horses butterfly butterflies bees balloon"
     " balloons kite picnic park tree",
     "interior": "room interior bedroom kitchen library window windowsill studio apartment fireplace"
-    " office cafe attic livingroom bookshop classroom desk | piano cat sofa chair reading book"
+    " office cafe café attic livingroom bookshop classroom desk | piano cat sofa chair reading book"
     " books writer artist home",
     "product": "product bottle perfume fragrance watch smartwatch wristwatch cup mug coffee espresso tea"
     " smartphone phone headphones gadget cosmetics skincare serum lipstick sneaker sneakers"
@@ -136,11 +139,12 @@ _SUBJECTS = {
 
 #: turns of phrase that speak of the camera and not of what it sees
 _CAMERA_TALK = re.compile(
-    r"\b(?:depth of field|field of view|golden ratio|time[- ]?lapse|day to day|in the distance|scene opens"
+    r"\b(?:(?:shallow )?depth of field|field of view|golden ratio|time[- ]?lapse|day to day|in the distance|scene opens"
     r"|(?:street|eye|ground|sea)[- ]level|bird'?s[- ]eye|fish[- ]?eye|tracking|track|dolly|crane|drone|pan"
     r"|tilt|orbit|(?:establishing|wide|aerial|medium|close[- ]?up|detail|macro|hero|final|opening|closing"
     r"|insert|product|beauty) (?:shot|view|angle|frame|image|detail)s?|close[- ]up|over[- ]the[- ]shoulder"
-    r"|bright(?:er|ly)?|clear(?:er|ly)?)\b"
+    r"|bright(?:er|ly)?|clear(?:er|ly)?)\b",
+    re.IGNORECASE,
 )
 
 
@@ -152,31 +156,49 @@ _LOOSE = (
 
 
 def world_of(job: Job, beat: Beat) -> World:
-    """Read what a beat shows from the words of the video and of the beat itself."""
-    video, own = _clean(job.prompt), _own_words(job.prompt, beat.prompt)
+    """Read what a beat shows from the words of the beat itself, of its video and of the video's style and mood.
+
+    Style and mood choose no motif: they say how a thing is shown, not which.
+    """
+    video, own, manner = _clean(job.prompt), _own_words(job.prompt, beat), _clean(f"{job.style} {job.mood}")
     mood = _first(_MOODS, _words(job.mood)) or _first(_MOODS, _words(video)) or "calm"
-    chosen = " ".join(word for word in _words(own) if word not in _LOOSE.split())
-    motif = _motif(chosen, hints=False) or _motif(video) or _motif(own) or FALLBACK
-    weather = _first(_WEATHERS, _words(own)) or _first(_WEATHERS, _words(video)) or "clear"
-    time = _time(own, motif) or _time(video, motif) or _usual_time(motif, mood, video)
-    subjects = tuple(_all(_SUBJECTS, _words(f"{video} {own}")))
+    said = (own, video, manner)
+    motif = _motif_of(video, own)
+    weather = next(filter(None, (_first(_WEATHERS, _words(text)) for text in said)), "clear")
+    time = next(filter(None, (_time(text, motif) for text in said)), None) or _usual_time(motif, mood, video)
+    subjects = tuple(_all(_SUBJECTS, _words(f"{video} {own} {manner}")))
     return World(motif, time, weather, mood, job.style.lower(), subjects, tone=job.seed)
+
+
+def _motif_of(video: str, own: str) -> str:
+    """Choose the motif by what a beat says plainly, else by its video's words, else by what the beat hints at."""
+    plain = " ".join(word for word in _words(own) if word not in _LOOSE.split())
+    return _motif(plain, hints=False) or _motif(video) or _motif(own) or FALLBACK
 
 
 def _clean(text: str) -> str:
     plain = re.sub(
-        r"snow(?:y|[- ]?capped|[- ]?covered)[- ]+(?=mountain|peak|alp|summit|volcano)", "", text.lower()
+        r"snow(?:y|[- ]?capped|[- ]?covered)[- ]+(?=mountain|peak|alp|summit|volcano)", "", text.casefold()
     )
     return _CAMERA_TALK.sub(" ", plain)
 
 
-def _own_words(video: str, beat: str) -> str:
-    """What a beat says beyond the prompt of its video, which planning puts into each beat."""
-    return _clean(beat.lower().replace(video.lower().strip(" .!"), " "))
+def _own_words(video: str, beat: Beat) -> str:
+    """Return what a beat says of its own; nothing if it tells just what the video's prompt tells.
+
+    A beat from the library also holds words of the planner, which are no part of the story: only those that
+    stand in the video's prompt count, in the order they have there.
+    """
+    if beat.beat_id == CUSTOM:
+        return _clean(beat.prompt.casefold().replace(video.casefold().strip(" .!"), " "))
+    story, said = _words(_clean(video)), set(_words(beat.prompt))
+    told = [word for word in story if word in said]
+    return "" if told == story else " ".join(told)
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+", text.lower())
+    """Split a text into whole words of any script, in small letters."""
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", text).casefold())
 
 
 def _first(table: dict[str, str], words: list[str]) -> str | None:
@@ -230,3 +252,57 @@ def _usual_time(motif: str, mood: str, text: str) -> str:
     }  # fmt: skip
     fallback = {"warm": "sunset", "joyful": "day", "dreamy": "dawn", "sad": "dusk", "calm": "dawn"}
     return by_motif.get(motif) or fallback.get(mood, "sunset")
+
+
+#: words that name nothing to see: of grammar, also where a prompt is not in English, and of ordering a film
+_GRAMMAR = (
+    "an the and or but nor of in on at by for from to into onto with without over under above below behind"
+    " between through across along around near beside before after during until while as than then if how when"
+    " where who whose whom which what that this these those there here it its he him his she her hers they them"
+    " their we us our you your me my is are was were be been being am has have had having do does did not no very"
+    " so such some any each every all both one two three up down out off again only just also too"
+    " el la los las un una unos unas en de del con por le les une des du et dans au aux der die das den dem ein"
+    " eine einen einem und im mit auf von zu il lo gli di os um uma na da em"
+    " please make create generate produce render show showing featuring about video clip film movie trailer"
+    " teaser reel animation footage scene shot short long second seconds sec minute minutes min"
+)
+_NAMELESS = frozenset(" ".join((_GRAMMAR, *_TIMES.values(), *_WEATHERS.values(), *_MOODS.values())).split())
+#: most words that a note names, and longest beginning of a prompt that it quotes, in characters
+_NAMED, _QUOTED = 8, 60
+
+
+def notes_on(spec: Spec) -> tuple[str, ...]:
+    """Return a note that names what there is no picture for; none if something can be drawn in every beat.
+
+    The fallback shows nothing that is named, so things which other motifs can show are named as well.
+    """
+    lost = [beat for beat in spec.beats if beat.reference_image is None and _is_lost(spec.prompt, beat)]
+    if not lost:
+        return ()
+    texts = dict.fromkeys(beat.prompt if beat.beat_id == CUSTOM else spec.prompt for beat in lost)
+    names = {name.casefold(): name for text in texts for name in _names(text)}
+    listed = ", ".join(list(names.values())[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
+    return (f"{_whose(lost, spec)}no picture for: {listed}; drawing an abstract landscape",)
+
+
+def _is_lost(video: str, beat: Beat) -> bool:
+    return _motif_of(_clean(video), _own_words(video, beat)) == FALLBACK
+
+
+def _whose(lost: list[Beat], spec: Spec) -> str:
+    if len(lost) == len(spec.beats):
+        return ""
+    return f"beat{'s' if len(lost) > 1 else ''} {', '.join(str(beat.beat_index) for beat in lost)}: "
+
+
+def _names(text: str) -> list[str]:
+    """Return the words of a text that name something to see, as they are written, or else how it begins."""
+    text = unicodedata.normalize("NFC", " ".join(text.split()))
+    if all("LATIN" in unicodedata.name(char, "") for char in text if char.isalpha()):
+        words = re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", _CAMERA_TALK.sub(" ", text))  # noqa: RUF001
+        names = [
+            word for word in words if any(len(part) > 1 and part not in _NAMELESS for part in _words(word))
+        ]
+        if names:
+            return names
+    return [text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1].rstrip()}…"]

@@ -1,24 +1,23 @@
 """How a video stands at one moment, read from the journal and said in few words."""
 
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from raypipe.errors import JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
-from raypipe.models import Beat, Phase, PhaseOutput, PhaseStatus, Sequence, StepState, VideoState
+from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
 from raypipe.phases.references import group_sequences
-from raypipe.progress import outline_of, progress_of
+from raypipe.progress import Progress, outline_of, progress_of
+from raypipe.text import printable, seconds
 
 WAITING, QUEUED, RUNNING, DONE, FAILED, SKIPPED, STOPPED = (
     "waiting", "queued", "running", "done", "failed", "skipped", "stopped",
 )  # fmt: skip
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 
-
-class Stand(NamedTuple):
+class Status(NamedTuple):
     """How a piece of work stands, and what there is to say of it."""
 
     state: str
@@ -31,8 +30,8 @@ class BeatRow(NamedTuple):
     beat: Beat
     #: index of the beat it follows; None for a reference beat
     follows: int | None
-    image: Stand
-    chunk: Stand
+    image: Status
+    chunk: Status
     node: str
 
     @property
@@ -70,6 +69,23 @@ class Snapshot:
         # read last: once the row says that the video is over, all the others have been read complete
         return cls(journal.video(video_id), steps, phases, time.time())
 
+    @classmethod
+    def read_many(
+        cls, journal: Journal, video_ids: Iterable[str]
+    ) -> "dict[str, Snapshot | JournalRowBroken]":
+        """Read videos as they stand, with three queries for all; a broken row spoils its own video alone."""
+        ids = list(video_ids)
+        try:
+            phases, steps, videos = journal.phases_of(ids), journal.steps_of(ids), journal.videos(ids)
+        except JournalRowBroken:
+            return {video_id: _read_or_broken(journal, video_id) for video_id in ids}
+        now = time.time()
+        return {
+            each: cls(videos[each], {step.step: step for step in steps[each]}, phases[each], now)
+            for each in ids
+            if each in videos
+        }
+
     @property
     def title(self) -> str:
         """The video's title, safe to print."""
@@ -85,16 +101,16 @@ class Snapshot:
         """Seconds since the video was accepted, until its end if it is over."""
         return (self.video.finished_at or self.now) - self.video.created_at
 
-    @property
-    def percent(self) -> float:
-        """Progress of the whole video."""
+    @cached_property
+    def progress(self) -> Progress:
+        """How far the video is: by its steps that are done and its phases that succeeded."""
         done = [step.step for step in self.steps.values() if step.state is StepState.DONE]
-        finished = [phase for phase in self.phases if self.phase(phase).state == DONE]
+        succeeded = [phase for phase, out in self.phases.items() if out.status is PhaseStatus.SUCCESS]
         completed = self.video.state is VideoState.COMPLETED
-        return progress_of(outline_of(self.sequences), done, finished, completed).overall
+        return progress_of(outline_of(self.sequences), done, succeeded, completed)
 
     @cached_property
-    def sequences(self) -> tuple[Sequence, ...]:
+    def sequences(self) -> tuple[BeatSequence, ...]:
         """The beats, grouped."""
         return group_sequences(self.video.spec.beats, self.video.spec.followers_per_reference)
 
@@ -116,37 +132,37 @@ class Snapshot:
         """How many steps of a kind, such as "chunk", are done."""
         return sum(s.state is StepState.DONE for name, s in self.steps.items() if name.startswith(f"{kind}/"))
 
-    def stand(self, step: str) -> Stand:
+    def status(self, step: str) -> Status:
         """How a step stands."""
         record = self.steps.get(step)
         if record is None:
-            return Stand(STOPPED if self.video.state.terminal else WAITING)
+            return Status(STOPPED if self.video.state.terminal else WAITING)
         if record.state is StepState.DONE:
-            return Stand(DONE, seconds((record.finished_at or 0) - (record.started_at or 0)))
+            return Status(DONE, seconds((record.finished_at or 0) - (record.started_at or 0)))
         if record.state is StepState.FAILED:
             skipped = record.error_code == "upstream_failed"
-            return Stand(SKIPPED if skipped else FAILED, printable(record.error_message or ""))
+            return Status(SKIPPED if skipped else FAILED, printable(record.error_message or ""))
         if self.video.state.terminal:
-            return Stand(STOPPED)
+            return Status(STOPPED)
         if record.started_at is None:
-            return Stand(QUEUED)
-        return Stand(RUNNING, seconds(self.now - record.started_at))
+            return Status(QUEUED)
+        return Status(RUNNING, seconds(self.now - record.started_at))
 
-    def phase(self, phase: Phase) -> Stand:
+    def phase(self, phase: Phase) -> Status:
         """How a phase stands."""
         output = self.phases.get(phase)
         if output is not None:
             failed = output.status is not PhaseStatus.SUCCESS
-            return Stand(FAILED if failed else DONE, printable(output.error or ""))
+            return Status(FAILED if failed else DONE, printable(output.error or ""))
         if self.video.state.terminal:
-            return Stand(STOPPED)
+            return Status(STOPPED)
         begun = any(step.phase is phase for step in self.steps.values())
-        return Stand(RUNNING if begun else WAITING)
+        return Status(RUNNING if begun else WAITING)
 
     @property
     def failures(self) -> list[StepRecord]:
         """Steps that failed by themselves, in the order of their beats."""
-        failed = [step for step in self.steps.values() if self.stand(step.step).state == FAILED]
+        failed = [step for step in self.steps.values() if self.status(step.step).state == FAILED]
         return sorted(failed, key=lambda step: (step.beat_index is None, step.beat_index or 0))
 
     @property
@@ -162,40 +178,18 @@ class Snapshot:
 
     def _row(self, beat: Beat) -> BeatRow:
         index, follows = beat.beat_index, self.follows.get(beat.beat_index)
-        chunk = self.stand(f"chunk/{index}")
+        chunk = self.status(f"chunk/{index}")
         if chunk.state == WAITING:
-            chunk = Stand(WAITING, "waits for its image" if follows is None else f"waits for beat {follows}")
+            chunk = Status(WAITING, "waits for its image" if follows is None else f"waits for beat {follows}")
         if chunk.state == SKIPPED:
-            chunk = Stand(SKIPPED, "its image failed" if follows is None else f"beat {follows} failed")
+            chunk = Status(SKIPPED, "its image failed" if follows is None else f"beat {follows} failed")
         record = self.steps.get(f"chunk/{index}") or self.steps.get(f"image/{index}")
         node = (record.node if record else None) or ""
-        return BeatRow(beat, follows, self.stand(f"image/{index}"), chunk, node)
+        return BeatRow(beat, follows, self.status(f"image/{index}"), chunk, node)
 
 
-def printable(text: str) -> str:
-    """Make a text one line without anything that a terminal would obey."""
-    return _UNPRINTABLE.sub(" ", text).strip()
-
-
-def seconds(value: float) -> str:
-    """A length of time as people write it."""
-    value = max(0.0, value)
-    if value < 10:
-        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
-    if value < 600:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 36_000 else f"{value / 3600:.0f} h"
-
-
-def clock(value: float) -> str:
-    """A length of time as on a clock: 1:05 or 2:01:05."""
-    minutes, second = divmod(int(max(0.0, value)), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-
-
-def size_of(count: int) -> str:
-    """A number of bytes as people write it."""
-    if count < 10_000:
-        return f"{count} bytes"
-    return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+def _read_or_broken(journal: Journal, video_id: str) -> Snapshot | JournalRowBroken:
+    try:
+        return Snapshot.read(journal, video_id)
+    except JournalRowBroken as error:
+        return error

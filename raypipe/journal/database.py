@@ -1,0 +1,156 @@
+"""Opening the journal's database: its tables are made once, whoever comes first, and only ever by one at a time."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from raypipe.errors import JournalTooNew, JournalUnavailable
+from raypipe.journal import tables
+
+#: seconds that a writer waits for another one
+BUSY_SECONDS = 15.0
+
+
+def open_database(url: str) -> Engine:
+    """Connect to the journal's database and bring its tables up to this raypipe's version.
+
+    A database file that may not be written to is opened for reading.
+
+    Raises:
+        JournalUnavailable: It cannot be opened, or is no journal.
+        JournalTooNew: A newer raypipe wrote it.
+    """
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError as error:
+        raise JournalUnavailable(
+            "RAYPIPE_JOURNAL is no URL of a database, such as sqlite:////a/b.db."
+        ) from error
+    name = parsed.render_as_string(hide_password=True)
+    try:
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            return _open_file(Path(parsed.database), name)
+        return _migrated(create_engine(parsed, hide_parameters=True), name, _in_a_transaction)
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise JournalUnavailable(f"The journal at {name} cannot be opened: {error}") from error
+
+
+def _open_file(path: Path, name: str) -> Engine:
+    if path.exists() and not all(
+        os.access(each, os.W_OK, effective_ids=True) for each in (path, path.parent)
+    ):
+        return _open_for_reading(path, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(URL.create("sqlite", database=str(path)), hide_parameters=True)
+    event.listen(engine, "connect", _configure)
+    return _migrated(engine, name, _in_an_exclusive_transaction)
+
+
+def _open_for_reading(path: Path, name: str) -> Engine:
+    """Open a file read-only; where SQLite cannot even make the files that readers share, as one nobody changes."""
+    for mode in ("mode=ro", "immutable=1"):
+        engine = create_engine(f"sqlite:///file:{quote(str(path))}?{mode}&uri=true", hide_parameters=True)
+        try:
+            with engine.connect() as connection:
+                found = _version(connection, name)
+        except OperationalError:
+            if mode == "immutable=1":
+                raise
+            continue
+        if found == tables.SCHEMA_VERSION:
+            return engine
+        break
+    raise JournalUnavailable(
+        f"The journal at {name} has to be made anew or changed, but cannot be written to."
+    )
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    for pragma in (f"busy_timeout={BUSY_SECONDS * 1e3:.0f}", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrated(engine: Engine, name: str, alone: Callable[[Engine], Any]) -> Engine:
+    with engine.connect() as connection:
+        if _version(connection, name) == tables.SCHEMA_VERSION:
+            return engine
+    with alone(engine) as connection:
+        # whoever was first while we waited has done it
+        found = _version(connection, name)
+        if found is None:
+            tables.metadata.create_all(connection)
+            connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
+        elif found < tables.SCHEMA_VERSION:
+            for step in range(found, tables.SCHEMA_VERSION):
+                connection.execute(text(_MIGRATIONS[step]))
+            connection.execute(update(tables.schema).values(version=tables.SCHEMA_VERSION))
+    return engine
+
+
+#: what turns tables of a version into those of the next
+_MIGRATIONS = {1: "ALTER TABLE phases ADD COLUMN started_at FLOAT"}
+
+
+def _version(connection: Connection, name: str) -> int | None:
+    """Read which version the tables have; None if there are none.
+
+    Raises:
+        JournalUnavailable: They are not a journal's.
+        JournalTooNew: A newer raypipe made them.
+    """
+    found = set(inspect(connection).get_table_names())
+    if not found:
+        return None
+    version = (
+        connection.execute(select(tables.schema.c.version)).scalar() if "schema_version" in found else None
+    )
+    if version is None:
+        raise JournalUnavailable(f"The database at {name} holds tables, but not those of a raypipe journal.")
+    if version > tables.SCHEMA_VERSION:
+        raise JournalTooNew(
+            f"The journal at {name} was written by a newer raypipe: its tables have version {version}, this raypipe "
+            f"knows {tables.SCHEMA_VERSION}. Upgrade raypipe, or set RAYPIPE_DATA_DIR or RAYPIPE_JOURNAL to a new "
+            "place."
+        )
+    return int(version)
+
+
+@contextmanager
+def _in_a_transaction(engine: Engine) -> Iterator[Connection]:
+    with engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def _in_an_exclusive_transaction(engine: Engine) -> Iterator[Connection]:
+    """Take SQLite's write lock before looking, so that of several newcomers one makes the tables."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        _use_write_ahead_log(connection)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("COMMIT")
+
+
+def _use_write_ahead_log(connection: Connection) -> None:
+    """Switch the file to a write-ahead log; SQLite does not wait for others here, so this does."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

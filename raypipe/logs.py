@@ -1,0 +1,80 @@
+"""Where raypipe's log messages go: a file of their own, and notes on a terminal that shows something better."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOG_FILE = "raypipe.log"
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[list[str]]:
+    """Collect warnings, to be shown when there is a place for them."""
+    notes = _Notes(logging.WARNING)
+    with _only_to(notes):
+        yield notes.messages
+
+
+@contextmanager
+def logs_in_file(folder: Path) -> Iterator[str | None]:
+    """Append log messages to a file in a folder; gives why they are not kept, if they cannot be."""
+    handler, problem = _file_handler(folder)
+    with _only_to(handler):
+        yield problem
+    handler.close()
+
+
+def log_to_file_and_stderr(folder: Path) -> None:
+    """Have a service's messages appended to a file in a folder and written to standard error, from now on."""
+    root = logging.getLogger("raypipe")
+    if root.handlers:
+        return
+    stderr = logging.StreamHandler(sys.stderr)
+    stderr.setFormatter(logging.Formatter(_FORMAT))
+    file, problem = _file_handler(folder)
+    for handler in (stderr, file):
+        root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    if problem is not None:
+        logger.warning("%s", problem)
+
+
+def _file_handler(folder: Path) -> tuple[logging.Handler, str | None]:
+    path = folder / LOG_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        return logging.NullHandler(), f"log messages are not kept: {path} cannot be written: {error.strerror}"
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    return handler, None
+
+
+@contextmanager
+def _only_to(handler: logging.Handler) -> Iterator[None]:
+    root = logging.getLogger("raypipe")
+    level, propagate = root.level, root.propagate
+    root.propagate = False
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        root.propagate = propagate
+
+
+class _Notes(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(" ".join(record.getMessage().split()))

@@ -1,0 +1,267 @@
+"""One video from its claimed row to its end: its graph is launched, and how each phase ends is recorded."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ray.exceptions import RayError, RayTaskError
+
+from raypipe.errors import RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, Write
+from raypipe.models import (
+    Artifact,
+    BeatSequence,
+    Chunk,
+    Film,
+    Gathered,
+    Image,
+    Job,
+    Phase,
+    PhaseOutput,
+    PhaseStatus,
+    Result,
+    StepFailure,
+    Track,
+    VideoState,
+)
+from raypipe.phases.references import group_sequences, roles_of
+from raypipe.phases.storyboard import check_storyboard
+from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch
+from raypipe.text import valid_text
+from raypipe.workers import Helpers, lost
+
+logger = logging.getLogger(__name__)
+
+#: error code of a video whose making was stopped from outside
+INTERRUPTED = "interrupted"
+
+
+#: what took time and money
+Timed = Result | StepFailure | StepRecord
+
+
+class _Ending(NamedTuple):
+    """How a video ends."""
+
+    state: VideoState
+    result: Artifact | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+class VideoRun:
+    """One video from its claimed row to its end."""
+
+    def __init__(
+        self, journal: Journal, recorder: Recorder, gateway: Any, helpers: Helpers, video: VideoRecord
+    ) -> None:
+        self.journal, self.recorder, self.gateway, self.helpers = journal, recorder, gateway, helpers
+        self.video, self.spec = video, video.spec
+        self.job = Job.of(video.id, video.spec)
+        self._outputs: dict[Phase, PhaseOutput] = {}
+        self._notes: list[asyncio.Future[None]] = []
+
+    async def run(self, gateway_up: Awaitable[None]) -> VideoState:
+        """Make the video once the gateway is up; unless this is cancelled, its row ends in a terminal state.
+
+        Raises:
+            JournalUnavailable: The end could not be written; the row says that the video is running.
+        """
+        try:
+            await gateway_up
+            ending = await self._make()
+        except Exception as error:
+            named = _named(error, self.video.id)
+            trace = None if isinstance(error, RaypipeError | RayError) else error
+            logger.error("Video %s failed: %s", self.video.id, named, exc_info=trace)
+            return await self._end_early(VideoState.FAILED, named.code, f"{named}; what was finished is kept")
+        return await self._end(ending)
+
+    async def interrupt(self) -> VideoState:
+        """Write that a video whose run was cancelled goes no further."""
+        said = "interrupted; what was finished is kept"
+        return await self._end_early(VideoState.CANCELLED, INTERRUPTED, said)
+
+    async def _make(self) -> _Ending:
+        began = time.time()
+        self._note(self._event("video.started"))
+        sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
+        graph = launch(self.gateway, self.job, self.spec, sequences)
+        self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
+        ending, mismatch = await _together(self._film(graph, sequences), self._storyboard(graph))
+        return ending if mismatch is None else _with_mismatch(ending, *mismatch)
+
+    async def _film(self, graph: Graph, sequences: Sequence[BeatSequence]) -> _Ending:
+        track, gathered = await _together(self._music(graph), self._chunks(graph, sequences))
+        if not gathered.failures:
+            return await self._stitch(gathered, track)
+        ending = _incomplete(gathered)
+        self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, error="not attempted, because chunks are missing")
+        return ending
+
+    async def _storyboard(self, graph: Graph) -> tuple[StoryboardMismatch, StepFailure] | None:
+        """Count the images; gives the mismatch, with the failure that is its cause, if they are not one a beat."""
+        results: list[Image | StepFailure] = await asyncio.gather(*graph.images)
+        images = [result for result in results if isinstance(result, Image)]
+        failures = [result for result in results if isinstance(result, StepFailure)]
+        output = {"images": [{"beat_index": i.beat_index, "digest": i.artifact.digest} for i in images]}
+        try:
+            check_storyboard(self.spec.beats, images)
+        except StoryboardMismatch as mismatch:
+            error = "; ".join([f"{mismatch.code}: {mismatch}", *map(str, failures)])
+            self._phase(Phase.STORYBOARD, PhaseStatus.FAILED, output, results, error)
+            if not failures:
+                raise
+            return mismatch, failures[0]
+        self._phase(Phase.STORYBOARD, PhaseStatus.SUCCESS, output, results)
+        return None
+
+    async def _music(self, graph: Graph) -> Track | StepFailure:
+        track: Track | StepFailure = await graph.track
+        if isinstance(track, StepFailure):
+            self._phase(Phase.MUSIC, PhaseStatus.FAILED, {}, [track], str(track))
+        else:
+            output = {"digest": track.artifact.digest, "seconds": track.seconds}
+            self._phase(Phase.MUSIC, PhaseStatus.SUCCESS, output, [track])
+        return track
+
+    async def _chunks(self, graph: Graph, sequences: Sequence[BeatSequence]) -> Gathered:
+        chains = zip(graph.chains, sequences, strict=True)
+        await asyncio.gather(*(self._chain(chain, sequence) for chain, sequence in chains))
+        gathered: Gathered = (await self.helpers.run(finalize_chunks, self.spec.beats, graph.chains)).value
+        chunks, failures = gathered.chunks, gathered.failures
+        counts = len(chunks), len(self.spec.beats), self.video.id
+        logger.info("Gathered %d chunks of %d beats of %s", *counts)
+        status = PhaseStatus.PARTIAL if failures else PhaseStatus.SUCCESS
+        output = {"chunks": [{"beat_index": c.beat_index, "digest": c.artifact.digest} for c in chunks]}
+        frames = [chunk.last_frame for chunk in chunks if chunk.last_frame is not None]
+        error = "; ".join(map(str, failures)) or None
+        results = [*chunks, *failures, *frames]
+        self._phase(Phase.CHUNKS, status if chunks else PhaseStatus.FAILED, output, results, error)
+        return gathered
+
+    async def _chain(self, chain: Ref, sequence: BeatSequence) -> None:
+        result: Chunk | StepFailure | list[Chunk | StepFailure] = await chain
+        results = result if isinstance(result, list) else [result]
+        tail, beats = results[-1], [beat.beat_index for beat in sequence.beats]
+        began = _earliest(results)
+        took = 0.0 if began is None else round(tail.finished_at - began, 3)
+        complete = not isinstance(tail, StepFailure)
+        if complete:
+            logger.info("Chain of beats %s of %s complete after %s s", beats, self.video.id, took)
+        else:
+            logger.warning("Chain of beats %s of %s ended after %s s: %s", beats, self.video.id, took, tail)
+        self._note(self._event("chain.done", beats=beats, complete=complete, seconds=took))
+
+    async def _stitch(self, gathered: Gathered, track: Track | StepFailure) -> _Ending:
+        film: Film | StepFailure = await finish(self.gateway, self.job, self.spec, gathered, track)
+        if isinstance(film, StepFailure):
+            self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, [film], str(film))
+            kept = f"all {len(gathered.chunks)} chunks were made and kept"
+            return _Ending(VideoState.PARTIAL, error_code=film.code, error=f"{film} ({kept})")
+        output = {"digest": film.artifact.digest, "frames": film.frames, "normalised": film.normalised}
+        self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
+        return _Ending(VideoState.COMPLETED, result=film.artifact)
+
+    async def _end_early(self, state: VideoState, code: str, error: str) -> VideoState:
+        """End the video where it stands; phases that have not ended get what their steps' rows say."""
+        steps = await asyncio.to_thread(self.journal.steps, self.video.id)
+        for phase in Phase:
+            if phase not in self._outputs and phase is not Phase.PLAN:
+                begun = [step for step in steps if step.phase is phase]
+                self._phase(phase, PhaseStatus.FAILED, {}, begun, error if begun else f"not begun: {error}")
+        return await self._end(_Ending(state, error_code=code, error=error))
+
+    async def _end(self, ending: _Ending) -> VideoState:
+        """Write the video's end behind everything that was noted of it."""
+        for problem in await asyncio.gather(*self._notes, return_exceptions=True):
+            if problem is not None:
+                logger.error("A note of %s was not journaled: %s", self.video.id, problem)
+        error = None if ending.error is None else valid_text(ending.error)
+        columns = {
+            "result": ending.result and ending.result.model_dump(mode="json"),
+            "cost": sum(output.cost for output in self._outputs.values()),
+            "error_code": ending.error_code,
+            "error_message": error,
+        }
+        await self.recorder.record(
+            self.journal.finish(self.video.id, ending.state, **columns),
+            self._event(f"video.{ending.state}", error=error),
+        )
+        logger.info("Video %s is %s", self.video.id, ending.state)
+        return ending.state
+
+    def _phase(
+        self,
+        phase: Phase,
+        status: PhaseStatus,
+        output: dict[str, Any],
+        results: Sequence[Timed] = (),
+        error: str | None = None,
+        started_at: float | None = None,
+    ) -> None:
+        began, ended = started_at or _earliest(results), _latest(results) or time.time()
+        error = None if error is None else valid_text(error)
+        self._outputs[phase] = PhaseOutput(
+            video_id=self.video.id,
+            phase=phase,
+            status=status,
+            output=output,
+            cost=sum(result.cost for result in results),
+            started_at=began,
+            finished_at=ended,
+            duration=0.0 if began is None else max(0.0, ended - began),
+            error=error,
+        )
+        happened = self._event("phase.done", phase=phase, status=status, error=error)
+        self._note(self.journal.phase(self._outputs[phase]), happened)
+
+    def _event(self, kind: str, **data: Any) -> Write:
+        return self.journal.event(Event(video_id=self.video.id, kind=kind, data=data))
+
+    def _note(self, *writes: Write) -> None:
+        """Have the journal learn something that nothing has to wait for, but the video's end."""
+        self._notes.append(self.recorder.put(*writes))
+
+
+def _named(error: Exception, what: str) -> RaypipeError:
+    if isinstance(error, RayTaskError):
+        return as_raypipe_error(error.cause, what)
+    return lost(error) if isinstance(error, RayError) else as_raypipe_error(error, what)
+
+
+def _earliest(results: Iterable[Timed]) -> float | None:
+    return min((result.started_at for result in results if result.started_at), default=None)
+
+
+def _latest(results: Iterable[Timed]) -> float | None:
+    return max((result.finished_at for result in results if result.finished_at), default=None)
+
+
+async def _together(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Run coroutines at once and give their results; when one raises, the others are cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except BaseExceptionGroup as problems:
+        raise problems.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _incomplete(gathered: Gathered) -> _Ending:
+    cause = gathered.failures[0].root
+    beats = len(gathered.chunks) + len(gathered.failures)
+    kept = f"{len(gathered.chunks)} of {beats} chunks were made and kept"
+    state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
+    return _Ending(state, error_code=cause.code, error=f"{cause} ({kept})")
+
+
+def _with_mismatch(ending: _Ending, mismatch: StoryboardMismatch, cause: StepFailure) -> _Ending:
+    """Let a video without an image for each beat end as partial, its film and chunks kept, and say why."""
+    state = VideoState.PARTIAL if ending.state is VideoState.COMPLETED else ending.state
+    rest = "the film is made without it and kept" if ending.result is not None else ending.error
+    return ending._replace(
+        state=state, error_code=cause.code, error=f"{cause}; {mismatch.code}: {mismatch}; {rest}"
+    )

@@ -1,0 +1,182 @@
+"""Where CPU work runs: renders and encodes as Ray tasks that hold a CPU, work of milliseconds on helpers.
+
+A helper is a long-lived actor that holds no CPU, so what it does never queues behind renders. (Tasks with no CPUs would
+not queue either, but nothing bounds them: Ray starts a process for each that is pending.)
+"""
+
+import asyncio
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from raypipe.errors import RaypipeError, WorkerLost, as_raypipe_error
+
+#: helpers of a cluster: one for each so many of the CPUs it has when they start, up to the largest number
+CPUS_PER_HELPER, MOST_HELPERS = 2, 8
+#: calls that one helper works on at a time
+HELPER_THREADS = 4
+#: what becomes of a helper's call when its process dies: seconds before each further try on another
+RETRY_AFTER = (0.2, 0.5, 1.0, 2.0)
+#: renders give way to what others wait for: the lowest priority there is
+RENDER_NICENESS = 19
+
+
+class Ran(NamedTuple):
+    """What a call gave, where it ran, and when it began (Unix seconds)."""
+
+    node: str
+    began: float
+    value: Any
+
+
+class Helper:
+    """An actor for CPU work of milliseconds."""
+
+    def ready(self) -> None:
+        """Return once what the work imports is loaded, so that the first call need not load it."""
+        import raypipe.media.stitch
+        import raypipe.phases.music  # noqa: F401
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Ran:
+        """Call a function in this process."""
+        return _run(function, args)
+
+
+class Helpers:
+    """The helpers of a coordinator; calls go to them in turn. It travels to the gateway as their names."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._turns = itertools.count()
+
+    @classmethod
+    def start(cls) -> "Helpers":
+        """Start as many as suit the cluster, on different nodes where there are several."""
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        number = min(MOST_HELPERS, max(1, cpus // CPUS_PER_HELPER, len(ray.nodes())))
+        helpers = cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
+        actor = ray.remote(Helper)
+        options = {"num_cpus": 0, "max_concurrency": HELPER_THREADS, "max_restarts": -1}
+        helpers._actors = [
+            actor.options(name=name, scheduling_strategy="SPREAD", **options).remote()
+            for name in helpers._names
+        ]
+        return helpers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as names: handles in its arguments could keep Ray from starting the gateway again."""
+        return Helpers, (self._names,)
+
+    @cached_property
+    def _actors(self) -> list[Any]:
+        return [ray.get_actor(name) for name in self._names]
+
+    async def ready(self) -> None:
+        """Return when all of them can work without delay."""
+        await asyncio.gather(*(actor.ready.remote() for actor in self._actors))
+
+    async def run(self, function: Callable[..., Any], *args: Any) -> Ran:
+        """Call a function on a helper; if its process dies, on another.
+
+        Raises:
+            RaypipeError: What the function raised.
+            WorkerLost: Each helper tried has died.
+        """
+        for pause in RETRY_AFTER:
+            try:
+                return await self._run_once(function, args)
+            except WorkerLost:
+                await asyncio.sleep(pause)
+        return await self._run_once(function, args)
+
+    async def _run_once(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
+        ran: Ran = await _result(self._next().run.remote(function, *args))
+        return ran
+
+    def kill(self) -> None:
+        """End their processes."""
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def _next(self) -> Any:
+        return self._actors[next(self._turns) % len(self._actors)]
+
+
+async def run_on_cpu(function: Callable[..., Any], *args: Any) -> Ran:
+    """Call a function in a Ray task that holds a CPU.
+
+    Raises:
+        RaypipeError: What the function raised.
+        WorkerLost: Its process died, more often than Ray starts it again.
+    """
+    ran: Ran = await _result(_task.remote(function, args))
+    return ran
+
+
+async def render(
+    function: Callable[..., Any],
+    *args: Any,
+    num_cpus: float,
+    num_gpus: float,
+    started: Callable[[str, float], Any],
+) -> Any:
+    """Call a function in a Ray task of low priority that reports when it gets its CPUs and GPUs.
+
+    Args:
+        function: What to call.
+        args: What to call it with.
+        num_cpus: CPUs it holds.
+        num_gpus: GPUs it holds.
+        started: Coroutine function that is awaited with the node and the time (Unix seconds) of its start.
+
+    Raises:
+        RaypipeError: What the function raised.
+        WorkerLost: Its process died, more often than Ray starts it again.
+    """
+    reports = _reporting_task.options(num_cpus=num_cpus, num_gpus=num_gpus).remote(function, args)
+    await started(*await _result(await anext(reports)))
+    return await _result(await anext(reports))
+
+
+def lost(error: RayError) -> WorkerLost:
+    """Name what Ray says of a process that died, in its first line."""
+    return WorkerLost(f"the process doing it was lost: {str(error).strip().partition(chr(10))[0]}")
+
+
+async def _result(ref: Any) -> Any:
+    try:
+        return await ref
+    except RayTaskError as error:
+        cause = error.cause
+        raise (cause if isinstance(cause, RaypipeError) else as_raypipe_error(error, "a worker")) from None
+    except RayError as error:
+        raise lost(error) from None
+
+
+@ray.remote
+def _task(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
+    return _run(function, args)
+
+
+@ray.remote
+def _reporting_task(function: Callable[..., Any], args: tuple[Any, ...]) -> Iterator[Any]:
+    os.nice(max(0, RENDER_NICENESS - os.nice(0)))
+    yield ray.get_runtime_context().get_node_id(), time.time()
+    yield _run(function, args).value
+
+
+def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
+    """Call a function; what it raises leaves the process as an error of raypipe's, whose text any process can read."""
+    began = time.time()
+    try:
+        value = function(*args)
+    except Exception as error:  # noqa: BLE001 - the boundary of the process
+        raise as_raypipe_error(error, getattr(function, "__name__", "a worker").strip("_")) from None
+    return Ran(ray.get_runtime_context().get_node_id(), began, value)
