@@ -312,7 +312,8 @@ def main() -> int:
         ray.shutdown()
     if args.json:
         args.json.write_text(json.dumps({"parameters": context(args), "rows": summaries}, indent=2))
-    tails = [s for s in summaries if s["latencies"] == "long-tailed"]
+    # a single sequence of two beats has nothing to overlap but its images: there waves are as good
+    tails = [s for s in summaries if s["latencies"] == "long-tailed" and s["beats"] > 2]
     ordered = all(s["pipelined_seconds"] < s["waves_seconds"] < s["sequential_seconds"] for s in tails)
     return 0 if ordered else 1
 

@@ -57,6 +57,7 @@ class Coordinator:
         self._poked = asyncio.Event()
         self._asked: asyncio.Task[None] | None = None
         self._asked_at = 0.0
+        self._closing = False
 
     async def ready(self) -> None:
         """Return when the gateway takes calls and workers have loaded what they need.
@@ -139,6 +140,7 @@ class Coordinator:
 
     async def close(self) -> None:
         """Stop running videos where they stand, and say so in the journal; what is finished is kept."""
+        self._closing = True
         running = list(self._runs.values())
         waiting = self._ends.keys() - self._runs.keys()
         for _, task in running:
@@ -152,12 +154,14 @@ class Coordinator:
             stopped += [self._run_of(video) for video in never_begun.values()]
             await asyncio.gather(*(run.interrupt() for run in stopped))
         finally:
+            for video_id in waiting:
+                self._ends.pop(video_id).set_result(VideoState.CANCELLED)
             self.journal.close()
 
     async def _claim(self, own_only: bool = False) -> bool:
         async with self._claiming:
             free = self.settings.active_videos - self._places_taken
-            if free <= 0:
+            if free <= 0 or self._closing:
                 return False
             try:
                 claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free, own_only))
@@ -209,7 +213,7 @@ class Coordinator:
         del self._runs[video_id]
         self._places_taken -= 1
         _hand_on(task, self._ends.pop(video_id))
-        if self._ends.keys() - self._runs.keys():  # some of our own wait for a place
+        if self._ends.keys() - self._runs.keys() and not self._closing:  # some of our own wait for a place
             claiming = asyncio.create_task(self._claim(own_only=True))
             self._background.add(claiming)
             claiming.add_done_callback(self._background.discard)

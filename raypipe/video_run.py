@@ -171,7 +171,8 @@ class VideoRun:
         for phase in Phase:
             if phase not in self._outputs and phase is not Phase.PLAN:
                 begun = [step for step in steps if step.phase is phase]
-                self._phase(phase, PhaseStatus.FAILED, {}, begun, error if begun else f"not begun: {error}")
+                said = error if begun else f"not begun: {error}"
+                self._phase(phase, PhaseStatus.FAILED, {}, begun, said, finished_at=time.time())
         return await self._end(_Ending(state, error_code=code, error=error))
 
     async def _end(self, ending: _Ending) -> VideoState:
@@ -201,8 +202,10 @@ class VideoRun:
         results: Sequence[Timed] = (),
         error: str | None = None,
         started_at: float | None = None,
+        finished_at: float | None = None,
     ) -> None:
-        began, ended = started_at or _earliest(results), _latest(results) or time.time()
+        began = started_at or _earliest(results)
+        ended = finished_at or _latest(results) or time.time()
         error = None if error is None else valid_text(error)
         self._outputs[phase] = PhaseOutput(
             video_id=self.video.id,

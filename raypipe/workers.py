@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.errors import RaypipeError, WorkerLost, as_raypipe_error
 
@@ -23,7 +24,7 @@ CPUS_PER_HELPER, MOST_HELPERS = 2, 8
 #: calls that one helper works on at a time
 HELPER_THREADS = 4
 #: what becomes of a helper's call when its process dies: seconds before each further try on another
-RETRY_AFTER = (0.2, 0.5, 1.0, 2.0)
+RETRY_AFTER = (0.2, 0.5, 1.0)
 #: renders give way to what others wait for: the lowest priority there is
 RENDER_NICENESS = 19
 
@@ -64,8 +65,13 @@ class Helpers:
         helpers = cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
         actor = ray.remote(Helper)
         options = {"num_cpus": 0, "max_concurrency": HELPER_THREADS, "max_restarts": -1}
+        nodes = itertools.cycle(node["NodeID"] for node in ray.nodes() if node["Alive"])
         helpers._actors = [
-            actor.options(name=name, scheduling_strategy="SPREAD", **options).remote()
+            actor.options(
+                name=name,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(next(nodes), soft=False),
+                **options,
+            ).remote()
             for name in helpers._names
         ]
         return helpers
@@ -97,16 +103,21 @@ class Helpers:
         return await self._run_once(function, args)
 
     async def _run_once(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
-        ran: Ran = await _result(self._next().run.remote(function, *args))
+        actor = self._actors[next(self._turns) % len(self._actors)]
+        try:
+            ran: Ran = await _result(actor.run.remote(function, *args))
+        except WorkerLost as error:
+            # one whose node is gone is never started again; the last is kept, for its error to be told
+            gone = isinstance(error.__cause__, ActorDiedError | ActorUnschedulableError)
+            if gone and actor in self._actors and len(self._actors) > 1:
+                self._actors.remove(actor)
+            raise
         return ran
 
     def kill(self) -> None:
         """End their processes."""
         for actor in self._actors:
             ray.kill(actor)
-
-    def _next(self) -> Any:
-        return self._actors[next(self._turns) % len(self._actors)]
 
 
 async def run_on_cpu(function: Callable[..., Any], *args: Any) -> Ran:
@@ -157,7 +168,7 @@ async def _result(ref: Any) -> Any:
         cause = error.cause
         raise (cause if isinstance(cause, RaypipeError) else as_raypipe_error(error, "a worker")) from None
     except RayError as error:
-        raise lost(error) from None
+        raise lost(error) from error
 
 
 @ray.remote

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi_offline import FastAPIOffline
 from starlette.types import Message, Receive, Scope, Send
 
 from raypipe.api import failures
@@ -50,7 +51,8 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     Raises:
         JournalUnavailable: The journal cannot be opened.
     """
-    app = FastAPI(
+    # FastAPI's own pages load their scripts from a CDN, which a machine may not reach
+    app = FastAPIOffline(
         title="raypipe",
         description="One prompt in, one finished multi-scene video out. In the shape of OpenAI's videos API.",
         responses=_ERRORS,

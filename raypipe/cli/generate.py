@@ -80,7 +80,9 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
     stop, began, video_id = StopRequest(), time.monotonic(), None
     try:
         with _waiting(console, "Starting Ray, which takes some seconds ..."):
-            start_ray(settings, stop, lambda: say(console, "Stopping as soon as Ray has started ..."))
+            stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
+            start_ray(settings)
+            stop.listen()
         ray_seconds = time.monotonic() - began
         if stop.signal is None:
             video_id = asyncio.run(_make(request, settings, journal, console, stop))
@@ -90,13 +92,11 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
     return Outcome(video_id, stop.signal, ray_seconds, wall_seconds)
 
 
-def start_ray(
-    settings: Settings, stop: StopRequest | None = None, stopping: Callable[[], None] = lambda: None
-) -> None:
+def start_ray(settings: Settings, log_to_driver: bool = False) -> None:
     """Connect to the cluster of the settings, or start Ray on this machine.
 
-    Ray starts in a thread: half started it could not be stopped, and leave processes behind. A request to stop is
-    answered by calling `stopping`, and heeded by the caller afterwards.
+    Ray starts in a thread: half started it could not be stopped, and leave processes behind. So a signal does not
+    interrupt it; whoever handles signals handles them again afterwards, for Ray takes SIGTERM away.
 
     Raises:
         RayUnavailable: It does not work.
@@ -106,19 +106,15 @@ def start_ray(
 
     def start() -> None:
         try:
-            _init_ray(settings)
+            _init_ray(settings, log_to_driver)
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits
             errors.append(error)
         started.set()
         threading.Event().wait()  # Linux ends Ray's processes when the thread that started them ends
 
-    if stop is not None:
-        stop.call(stopping)
     threading.Thread(target=start, name="raypipe-ray", daemon=True).start()
     while not started.wait(0.1):
         pass  # signals are heeded between waits
-    if stop is not None:
-        stop.listen()
     if errors:
         local = settings.ray_address == "local"
         where = (
@@ -128,7 +124,7 @@ def start_ray(
         raise RayUnavailable(f"{where}: {reason}") from errors[0]
 
 
-def _init_ray(settings: Settings) -> None:
+def _init_ray(settings: Settings, log_to_driver: bool) -> None:
     import ray
 
     local = settings.ray_address == "local"
@@ -137,7 +133,7 @@ def _init_ray(settings: Settings) -> None:
         address=settings.ray_address,
         num_cpus=os.cpu_count() if local else None,
         include_dashboard=False if local else None,
-        log_to_driver=False,
+        log_to_driver=log_to_driver,
         logging_level=logging.CRITICAL,
     )
 

@@ -32,6 +32,10 @@ One prompt in, one finished multi-scene video out, on Ray.
   raypipe show last
   raypipe timeline last --svg storm.svg
 
+[bold]Serve[/bold] it over HTTP:
+
+  raypipe serve
+
 Everything is kept in ~/.raypipe, or where RAYPIPE_DATA_DIR says; RAY_ADDRESS chooses a cluster.
 """
 
@@ -306,6 +310,23 @@ def timeline(
     else:
         for line in render_text(chart, _console().width):
             _print(line)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8000,
+) -> None:
+    """Serve the HTTP API with Ray Serve until Ctrl-C, on this machine or on the cluster of RAY_ADDRESS.
+
+    The same as `serve run raypipe.serving:app`, for those who do not know Ray Serve.
+    """
+    from rich.console import Console
+
+    from raypipe.cli.request import read_settings
+    from raypipe.cli.serve import run_service
+
+    raise typer.Exit(run_service(host, port, read_settings(), Console(stderr=True)))
 
 
 @app.command()

@@ -42,17 +42,29 @@ async def _running(settings: Settings) -> AsyncIterator[Coordinator]:
         await coordinator.close()
 
 
+Test = Callable[[Coordinator], Awaitable[Any]]
+
+
+@pytest.fixture
+def with_coordinator_of(cluster: Cluster) -> Callable[[Settings], Callable[[Test], Any]]:
+    """Runs a test's coroutine function with a coordinator of some settings that is ready."""
+
+    def of(settings: Settings) -> Callable[[Test], Any]:
+        def run(test: Test) -> Any:
+            async def main() -> Any:
+                async with _running(settings) as coordinator:
+                    return await test(coordinator)
+
+            return asyncio.run(main())
+
+        return run
+
+    return of
+
+
 @pytest.fixture
 def with_coordinator(
-    cluster: Cluster, settings: Settings
-) -> Callable[[Callable[[Coordinator], Awaitable[Any]]], Any]:
+    with_coordinator_of: Callable[[Settings], Callable[[Test], Any]], settings: Settings
+) -> Callable[[Test], Any]:
     """Runs a test's coroutine function with a coordinator that is ready."""
-
-    def run(test: Callable[[Coordinator], Awaitable[Any]]) -> Any:
-        async def main() -> Any:
-            async with _running(settings) as coordinator:
-                return await test(coordinator)
-
-        return asyncio.run(main())
-
-    return run
+    return with_coordinator_of(settings)

@@ -24,6 +24,7 @@ from raypipe.models import (
     VideoState,
 )
 from raypipe.providers.simulated import SimulatedProvider
+from raypipe.snapshot import Snapshot
 
 QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
 
@@ -247,7 +248,24 @@ def test_ten_videos_at_once_take_hardly_longer_than_one(with_coordinator: Run) -
     with_coordinator(test)
 
 
-def test_events_are_numbered_without_gaps_and_progress_never_goes_backwards(with_coordinator: Run) -> None:
+def test_progress_never_goes_backwards_and_ends_at_100(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id = await coordinator.submit(simulated(image=0.2, clip=[0.5, 0.1, 0.3, 0.1, 0.2, 0.1]))
+        end = asyncio.create_task(coordinator.wait(video_id))
+        seen = []
+        while not end.done():
+            seen.append(Snapshot.read(coordinator.journal, video_id).progress)
+            await asyncio.sleep(0.02)
+        seen.append(Snapshot.read(coordinator.journal, video_id).progress)
+        for numbers in ([each.overall for each in seen], [each.chunks for each in seen]):
+            assert numbers == sorted(numbers)
+            assert numbers[-1] == 100
+            assert len(set(numbers)) > 4
+
+    with_coordinator(test)
+
+
+def test_events_are_numbered_without_gaps(with_coordinator: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(clip=[0.5, 0.1, 0.3, 0.1, 0.2, 0.1]))
         events = coordinator.journal.events(video_id)
@@ -257,13 +275,21 @@ def test_events_are_numbered_without_gaps_and_progress_never_goes_backwards(with
     with_coordinator(test)
 
 
-def test_a_complete_chain_is_logged(with_coordinator: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_chains_and_counts_are_logged_where_the_coordinator_is(
+    with_coordinator: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     async def test(coordinator: Coordinator) -> None:
-        await make(coordinator, simulated(2))
+        video_id, _ = await make(coordinator, simulated(2, image=0.5))
+        (chain,) = [e for e in coordinator.journal.events(video_id) if e.kind == "chain.done"]
+        assert 0.2 <= chain.data["seconds"] < 0.5, (
+            "a chain takes from its first chunk's start to its last one's end"
+        )
 
     with caplog.at_level(logging.INFO, logger="raypipe"):
         with_coordinator(test)
     assert "Chain of beats [0, 1]" in caplog.text
+    assert "beat count 2, image count 2" in caplog.text
+    assert "Gathered 2 chunks of 2 beats" in caplog.text
 
 
 def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) -> None:
