@@ -29,6 +29,8 @@ def reason(error: Mapping[str, Any]) -> str:
 def others(errors: Sequence[Mapping[str, Any]]) -> str:
     """Return how many places besides the first have errors, as " (2 more like it)"; nothing if there are none."""
     places = {tuple(place(error)) for error in errors}
+    # a list is also said to be too short when one of its entries is bad: that is no problem of its own
+    places -= {outer for outer in places for inner in places if inner[: len(outer)] == outer != inner}
     return f" ({len(places) - 1} more like it)" if len(places) > 1 else ""
 
 

@@ -19,6 +19,7 @@ from raypipe.api.bodies import (
     VideoDetail,
     VideoPage,
     VideoSummary,
+    accepted,
     broken,
     detail,
     summary,
@@ -184,7 +185,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         """Accept a video. It is committed when this answers, and made whether or not anybody waits for it."""
         video = await service.create(body)
         response.headers["Location"] = f"/v1/videos/{video.id}"
-        return summary(Snapshot(video, {}, {}, time.time()))
+        return accepted(Snapshot(video, {}, {}, time.time()))
 
     @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
     def list_videos(

@@ -4,9 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from raypipe.errors import JournalRowBroken
+from raypipe.errors import JournalRowBroken, ProviderUnusable, UnknownProvider
 from raypipe.journal import StepRecord
 from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, VideoRequest, VideoState
+from raypipe.providers.registry import provider_class
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -117,6 +118,9 @@ class VideoSummary(BaseModel):
     prompt: str
     cost: float
     error: ErrorDetail | None = None
+    notes: list[str] = Field(
+        default=[], description="What the provider says of the plan; not in lists.", examples=[[]]
+    )
 
 
 class VideoDetail(VideoSummary):
@@ -143,6 +147,11 @@ def summary(snapshot: Snapshot) -> VideoSummary:
     return VideoSummary(**_summary(snapshot))
 
 
+def accepted(snapshot: Snapshot) -> VideoSummary:
+    """Show a video that was just accepted."""
+    return VideoSummary(**_summary(snapshot), notes=_notes(snapshot.video.spec))
+
+
 def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:
     """Show in a list that a video's rows cannot be read."""
     return VideoSummary(
@@ -165,6 +174,7 @@ def detail(snapshot: Snapshot) -> VideoDetail:
     """Show all of a video."""
     return VideoDetail(
         **_summary(snapshot),
+        notes=_notes(snapshot.video.spec),
         chunks_progress=round(snapshot.progress.chunks, 1),
         beats=_beats(snapshot),
         phases=dict(snapshot.phases),
@@ -191,6 +201,13 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "cost": video.cost,
         "error": error,
     }
+
+
+def _notes(spec: Spec) -> list[str]:
+    try:
+        return list(provider_class(spec.provider).notes(spec))
+    except (UnknownProvider, ProviderUnusable):  # it was there when the video was accepted
+        return []
 
 
 def _beats(snapshot: Snapshot) -> list[BeatView]:

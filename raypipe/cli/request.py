@@ -20,15 +20,18 @@ MAX_PICTURE_BYTES = 32 * 2**20
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 
 
+def _inner_spec(document: Any) -> Any:
+    inner = document.get("spec") if isinstance(document, dict) else None
+    return inner if isinstance(inner, dict) else document
+
+
 class _Document(RootModel[DraftSpec]):
     """A spec, or all that `raypipe show --json` prints of a video, which holds one."""
 
     @model_validator(mode="before")
     @classmethod
     def _spec_within(cls, value: object) -> object:
-        if isinstance(value, dict) and "beats" not in value and isinstance(value.get("spec"), dict):
-            return value["spec"]
-        return value
+        return _inner_spec(value)
 
     @property
     def spec(self) -> DraftSpec:
@@ -125,7 +128,7 @@ def editable(spec: Spec, source: str | None) -> dict[str, Any]:
 def _named_pictures(source: str | None) -> list[Any]:
     folder = Path(source or "").parent
     document = json.loads(_read(source or ""))
-    beats = document.get("beats") or document["spec"]["beats"]
+    beats = _inner_spec(document)["beats"]
     return [_absolute(beat.get("reference_image"), folder) for beat in beats]
 
 

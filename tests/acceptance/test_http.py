@@ -1,7 +1,10 @@
 """The service over real HTTP."""
 
 import base64
+import hashlib
+import io
 import json
+import re
 import socket
 import statistics
 import time
@@ -12,6 +15,7 @@ import av
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
 from raypipe.media.video import probe, read_picture, write_png
 from raypipe.models import Size
@@ -111,7 +115,26 @@ def test_content_comes_in_ranges(client: httpx.Client, finished: dict[str, Any])
     assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
     assert client.get(url, headers={"range": "bytes=-50"}).content == whole[-50:]
     beyond = client.get(url, headers={"range": f"bytes={len(whole)}-"})
-    assert beyond.status_code == 416
+    assert (beyond.status_code, beyond.json()["error"]["code"]) == (416, "range_not_satisfiable")
+    assert beyond.headers["content-range"] == f"bytes */{len(whole)}"
+    for malformed in ("bytes=x-y", "pages=1-2", "nonsense"):
+        refused = client.get(url, headers={"range": malformed})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_range")
+
+
+def test_every_get_can_be_a_head(client: httpx.Client, finished: dict[str, Any]) -> None:
+    video = f"/v1/videos/{finished['id']}"
+    for path in (
+        "/healthz",
+        "/v1/videos",
+        video,
+        f"{video}/content",
+        f"{video}/storyboard/0",
+        f"{video}/chunks/0",
+    ):
+        head = client.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+    assert client.head("/v1/videos/vid_0").status_code == 404
 
 
 def test_content_is_named_for_caches(client: httpx.Client, finished: dict[str, Any]) -> None:
@@ -216,6 +239,45 @@ def test_a_spec_with_a_supplied_picture_is_made_from_it(client: httpx.Client) ->
     assert client.get(video["beats"][0]["image"]["url"]).content == red
 
 
+def test_a_picture_is_served_as_what_its_bytes_are_whatever_the_client_called_it(
+    client: httpx.Client,
+) -> None:
+    png = write_png(np.full((36, 64, 3), (78, 228, 78), np.uint8))
+    uri = "data:image/jpeg;base64," + base64.b64encode(png).decode()
+    for picture in (uri, {"digest": hashlib.sha256(png).hexdigest(), "size": 1, "media_type": "text/html"}):
+        spec = {"beats": [{"prompt": "a", "reference_image": picture}]}
+        answer = client.post("/v1/videos", json={"spec": spec, "model": "simulated", "options": QUICK})
+        video, _ = wait(client, answer.json()["id"])
+        served = client.get(video["beats"][0]["image"]["url"])
+        assert served.headers["content-type"] == "image/png"
+        assert served.content == png
+
+
+def test_a_picture_of_too_many_pixels_is_refused_in_a_sentence(
+    client: httpx.Client, service: Service
+) -> None:
+    out = io.BytesIO()
+    Image.new("1", (14_000, 14_000)).save(out, "PNG")
+    uri = "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    _refused(client, service, json.dumps(spec_of({"prompt": "x", "reference_image": uri})).encode())
+    junk = "data:image/png;base64," + base64.b64encode(b"<html>").decode()
+    answer = client.post("/v1/videos", json=spec_of({"prompt": "x", "reference_image": junk}))
+    assert "BytesIO" not in answer.text
+    assert "no PNG or JPEG" in answer.json()["error"]["message"]
+
+
+def test_what_the_api_says_advises_no_command_line(client: httpx.Client) -> None:
+    assert "`raypipe" not in client.get("/v1/videos/vid_0").text
+
+
+def test_the_service_keeps_a_log_with_the_counts_of_beats_and_images(
+    finished: dict[str, Any], service: Service
+) -> None:
+    log = (service.data_dir / "logs" / "raypipe.log").read_text()
+    assert "beat count 4, image count 4" in log
+    assert f"Gathered 4 chunks of 4 beats of {finished['id']}" in log
+
+
 def test_the_local_provider_makes_a_real_video(client: httpx.Client) -> None:
     video_id = create(client, model="local", seconds=5, size="160x90", options={})
     video, _ = wait(client, video_id)
@@ -225,7 +287,12 @@ def test_the_local_provider_makes_a_real_video(client: httpx.Client) -> None:
 
 
 def test_the_api_documents_itself(client: httpx.Client) -> None:
-    assert client.get("/docs").status_code == 200
+    for page in ("/docs", "/redoc"):
+        html = client.get(page).text
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', html)
+        assert loaded
+        assert all(link.startswith("/") for link in loaded), "nothing comes from elsewhere"
+        assert all(client.get(link).status_code == 200 for link in loaded)
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/videos", "/v1/videos/{video_id}", "/v1/videos/{video_id}/content"} <= set(paths)
 

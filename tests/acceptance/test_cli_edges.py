@@ -1,0 +1,193 @@
+"""The real command line at its edges: outputs, signals, what it prints and takes, what it cannot write."""
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypipe.media.video import probe
+
+from .test_cli import RAYPIPE, SIMULATED, assert_no_process_is_left, environment, options, raypipe
+
+
+def start(data: Path, *args: str, **more: Any) -> subprocess.Popen[str]:
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([RAYPIPE, *args], env=environment(data), cwd=data, **{**streams, **more})
+
+
+def read_until(process: subprocess.Popen[str], said: str) -> str:
+    assert process.stderr is not None
+    read = ""
+    for line in process.stderr:
+        read += line
+        if said in line:
+            return read
+    pytest.fail(f"nothing like {said!r} in {read}")
+
+
+def test_a_film_can_be_sent_down_a_pipe_and_kept_when_nobody_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")  # logs cannot be kept, and that is no reason to stop
+    with subprocess.Popen(
+        [RAYPIPE, *SIMULATED, *options(), "--duration", "5", "-o", "-"],
+        env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        film, said = process.communicate(timeout=90)
+    assert process.returncode == 0, said
+    assert probe(film).frames == 120
+    assert b"Note: log messages are not kept" in said
+    assert b"Traceback" not in said
+    for args in (["-o", "-"], ["--step", "chunk/0", "-o", "-"]):
+        with Path("/dev/full").open("wb") as full:
+            command = [RAYPIPE, "show", "last", *args]
+            ran = subprocess.run(
+                command, env=environment(tmp_path), stdout=full, stderr=subprocess.PIPE, check=False
+            )
+        assert ran.returncode == 1
+        assert b"No space left" in ran.stderr
+        assert b"Traceback" not in ran.stderr
+
+
+def test_a_full_output_disk_leaves_the_film_kept_and_says_how_to_get_it(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    (small_disk / "filling").write_bytes(bytes(2**20 - 8_000))
+    ran = raypipe(tmp_path, *SIMULATED, *options(), "--duration", "10", "-o", str(small_disk / "film.mp4"))
+    assert ran.returncode == 1
+    error = ran.stderr.splitlines()[-1]
+    assert "No space left" in error
+    assert "The film is kept; get it with: raypipe show vid_" in error
+    assert [path.name for path in small_disk.iterdir()] == ["filling"]
+    video_id = error.split("raypipe show ")[1].split()[0]
+    assert raypipe(tmp_path, "show", video_id, "-o", "film.mp4").returncode == 0
+    assert probe(tmp_path / "film.mp4").frames == 240
+
+
+def test_a_film_that_lacks_an_image_nobody_started_from_is_written_and_the_exit_code_says_so(
+    tmp_path: Path,
+) -> None:
+    failing = options(fail={"image/1": "refused"})
+    ran = raypipe(tmp_path, *SIMULATED, *failing, "--duration", "10", "-o", "film.mp4")
+    assert ran.returncode == 1
+    assert probe(tmp_path / "film.mp4").frames == 240
+    assert "beat 1, phase storyboard" in ran.stderr
+    assert "refused" in ran.stderr
+    assert "film.mp4" in ran.stderr
+    video = json.loads(raypipe(tmp_path, "show", "last", "--json").stdout)
+    assert (video["state"], video["error_code"]) == ("partial", "provider_rejected")
+    assert "2 beats and 1 storyboard image" in video["error_message"]
+    # what raypipe prints, it takes
+    (tmp_path / "video.json").write_text(json.dumps(video))
+    (tmp_path / "spec.json").write_text(json.dumps(video["spec"]))
+    plans = [raypipe(tmp_path, "plan", "--spec", name) for name in ("video.json", "spec.json")]
+    assert [plan.returncode for plan in plans] == [0, 0], plans[0].stderr + plans[1].stderr
+    assert json.loads(plans[0].stdout)["beats"][1]["prompt"] == video["spec"]["beats"][1]["prompt"]
+    assert plans[0].stdout == plans[1].stdout
+
+
+def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    slow = options(clip=[2.0, 1.0])
+    process = start(tmp_path, *SIMULATED, *slow, "--duration", "10", "-o", "film.mp4", preexec_fn=ignore)
+    read_until(process, "chunk 0 started")
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert probe(tmp_path / "film.mp4").frames == 240
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("after", [0.3, 2.5])
+def test_a_signal_while_ray_starts_is_heeded_with_a_word_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, after: float
+) -> None:
+    process = start(tmp_path, *SIMULATED, *options())
+    read_until(process, "Starting Ray")
+    time.sleep(after)
+    process.send_signal(number)
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, said
+    assert "nterrupted" in said
+    assert "Traceback" not in said
+    assert "SIGTERM received" not in said
+    assert out == ""
+    assert_no_process_is_left(tmp_path, within=20)
+
+
+def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) -> None:
+    import httpx
+
+    from .conftest import _free_port
+
+    port = str(_free_port())
+    process = start(tmp_path, "serve", "--port", port, stdout=subprocess.DEVNULL)
+    try:
+        read_until(process, "Serving on")
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+        busy = raypipe(tmp_path, "serve", "--port", port)
+        assert (busy.returncode, busy.stderr.count("\n")) == (2, 1)
+        assert "nothing can listen" in busy.stderr
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert_no_process_is_left(tmp_path, within=20)
+    assert "beat" not in said
+
+
+OUTPUTS = {
+    "an existing file": "taken.mp4",
+    "a read-only file": "read-only.mp4",
+    "a link to a file": "link.mp4",
+    "a GIF": "film.gif",
+    "a WebM": "film.webm",
+    "a QuickTime film": "film.mov",
+    "no ending": "film",
+    "a name of 300 characters": "x" * 300 + ".mp4",
+    "a folder that is not there": "nowhere/film.mp4",
+    "a device": "/dev/null",
+}
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS.keys())
+def test_an_output_that_cannot_or_must_not_be_written_is_refused_before_any_work(
+    tmp_path: Path, output: str
+) -> None:
+    for name in ("taken.mp4", "read-only.mp4"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "read-only.mp4").chmod(0o444)
+    (tmp_path / "link.mp4").symlink_to("taken.mp4")
+    before = sorted(tmp_path.iterdir())
+    ran = raypipe(tmp_path, *SIMULATED, "-o", output)
+    assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr
+    assert "--output" in ran.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "taken.mp4").read_text() == "mine"
+    if output == "read-only.mp4":
+        forced = raypipe(tmp_path, *SIMULATED, "--force", "-o", output)
+        assert (forced.returncode, "read-only" in forced.stderr) == (2, True)
+        assert stat.S_IMODE((tmp_path / output).stat().st_mode) == 0o444
+
+
+def test_the_readmes_python_makes_a_film_and_hands_it_out(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    snippet = readme.split("From Python:")[1].split("```python\n")[1].split("```")[0]
+    # the embedded provider in little: what the README says is run as it stands, but for its size
+    small = snippet.replace('storm")', 'storm", duration=5, size="160x90")')
+    assert small != snippet
+    ran = subprocess.run(
+        [sys.executable, "-c", small], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    films = list(tmp_path.glob("*.mp4"))
+    assert len(films) == 1
+    assert probe(films[0]).frames == 120

@@ -1,0 +1,216 @@
+"""The API as an ASGI application, where a test can cut a request off at a chosen moment."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from raypipe.api import create_app
+from raypipe.config import Settings
+from raypipe.errors import JournalRowBroken
+from raypipe.journal import Event, Journal, StepRecord
+from raypipe.models import Phase, PhaseOutput, PhaseStatus, StepState, VideoState
+
+BODY = {"prompt": "A lighthouse in a storm", "model": "simulated"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def app(settings: Settings) -> FastAPI:
+    return create_app(settings)
+
+
+@pytest.fixture
+def journal(settings: Settings) -> Iterator[Journal]:
+    opened = Journal(settings.journal_url)
+    yield opened
+    opened.close()
+
+
+class Answer:
+    """What came back."""
+
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self.status = int(messages[0]["status"])
+        self.body = b"".join(message.get("body", b"") for message in messages[1:])
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def scope(method: str, path: str) -> dict[str, Any]:
+    plain, _, query = path.partition("?")
+    return {
+        "type": "http", "http_version": "1.1", "method": method, "path": plain, "raw_path": plain.encode(),
+        "root_path": "", "scheme": "http", "query_string": query.encode(), "client": ("c", 1),
+        "server": ("s", 80), "headers": [(b"content-type", b"application/json")],
+    }  # fmt: skip
+
+
+async def ask(app: FastAPI, method: str, path: str, body: bytes = b"") -> Answer:
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    await app(scope(method, path), receive, send)
+    return Answer(messages)
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10])
+def test_a_client_that_hangs_up_once_its_request_was_read_gets_its_video(
+    app: FastAPI, journal: Journal, turns: int
+) -> None:
+    async def hang_up() -> None:
+        read = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if read.is_set():
+                await asyncio.sleep(60)
+            read.set()
+            return {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
+
+        async def send(_: Any) -> None: ...
+
+        handler = asyncio.create_task(app(scope("POST", "/v1/videos"), receive, send))
+        await read.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        handler.cancel()
+        for _ in range(200):
+            if journal.video_ids():
+                return
+            await asyncio.sleep(0.02)
+
+    asyncio.run(hang_up())
+    assert len(journal.video_ids()) == 1
+
+
+def test_one_broken_row_is_a_500_by_itself_and_leaves_the_list(app: FastAPI, journal: Journal) -> None:
+    async def test() -> None:
+        ids = [
+            (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()["id"] for _ in range(3)
+        ]
+        with journal._engine.begin() as connection:
+            connection.exec_driver_sql("update videos set spec = '{}' where id = ?", (ids[1],))
+        one = await ask(app, "GET", f"/v1/videos/{ids[1]}")
+        assert (one.status, one.json()["error"]["code"]) == (500, JournalRowBroken.code)
+        page = await ask(app, "GET", "/v1/videos")
+        assert page.status == 200
+        listed = {video["id"]: video["error"] for video in page.json()["data"]}
+        assert listed.keys() == set(ids)
+        assert listed[ids[1]]["code"] == JournalRowBroken.code
+        assert listed[ids[0]] is None
+
+    asyncio.run(test())
+
+
+def test_phases_that_failed_count_no_more_than_their_steps(app: FastAPI, journal: Journal) -> None:
+    async def test() -> dict[str, Any]:
+        created = (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()
+        video_id = created["id"]
+        failed = [
+            PhaseOutput(video_id=video_id, phase=phase, status=PhaseStatus.FAILED, error="x", finished_at=1)
+            for phase in (Phase.STORYBOARD, Phase.CHUNKS, Phase.MUSIC, Phase.STITCH)
+        ]
+        end = journal.finish(video_id, VideoState.FAILED, error_code="x", error_message="x")
+        journal.record(*map(journal.phase, failed), end).result()
+        shown: dict[str, Any] = (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
+        return shown
+
+    video = asyncio.run(test())
+    assert video["progress"] <= 4
+    assert video["chunks_progress"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"clip": float("nan")}, "finite"), ({"fail": {"image/0": "\ud83d"}}, None)],
+)
+def test_options_that_are_no_valid_json_are_refused_or_repaired(
+    app: FastAPI, options: dict[str, Any], said: str | None
+) -> None:
+    async def test() -> tuple[Answer, Answer | None]:
+        made = await ask(app, "POST", "/v1/videos", json.dumps({**BODY, "options": options}).encode())
+        if made.status != 202:
+            return made, None
+        return made, await ask(app, "GET", f"/v1/videos/{made.json()['id']}")
+
+    made, shown = asyncio.run(test())
+    if said is not None:
+        assert made.status == 422
+        assert said in made.json()["error"]["message"]
+    else:
+        assert shown is not None
+        assert shown.json()["spec"]["options"] == {"fail": {"image/0": "\ufffd"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"prompt": "x", "options": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+        json.dumps({**BODY, "spec": {"beats": [{"prompt": "x", "reference_image": 5}]}}).encode(),
+    ],
+    ids=["nested lists", "nested objects", "no picture"],
+)
+def test_a_strange_body_is_refused_in_one_sentence_that_counts_its_problems(
+    app: FastAPI, body: bytes
+) -> None:
+    answer = asyncio.run(ask(app, "POST", "/v1/videos", body))
+    assert 400 <= answer.status < 500, answer.body[:200]
+    assert "more like it" not in answer.json()["error"]["message"]
+
+
+def test_a_bug_is_a_500_in_the_shape_of_all_errors(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(Journal, "video_ids", fail)
+
+    async def test() -> Answer:
+        messages: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        with pytest.raises(ZeroDivisionError):  # the server logs it, behind the answer
+            await app(scope("GET", "/v1/videos"), receive, send)
+        return Answer(messages)
+
+    answer = asyncio.run(test())
+    assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
+    assert b"secret" not in answer.body
+
+
+def test_what_the_provider_cannot_draw_is_noted_in_the_answer(app: FastAPI) -> None:
+    body = json.dumps({"prompt": "A football match", "model": "local"}).encode()
+    answer = asyncio.run(ask(app, "POST", "/v1/videos", body))
+    assert answer.json()["notes"] == ["no picture for: football, match; drawing an abstract landscape"]
+
+
+def test_a_step_that_waits_is_shown_as_queued(app: FastAPI, journal: Journal) -> None:
+    async def test() -> Any:
+        video_id = (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()["id"]
+        waiting = StepRecord(
+            video_id=video_id, step="chunk/0", phase=Phase.CHUNKS, beat_index=0, state=StepState.INTENT,
+            provider="local", intent_at=1,
+        )  # fmt: skip
+        journal.record(journal.step(waiting), journal.event(Event(video_id=video_id, kind="x"))).result()
+        return (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
+
+    assert asyncio.run(test())["beats"][0]["chunk"]["state"] == "queued"
