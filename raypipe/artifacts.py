@@ -37,42 +37,100 @@ _RETRY_SECONDS, _CONNECT_SECONDS, _RETRIES = 20, 5, 3
 
 class _Backend(Protocol):
     def write(self, key: str, data: bytes) -> None: ...
+    async def write_async(self, key: str, data: bytes) -> None: ...
     def read(self, key: str) -> bytes: ...
 
 
 class _Folder:
-    """Artifacts as files. A file appears under its name when all of its bytes are there, and on the disk."""
+    """Artifacts as files. A file appears under its name when all of its bytes are there, and on the disk.
+
+    A name must not outlive a power cut that its bytes do not.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._numbers = itertools.count()
+        #: open files whose bytes are to be brought to the disk, and who waits for it
+        self._unsynced: list[tuple[int, asyncio.Future[None]]] = []
+        self._syncing: asyncio.Task[None] | None = None
 
     def write(self, key: str, data: bytes) -> None:
         path = os.path.join(self._root, key)  # noqa: PTH118 - hot path: pathlib costs more than the system calls
         if os.path.exists(path):  # noqa: PTH110
             return
+        with self._named_at_the_end(path) as new:
+            for problem in _synced([self._create(new, data)]).values():
+                raise problem
+
+    async def write_async(self, key: str, data: bytes) -> None:
+        """Write from an event loop: files that are written while others are synced are synced next, together."""
+        path = os.path.join(self._root, key)  # noqa: PTH118
+        if os.path.exists(path):  # noqa: PTH110
+            return
+        with self._named_at_the_end(path) as new:
+            synced = asyncio.get_running_loop().create_future()
+            self._unsynced.append((self._create(new, data), synced))
+            if self._syncing is None:
+                self._syncing = asyncio.create_task(self._sync())
+            await synced
+
+    async def _sync(self) -> None:
+        while self._unsynced:
+            batch, self._unsynced = self._unsynced, []
+            problems = await asyncio.to_thread(_synced, [file for file, _ in batch])
+            for file, waiting in batch:
+                if waiting.done():
+                    continue  # it was cancelled
+                if (problem := problems.get(file)) is not None:
+                    waiting.set_exception(problem)
+                else:
+                    waiting.set_result(None)
+        self._syncing = None
+
+    @contextmanager
+    def _named_at_the_end(self, path: str) -> Iterator[str]:
         new = f"{path}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         try:
-            try:
-                self._create(new, data)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-                self._create(new, data)
+            yield new
             os.replace(new, path)  # noqa: PTH105
         except BaseException:
             Path(new).unlink(missing_ok=True)
             raise
 
-    def _create(self, path: str, data: bytes) -> None:
-        with open(path, "xb", buffering=0) as file:  # noqa: PTH123
+    def _create(self, path: str, data: bytes) -> int:
+        """Write a new file and give its open descriptor."""
+        try:
+            file = os.open(path, _NEW_FILE, 0o666)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+            file = os.open(path, _NEW_FILE, 0o666)
+        try:
             rest = memoryview(data)
             while rest:
-                rest = rest[file.write(rest) :]
-            # a name must not outlive a power cut that its bytes do not
-            os.fdatasync(file.fileno())
+                rest = rest[os.write(file, rest) :]
+        except BaseException:
+            os.close(file)
+            raise
+        return file
 
     def read(self, key: str) -> bytes:
         return Path(self._root, key).read_bytes()
+
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def _synced(files: list[int]) -> dict[int, OSError]:
+    """Bring open files to the disk and close them; gives what went wrong with which."""
+    problems = {}
+    for file in files:
+        try:
+            os.fdatasync(file)
+        except OSError as error:
+            problems[file] = error
+        finally:
+            os.close(file)
+    return problems
 
 
 class _Bucket:
@@ -83,6 +141,9 @@ class _Bucket:
 
     def write(self, key: str, data: bytes) -> None:
         obstore.put(self.store, key, data)
+
+    async def write_async(self, key: str, data: bytes) -> None:
+        await obstore.put_async(self.store, key, data)
 
     def read(self, key: str) -> bytes:
         return bytes(obstore.get(self.store, key).bytes())
@@ -115,9 +176,12 @@ class ArtifactStore:
 
     async def put_async(self, data: bytes, media_type: str) -> Artifact:
         """As `put`, without blocking the event loop for long."""
-        if self._at_hand(len(data)):
-            return self.put(data, media_type)
-        return await asyncio.to_thread(self.put, data, media_type)
+        if len(data) > SMALL:
+            return await asyncio.to_thread(self.put, data, media_type)
+        artifact = handle_of(data, media_type)
+        with self._named_errors("written to", artifact):
+            await self._backend.write_async(_key(artifact), data)
+        return artifact
 
     def get(self, artifact: Artifact) -> bytes:
         """Read an artifact.

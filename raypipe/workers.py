@@ -19,10 +19,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.errors import RaypipeError, WorkerLost, as_raypipe_error
 
-#: helpers of a cluster: one for each so many of the CPUs it has when they start, up to the largest number
-CPUS_PER_HELPER, MOST_HELPERS = 2, 8
+#: helpers of a cluster: one for each CPU it has when they start, up to this number
+MOST_HELPERS = 8
 #: calls that one helper works on at a time
-HELPER_THREADS = 4
+HELPER_THREADS = 2
 #: what becomes of a helper's call when its process dies: seconds before each further try on another
 RETRY_AFTER = (0.2, 0.5, 1.0)
 #: renders give way to what others wait for: the lowest priority there is
@@ -61,7 +61,7 @@ class Helpers:
     def start(cls) -> "Helpers":
         """Start as many as suit the cluster, on different nodes where there are several."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        number = min(MOST_HELPERS, max(1, cpus // CPUS_PER_HELPER, len(ray.nodes())))
+        number = min(MOST_HELPERS, max(1, cpus, len(ray.nodes())))
         helpers = cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
         actor = ray.remote(Helper)
         options = {"num_cpus": 0, "max_concurrency": HELPER_THREADS, "max_restarts": -1}
