@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable, VideoNotReady, WorkerLost
-from raypipe.gateway import Gateway, relax_garbage_collection
+from raypipe.gateway import Gateway, rehearse, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Journal, Recorder, VideoRecord
 from raypipe.models import VideoRequest, VideoState
@@ -68,7 +68,7 @@ class Coordinator:
         """
         cpus = int(ray.cluster_resources().get("CPU", 1))
         warming = (_warm.remote() for _ in range(cpus))
-        await asyncio.gather(self.gateway.ready.remote(), self.helpers.ready(), *warming)
+        await asyncio.gather(self.gateway.ready.remote(), self.helpers.ready(rehearse), *warming)
 
     async def check(self) -> None:
         """Return if the gateway answers.

@@ -40,11 +40,6 @@ class Ran(NamedTuple):
 class Helper:
     """An actor for CPU work of milliseconds."""
 
-    def ready(self) -> None:
-        """Return once what the work imports is loaded, so that the first call need not load it."""
-        import raypipe.media.stitch
-        import raypipe.phases.music  # noqa: F401
-
     def run(self, function: Callable[..., Any], *args: Any) -> Ran:
         """Call a function in this process."""
         return _run(function, args)
@@ -84,9 +79,9 @@ class Helpers:
     def _actors(self) -> list[Any]:
         return [ray.get_actor(name) for name in self._names]
 
-    async def ready(self) -> None:
-        """Return when all of them can work without delay."""
-        await asyncio.gather(*(actor.ready.remote() for actor in self._actors))
+    async def ready(self, rehearse: Callable[[], Any]) -> None:
+        """Return when all of them have called a function that loads what their work needs."""
+        await asyncio.gather(*(actor.run.remote(rehearse) for actor in self._actors))
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Ran:
         """Call a function on a helper; if its process dies, on another.
