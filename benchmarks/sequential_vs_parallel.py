@@ -292,7 +292,7 @@ def context(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Exit 0 if pipelined beats waves and waves beat sequential in every long-tailed row."""
+    """Exit 0 if pipelined beats waves and waves beat sequential wherever there are several sequences."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

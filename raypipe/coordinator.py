@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -46,7 +47,7 @@ class Coordinator:
         self.journal = Journal(settings.journal_url)
         self.recorder = Recorder(self.journal)
         self.store = ArtifactStore(settings.artifacts_url)
-        self.owner = f"{socket.gethostname()}/{os.getpid()}"
+        self.owner = f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(4)}"
         self.helpers = Helpers.start()
         self.gateway = start_gateway(settings, self.helpers)
         self._runs: dict[str, tuple[VideoRun, asyncio.Task[VideoState]]] = {}
@@ -86,6 +87,13 @@ class Coordinator:
         Raises:
             InvalidRequest: The request cannot be made into a video; nothing is left behind.
         """
+        # whoever stops waiting for the answer does not leave half a video behind
+        accepting = asyncio.create_task(self._accept(request))
+        self._background.add(accepting)
+        accepting.add_done_callback(self._background.discard)
+        return await asyncio.shield(accepting)
+
+    async def _accept(self, request: VideoRequest) -> str:
         free = self._places_taken < self.settings.active_videos
         self._places_taken += free
         try:
@@ -141,6 +149,7 @@ class Coordinator:
     async def close(self) -> None:
         """Stop running videos where they stand, and say so in the journal; what is finished is kept."""
         self._closing = True
+        await asyncio.gather(*self._background, return_exceptions=True)
         running = list(self._runs.values())
         waiting = self._ends.keys() - self._runs.keys()
         for _, task in running:

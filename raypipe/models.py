@@ -260,7 +260,7 @@ class Job(Value):
 
     @classmethod
     def of(cls, video_id: str, spec: Spec) -> Self:
-        """The part of a spec that is not about single beats."""
+        """Return the part of a spec that is not about single beats."""
         shared = {name: getattr(spec, name) for name in cls.model_fields if name != "video_id"}
         return cls(video_id=video_id, **shared)
 

@@ -18,7 +18,7 @@ WAITING, QUEUED, RUNNING, DONE, FAILED, SKIPPED, STOPPED = (
 
 
 class Status(NamedTuple):
-    """How a piece of work stands, and what there is to say of it."""
+    """The state of a step or phase, and what there is to say of it."""
 
     state: str
     text: str = ""
@@ -129,11 +129,11 @@ class Snapshot:
         return [self._row(beat) for beat in self.video.spec.beats]
 
     def count(self, kind: str) -> int:
-        """How many steps of a kind, such as "chunk", are done."""
+        """Return how many steps of a kind, such as "chunk", are done."""
         return sum(s.state is StepState.DONE for name, s in self.steps.items() if name.startswith(f"{kind}/"))
 
     def status(self, step: str) -> Status:
-        """How a step stands."""
+        """Return how a step stands: its state, and how long it took or what went wrong."""
         record = self.steps.get(step)
         if record is None:
             return Status(STOPPED if self.video.state.terminal else WAITING)
@@ -149,7 +149,7 @@ class Snapshot:
         return Status(RUNNING, seconds(self.now - record.started_at))
 
     def phase(self, phase: Phase) -> Status:
-        """How a phase stands."""
+        """Return how a phase stands: its state, and what went wrong."""
         output = self.phases.get(phase)
         if output is not None:
             failed = output.status is not PhaseStatus.SUCCESS

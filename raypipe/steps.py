@@ -18,7 +18,7 @@ JOB_ID_LENGTH = 200
 
 
 class StepLog:
-    """Writes one step's progress to the journal; each method returns when the journal has committed."""
+    """Writes one step's progress to the journal; each coroutine returns when the journal has committed."""
 
     def __init__(self, steps: "Steps", record: StepRecord) -> None:
         self._steps = steps
@@ -26,31 +26,31 @@ class StepLog:
         self.record = record
 
     async def queued(self) -> None:
-        """The work waits for a CPU."""
+        """Journal that the work waits for a CPU."""
         await self._write()
 
     async def started(self, node: str, at: float | None = None) -> None:
-        """The work begins, on a node of the cluster."""
+        """Journal that the work begins, on a node of the cluster."""
         self.note_start(node, time.time() if at is None else at)
         await self._write()
 
     def note_start(self, node: str, at: float) -> None:
-        """The work began; the journal learns it with what is written next."""
+        """Remember that the work began; the journal learns it with what is written next."""
         self.record = self.record.evolve(state=StepState.RUNNING, node=node, started_at=at)
         self._happened.append(self._event("step.started", at))
 
     def note_cost(self, dollars: float) -> None:
-        """Money was spent; the journal learns it with what is written next, whether the step then fails or not."""
+        """Remember what was spent; the journal learns it with what is written next, even if the step fails."""
         self.record = self.record.evolve(cost=dollars)
 
     async def accepted(self, provider_job_id: str) -> None:
-        """A hosted provider has taken the work and named it."""
+        """Journal that a hosted provider has taken the work, and the id it gave it."""
         job_id = valid_text(provider_job_id, JOB_ID_LENGTH)
         self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
         await self._write()
 
     async def done(self, result: ResultT) -> ResultT:
-        """The work is done; gives its result with the step's times."""
+        """Journal that the work is done, and return its result with the step's times."""
         ended = result.finished_at or time.time()
         changes = {"finished_at": ended, "artifact": result.artifact, "cost": result.cost}
         self.record = self.record.evolve(state=StepState.DONE, **changes)
@@ -59,11 +59,11 @@ class StepLog:
         return result.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
 
     async def failed(self, error: RaypipeError, cause: StepFailure | None = None) -> StepFailure:
-        """The work failed; gives the failure as a value."""
+        """Journal that the work failed, and return the failure as a value."""
         return await self._failed(error.code, str(error), error.retryable, cause)
 
     async def not_attempted(self, cause: StepFailure) -> StepFailure:
-        """The work is not begun, because what it needs failed; gives that as a failure of its own."""
+        """Journal that the work is not begun, because what it needs failed, and return that as a failure."""
         root = cause.root
         beat = "" if root.beat_index is None else f" of beat {root.beat_index}"
         message = f"not attempted, because step {root.step}{beat} failed: {root.message}"

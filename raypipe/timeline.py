@@ -147,7 +147,7 @@ def _row_order(bar: Bar) -> tuple[int, int, str, float]:
 
 
 def _paints(charts: Sequence[Chart]) -> dict[str, Paint]:
-    """The groups that occur, in the order of the legend, each with its look."""
+    """Return the groups that occur, in the order of the legend, each with its look."""
     bars = [bar for chart in charts for bar in chart.bars]
     groups = {bar.group for bar in bars if bar.state != "skipped"}
     spare = [_GREEN, _AMBER, _BLUE, _VIOLET, _PINK, _GREY]
@@ -206,7 +206,7 @@ def _text_row(
 
 
 def _worked_on(bars: Iterable[Bar]) -> str:
-    """The nodes that did a row's work, in the order of their first work."""
+    """Return the nodes that did a row's work, in the order of their first work."""
     return "+".join(dict.fromkeys(bar.node for bar in bars if bar.node))
 
 

@@ -174,7 +174,7 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
 
     @app.api_route("/healthz", methods=_GET, tags=["service"])
     def health() -> dict[str, str]:
-        """Whether the API can read its journal."""
+        """Tell whether the API can read its journal."""
         service.journal.video_ids(limit=1)
         return {"status": "ok"}
 

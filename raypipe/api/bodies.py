@@ -52,7 +52,7 @@ class CreateVideo(BaseModel):
     spec: DraftSpec | None = Field(default=None, description="Beats, as `raypipe plan` prints them.")
 
     def request(self) -> VideoRequest:
-        """The request in raypipe's own words.
+        """Return the request in raypipe's own words.
 
         Raises:
             ValidationError: A value is out of range.

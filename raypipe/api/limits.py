@@ -10,7 +10,7 @@ from raypipe.api.failures import failure
 class BodyLimit:
     """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
 
-    A request whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
+    A POST whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
     client that has sent a video cannot know whether it was in time.
     """
 
@@ -28,7 +28,11 @@ class BodyLimit:
             message = f"The body is longer than {self._limit} bytes."
             await failure(413, "body_too_large", message)(scope, receive, send)
             return
-        work = asyncio.ensure_future(self._app(scope, _replay(body, receive), send))
+        replayed = _replay(body, receive)
+        if scope["method"] != "POST":
+            await self._app(scope, replayed, send)
+            return
+        work = asyncio.ensure_future(self._app(scope, replayed, send))
         self._at_work.add(work)
         work.add_done_callback(self._at_work.discard)
         await asyncio.shield(work)

@@ -63,14 +63,14 @@ def header(snapshot: Snapshot, width: int) -> RenderableType:
 
 
 def facts(snapshot: Snapshot) -> str:
-    """What was asked for, in one line."""
+    """Return what was asked for, in one line."""
     spec = snapshot.video.spec
     length = f"{len(spec.beats)} beat{'s' if len(spec.beats) != 1 else ''}", f"{spec.duration:g} s"
     return " · ".join(map(printable, (*length, str(spec.size), spec.style, spec.mood, spec.provider)))
 
 
 def phases(snapshot: Snapshot) -> Text:
-    """One line with a mark for each phase."""
+    """Return one line with a mark for each phase."""
     counts = {Phase.STORYBOARD: "image", Phase.CHUNKS: "chunk"}
     beats, text = len(snapshot.video.spec.beats), Text()
     for phase in (Phase.PLAN, Phase.REFERENCES, Phase.STORYBOARD, Phase.CHUNKS, Phase.MUSIC, Phase.STITCH):
@@ -83,7 +83,7 @@ def phases(snapshot: Snapshot) -> Text:
 
 
 def beats(rows: Sequence[BeatRow], with_nodes: bool = False, with_shots: bool = True) -> Table:
-    """One line for each beat."""
+    """Return one line for each beat."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("beat", justify="right")
     table.add_column("starts from", no_wrap=True)
@@ -108,19 +108,19 @@ def beats(rows: Sequence[BeatRow], with_nodes: bool = False, with_shots: bool = 
 
 
 def mark(status: Status) -> Text:
-    """The sign of a state."""
+    """Return the sign of a state."""
     return Text().append(*MARKS[status.state])
 
 
 def cell(status: Status) -> Text:
-    """A state with what there is to say of it."""
+    """Return a state with what there is to say of it."""
     colour = {FAILED: "red", SKIPPED: "red", RUNNING: ""}.get(status.state, "dim")
     said = {QUEUED: "queued", STOPPED: "not made"}.get(status.state, status.text)
     return mark(status).append(f" {said}", colour)
 
 
 def strips(rows: Sequence[BeatRow], width: int) -> list[Text]:
-    """All beats in two lines, one sign for each, however many there are."""
+    """Return all beats in two lines, one sign for each, however many there are."""
     signs = {DONE: "█", RUNNING: "▓", QUEUED: "░", FAILED: "✗", SKIPPED: "⊘", STOPPED: "·", WAITING: "·"}
     lines = []
     for name in ("image", "chunk"):
@@ -133,7 +133,7 @@ def strips(rows: Sequence[BeatRow], width: int) -> list[Text]:
 
 
 def most_telling(rows: Sequence[BeatRow], room: int) -> list[BeatRow]:
-    """The beats to show where not all fit: what runs or went wrong first, then what comes next."""
+    """Return the beats to show where not all fit: what runs or went wrong first, then what comes next."""
 
     def weight(row: BeatRow) -> tuple[int, int]:
         if row.failed:
@@ -146,7 +146,7 @@ def most_telling(rows: Sequence[BeatRow], room: int) -> list[BeatRow]:
 
 
 def rest(rows: Sequence[BeatRow], shown: Sequence[BeatRow]) -> str:
-    """What there is besides the beats shown."""
+    """Return what there is besides the beats shown."""
     hidden = Counter(row.chunk.state for row in rows if row not in shown)
     order = [DONE, RUNNING, QUEUED, WAITING, FAILED, SKIPPED, STOPPED]
     counts = ", ".join(f"{hidden[state]} {state}" for state in order if hidden[state])
@@ -154,13 +154,13 @@ def rest(rows: Sequence[BeatRow], shown: Sequence[BeatRow]) -> str:
 
 
 def tail(snapshot: Snapshot) -> Text:
-    """One line for what is made once for the whole video."""
+    """Return one line for what is made once for the whole video."""
     music, stitch = snapshot.status("music"), snapshot.status("stitch")
     return Text.assemble("music ", cell(music), "   stitch ", cell(stitch), no_wrap=True, overflow="ellipsis")
 
 
 def bar(snapshot: Snapshot, width: int) -> RenderableType:
-    """The overall bar with percent and elapsed time."""
+    """Return the overall bar with percent and elapsed time."""
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(ratio=1)
     line.add_column(justify="right", no_wrap=True)

@@ -57,7 +57,7 @@ def _full_id(text: str, journal: Journal) -> str:
 
 
 def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
-    """What a step made, or without one the finished video.
+    """Return what a step made, or without one the finished video.
 
     Raises:
         InvalidRequest: There is no such step.
@@ -79,7 +79,7 @@ def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
 
 
 def provider_table() -> Table:
-    """The installed providers, and what kind they are."""
+    """Return the installed providers, and what kind they are."""
     from raypipe.providers.registry import provider_names
 
     table = Table(box=None, pad_edge=False, header_style="dim")

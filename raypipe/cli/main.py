@@ -158,7 +158,7 @@ def generate(
 
 
 def _typed(**options: str | None) -> dict[str, str]:
-    """The options that were given, by their names."""
+    """Return the options that were given, by their names."""
     return {name: value for name, value in options.items() if value is not None}
 
 

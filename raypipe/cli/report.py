@@ -30,7 +30,7 @@ STATES = {
 
 
 def completed(snapshot: Snapshot, where: str, ray_seconds: float, wall_seconds: float) -> RenderableType:
-    """What to say of a video that was made and written."""
+    """Return what to say of a video that was made and written."""
     spec, film, text = snapshot.video.spec, snapshot.video.result, Text()
     size = size_of(film.size if film else 0)
     text.append("✔ ", "green").append(where, "bold")
@@ -43,7 +43,7 @@ def completed(snapshot: Snapshot, where: str, ray_seconds: float, wall_seconds: 
 
 
 def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
-    """What to say of a video that is not as it should be: what failed where and why, and what was kept.
+    """Return what to say of a video that is not as it should be: what failed where and why, and what was kept.
 
     Args:
         snapshot: The video.
@@ -61,14 +61,14 @@ def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
 
 
 def interrupted(snapshot: Snapshot) -> RenderableType:
-    """What to say after Ctrl-C."""
+    """Return what to say after Ctrl-C."""
     text = Text("Interrupted. ", "bold yellow")
     text.append(f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept\n")
     return text.append_text(_kept(snapshot))
 
 
 def troubles(snapshot: Snapshot) -> Iterator[str]:
-    """A line for each step that failed, and for each that was therefore not attempted."""
+    """Return a line for each step that failed, and for each that was therefore not attempted."""
     for step in snapshot.failures:
         beat = "" if step.beat_index is None else f"beat {step.beat_index}, "
         name = "" if step.step.startswith("chunk/") else f" ({step.step.partition('/')[0].replace('_', ' ')})"
@@ -103,7 +103,7 @@ def _kept(snapshot: Snapshot) -> Text:
 
 
 def video_list(found: Mapping[str, Snapshot | JournalRowBroken]) -> Table:
-    """One line for each video, also for one whose rows cannot be read."""
+    """Return one line for each video, also for one whose rows cannot be read."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     for name in ("id", "state", "progress", "age", "length"):
         right = name in ("progress", "age", "length")
@@ -124,7 +124,7 @@ def video_list(found: Mapping[str, Snapshot | JournalRowBroken]) -> Table:
 
 
 def shortened(ids: Sequence[str]) -> dict[str, str]:
-    """The shortest beginnings that tell ids apart, at least as long as the time in them."""
+    """Return the shortest beginnings that tell ids apart, at least as long as the time in them."""
     for length in range(16, 40):
         if len({each[:length] for each in ids}) == len(set(ids)):
             return {each: each[:length] for each in ids}
@@ -132,7 +132,7 @@ def shortened(ids: Sequence[str]) -> dict[str, str]:
 
 
 def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str, Any]:
-    """A video as `list --json` gives it."""
+    """Return a video as `list --json` gives it."""
     if isinstance(snapshot, JournalRowBroken):
         return {"id": video_id, "error_code": snapshot.code, "error_message": str(snapshot)}
     video = snapshot.video
@@ -156,7 +156,7 @@ def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str
 
 
 def everything(snapshot: Snapshot, settings: Settings, width: int) -> RenderableType:
-    """All that is known of a video."""
+    """Return all that is known of a video."""
     parts = [_head(snapshot, settings), _phases(snapshot), beats(snapshot.rows, len(snapshot.nodes) > 1)]
     parts += [_steps(snapshot, wide=width >= 100), _where(snapshot, settings)]
     return Group(*(Group(part, Text()) for part in parts[:-1]), parts[-1])
@@ -226,7 +226,7 @@ def _where(snapshot: Snapshot, settings: Settings) -> Text:
 
 
 def full_json(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
-    """A video as `show --json` gives it."""
+    """Return a video as `show --json` gives it."""
     video = snapshot.video
     return {
         **brief_json(video.id, snapshot),

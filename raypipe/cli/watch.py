@@ -40,7 +40,7 @@ def watching(console: Console, journal: Journal, video_id: str) -> Iterator[None
 
 
 def live(console: Console) -> bool:
-    """Whether the console can redraw what it has shown."""
+    """Tell whether the console can redraw what it has shown."""
     return console.is_terminal and not console.is_dumb_terminal
 
 

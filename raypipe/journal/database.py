@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from raypipe.errors import JournalTooNew, JournalUnavailable
 from raypipe.journal import tables
+from raypipe.journal.writer import cause_of
 
 #: seconds that a writer waits for another one
 BUSY_SECONDS = 15.0
@@ -40,7 +41,8 @@ def open_database(url: str) -> Engine:
             return _open_file(Path(parsed.database), name)
         return _migrated(create_engine(parsed, hide_parameters=True), name, _in_a_transaction)
     except (SQLAlchemyError, OSError, ImportError) as error:
-        raise JournalUnavailable(f"The journal at {name} cannot be opened: {error}") from error
+        reason = cause_of(error) if isinstance(error, SQLAlchemyError) else error
+        raise JournalUnavailable(f"The journal at {name} cannot be opened: {reason}") from error
 
 
 def _open_file(path: Path, name: str) -> Engine:

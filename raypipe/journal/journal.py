@@ -15,7 +15,7 @@ from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.records import Event, StepRecord, VideoRecord
-from raypipe.journal.writer import GroupCommit, Write
+from raypipe.journal.writer import GroupCommit, Write, cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
@@ -48,7 +48,7 @@ class Journal:
         self._engine.dispose()
 
     def accepted(self, video: VideoRecord, plan: PhaseOutput) -> tuple[Write, ...]:
-        """The rows of a new video: itself, the output of its plan phase, and the first event."""
+        """Return the rows of a new video: itself, the output of its plan phase, and the first event."""
         return (
             Write(_VIDEO, _INSERT_VIDEO, video.model_dump(mode="json")),
             self.phase(plan),
@@ -60,20 +60,20 @@ class Journal:
         return self._writer.write(writes)
 
     def step(self, step: StepRecord) -> Write:
-        """The row of a step, replacing what it said before."""
+        """Return the row of a step, replacing what it said before."""
         return Write(_STEP, self._put_step, step.model_dump(mode="json"), key=(step.video_id, step.step))
 
     def phase(self, output: PhaseOutput) -> Write:
-        """The row of a phase, replacing what it said before."""
+        """Return the row of a phase, replacing what it said before."""
         return Write(_PHASE, self._put_phase, output.model_dump(mode="json"))
 
     def event(self, happened: Event) -> Write:
-        """A new event at the end of the video's log."""
+        """Return a new event at the end of the video's log."""
         row = {f"e_{key}": value for key, value in happened.model_dump(mode="json").items()}
         return Write(_EVENT, _APPEND_EVENT, row)
 
     def finish(self, video_id: str, state: VideoState, **columns: Any) -> Write:
-        """The end of a video: its state and, as columns, its result, cost and error."""
+        """Return the end of a video: its state and, as columns, its result, cost and error."""
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
         return Write(_VIDEO, _FINISH_VIDEO, row)
 
@@ -162,7 +162,7 @@ class Journal:
             with self._engine.connect() as connection:
                 return connection.execute(query).all()
         except SQLAlchemyError as error:
-            raise JournalUnavailable(f"The journal could not be read: {error}") from error
+            raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
         except ValueError as error:  # a column that is no JSON
             raise JournalRowBroken(f"The journal's row of {what} cannot be read: {error}") from error
 

@@ -57,7 +57,7 @@ class StepRecord(Value):
     error_message: str | None = None
 
     def evolve(self, **changes: Any) -> Self:
-        """The same step with other values."""
+        """Return the same step with other values."""
         return self.model_copy(update=changes)
 
 

@@ -102,11 +102,18 @@ class GroupCommit:
             with self._engine.begin() as connection:
                 result = _run(connection, request)
         except SQLAlchemyError as error:
-            request.done.set_exception(JournalUnavailable(f"The journal could not be written: {error}"))
+            request.done.set_exception(
+                JournalUnavailable(f"The journal could not be written: {cause_of(error)}")
+            )
         except Exception as error:  # noqa: BLE001 - a bad row or the caller's function: its error is the caller's
             request.done.set_exception(error)
         else:
             request.done.set_result(result)
+
+
+def cause_of(error: SQLAlchemyError) -> str:
+    """Return what the database's driver said, in its first line, without SQLAlchemy's wrapping."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
 def _run(connection: Connection, request: _Request) -> Any:

@@ -190,7 +190,7 @@ def _fade(samples: Samples, rate: int) -> None:
 
 
 def _ease(count: int) -> Samples:
-    """A smooth rise from 0 to 1 (sine squared)."""
+    """Return a smooth rise from 0 to 1 (sine squared)."""
     return np.sin(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
 
 

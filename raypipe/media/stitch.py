@@ -137,7 +137,7 @@ def _own_signature(size: Size, fps: int) -> _Signature:
 
 
 def _can_be_cut(clip: _Clip) -> bool:
-    """Whether the frames to show are the first to be decoded, so that the rest can be left out undecoded."""
+    """Tell whether the frames to show are the first to be decoded, so that the rest can be left out undecoded."""
     if clip.stream.frames <= clip.frames or not clip.stream.codec_context.has_b_frames:
         return True
     shown = [packet.pts for packet in clip.container.demux(clip.stream) if packet.pts is not None]

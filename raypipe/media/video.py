@@ -286,7 +286,7 @@ _threads = threading.local()
 
 
 def _reformatter() -> VideoReformatter:
-    """The thread's own converter: it keeps its tables, which take longer to make than a small picture to convert."""
+    """Return the thread's own converter, for its tables take longer to make than a small picture to convert."""
     if not hasattr(_threads, "reformatter"):
         _threads.reformatter = VideoReformatter()
     return cast(VideoReformatter, _threads.reformatter)

@@ -275,7 +275,7 @@ def choose_archetype(text: str, seed: int) -> Archetype:
 
 
 def mood_of(text: str) -> str | None:
-    """The mood for which most words of a prompt speak, of equals the first; None if no word does."""
+    """Return the mood for which most words of a prompt speak, of equals the first; None if no word does."""
     words = _words(text)
     scores = {mood: _score(words, look.words) for mood, look in LOOKS.items()}
     best = max(scores.values())
@@ -284,7 +284,7 @@ def mood_of(text: str) -> str | None:
 
 
 def light_of(mood: str, position: Position) -> str:
-    """The light of a mood in one part of the film; the mood may be free text."""
+    """Return the light of a mood in one part of the film; the mood may be free text."""
     look = LOOKS.get(mood.lower()) or LOOKS.get(mood_of(mood) or "") or DEFAULT_LOOK
     return {"opening": look.opening, "middle": look.middle, "closing": look.closing}[position]
 

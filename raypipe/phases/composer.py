@@ -80,7 +80,7 @@ def _rotated(names: tuple[str, ...], by: int) -> tuple[str, ...]:
 def _next(
     names: Iterable[str], chosen: Sequence[LibraryBeat], used: Counter[str], following: LibraryBeat | None
 ) -> LibraryBeat:
-    """The preferred of the beats that cut best with those around them and were used least."""
+    """Return the preferred of the beats that cut best with those around them and were used least."""
     around = [*chosen[-1:], *([following] if following else [])]
     seen = Counter(beat.distance for beat in chosen)
 
@@ -93,7 +93,7 @@ def _next(
 
 
 def _cameras(chosen: Sequence[LibraryBeat]) -> list[str]:
-    """One of each beat's camera movements, different from the beat's before."""
+    """Return one of each beat's camera movements, different from the beat's before."""
     cameras: list[str] = []
     used: Counter[str] = Counter()
     for beat in chosen:
@@ -116,7 +116,7 @@ def _lengths(chosen: Sequence[LibraryBeat], duration: float) -> list[float]:
 
 
 def _most_patient(chosen: Sequence[LibraryBeat], lengths: Sequence[float]) -> int:
-    """The beat furthest below the length it can have; of equals a quiet one, spread over the video."""
+    """Return the beat furthest below the length it can have; of equals a quiet one, spread over the video."""
     places = range(len(chosen))
     return max(
         places,
@@ -149,6 +149,6 @@ def _manner(style: str, mood: str) -> str:
 
 
 def _picture(beat: LibraryBeat, times_used: int, key: str) -> str:
-    """What the beat shows; another thing each time it is used."""
+    """Return what the beat shows; another thing each time it is used."""
     first = stable_number(beat.beat_id, key)
     return beat.pictures[(first + times_used) % len(beat.pictures)]

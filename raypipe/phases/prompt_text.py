@@ -93,7 +93,7 @@ def clip_text(text: str, length: int) -> str:
 
 
 def _between_characters(text: str, end: int) -> int:
-    """The last place up to `end` that does not cut accents, tones or joined emoji off their character."""
+    """Return the last place up to `end` that does not cut accents, tones or joined emoji off their character."""
     while end > 1 and (
         unicodedata.combining(text[end]) or text[end] in _JOINERS or text[end - 1] == "\u200d"
     ):
@@ -133,7 +133,7 @@ def _scenes(text: str) -> tuple[str, ...]:
 
 
 def _is_short(piece: str) -> bool:
-    """Whether a piece is too little to be a scene: an exclamation, or one word."""
+    """Tell whether a piece is too little to be a scene: an exclamation, or one word."""
     return len(piece.split()) < 3 and len(piece) < 16 and piece.isascii()
 
 

@@ -10,7 +10,7 @@ MIN_FRAMES = FPS
 
 
 def snap(seconds: float) -> float:
-    """The nearest length of whole frames, in seconds with three decimals."""
+    """Return the nearest length of whole frames, in seconds with three decimals."""
     return round(round(seconds * FPS) / FPS, 3)
 
 
