@@ -58,17 +58,20 @@ def _file_handler(folder: Path) -> tuple[logging.Handler, str | None]:
 
 @contextmanager
 def _only_to(handler: logging.Handler) -> Iterator[None]:
-    root = logging.getLogger("raypipe")
-    level, propagate = root.level, root.propagate
-    root.propagate = False
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
+    # asyncio's own: what became of calls that nobody waits for any more, once a video has failed
+    loggers = [logging.getLogger(name) for name in ("raypipe", "asyncio")]
+    before = [(each.level, each.propagate) for each in loggers]
+    for each in loggers:
+        each.propagate = False
+        each.setLevel(logging.INFO)
+        each.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-        root.propagate = propagate
+        for each, (level, propagate) in zip(loggers, before, strict=True):
+            each.removeHandler(handler)
+            each.setLevel(level)
+            each.propagate = propagate
 
 
 class _Notes(logging.Handler):

@@ -226,7 +226,9 @@ class VideoRun:
 
     def _note(self, *writes: Write) -> None:
         """Have the journal learn something that nothing has to wait for, but the video's end."""
-        self._notes.append(self.recorder.put(*writes))
+        note = self.recorder.put(*writes)
+        note.add_done_callback(lambda done: done.cancelled() or done.exception())  # `_end` reports it
+        self._notes.append(note)
 
 
 def _named(error: Exception, what: str) -> RaypipeError:

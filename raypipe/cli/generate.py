@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
-from raypipe.errors import RayUnavailable
+from raypipe.errors import JournalUnavailable, RayUnavailable
 from raypipe.journal import Journal
 from raypipe.models import VideoRequest
 
@@ -168,6 +168,10 @@ async def _make(
         with watching(console, journal, video_id):
             try:
                 await coordinator.wait(video_id)
+            except JournalUnavailable as error:
+                raise JournalUnavailable(
+                    f"{error}. The video goes no further; what was finished is kept: raypipe show {video_id[:16]}"
+                ) from error
             finally:
                 await _close(coordinator, warming)
     except asyncio.CancelledError:

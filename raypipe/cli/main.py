@@ -1,6 +1,7 @@
 """The commands. Whatever takes time to import is imported by the command that needs it."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -94,6 +95,8 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # what became of calls that nobody waits for any more is no news to who reads the error that made them so
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
         app()
     except RaypipeError as error:
