@@ -56,6 +56,23 @@ def plan_of(ran: Ran) -> dict[str, Any]:
     return plan
 
 
+def test_a_plan_that_is_cut_short_says_so_without_naming_a_video_there_is_not(
+    raypipe: Run, folder: Path
+) -> None:
+    (folder / "spec.json").write_text(json.dumps({"duration": 10, "beats": [{"prompt": "a"}] * 5}))
+    ran = raypipe("plan", "--spec", "spec.json")
+    assert ran.code == 0
+    assert ran.err.startswith("Note: The plan has 5 beats in 10 s")
+    assert "vid_" not in ran.err
+
+
+def test_a_prompt_that_cannot_be_drawn_is_noted_by_plan(raypipe: Run) -> None:
+    ran = raypipe("plan", "A football match")
+    assert ran.code == 0
+    assert ran.err == "Note: no picture for: football, match; drawing an abstract landscape\n"
+    assert raypipe("plan", "A fox in the snow").err == ""
+
+
 BAD_OPTIONS = [
     ([], "PROMPT"),
     ([""], "PROMPT"),

@@ -1,5 +1,6 @@
 """What the package promises of itself."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -47,3 +48,12 @@ def test_every_setting_is_documented() -> None:
     for name in raypipe.Settings.model_fields:
         variable = "RAY_ADDRESS" if name == "ray_address" else f"RAYPIPE_{name.upper()}"
         assert f"`{variable}`" in documented, variable
+
+
+def test_the_serve_application_is_in_the_package_and_serve_app_is_its_name_in_the_checkout() -> None:
+    spec = importlib.util.find_spec("raypipe.serving")
+    assert spec is not None
+    assert Path(spec.origin or "").parent == Path(raypipe.__file__).parent
+    code = "import serve_app, raypipe.serving; print(serve_app.app is raypipe.serving.app)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "True"
