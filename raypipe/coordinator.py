@@ -56,6 +56,7 @@ class Coordinator:
         self._claiming = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
         self._poked = asyncio.Event()
+        self._own_claim: asyncio.Task[None] | None = None
         self._asked: asyncio.Task[None] | None = None
         self._asked_at = 0.0
         self._closing = False
@@ -103,10 +104,13 @@ class Coordinator:
             await self.recorder.record(*writes)
         except BaseException:
             self._places_taken -= free
+            self._claim_own()
             raise
         self._ends[video.id] = asyncio.get_running_loop().create_future()
         if free:
             self._start(video)
+        else:
+            self._claim_own()
         return video.id
 
     async def wait(self, video_id: str) -> VideoState:
@@ -182,6 +186,20 @@ class Coordinator:
                 self._start(video)
             return bool(claimed)
 
+    def _claim_own(self) -> None:
+        """See to it that videos of our own that wait for a place get one that is free."""
+        if self._own_claim is None or self._own_claim.done():
+            self._own_claim = asyncio.create_task(self._until_own_are_claimed())
+            self._background.add(self._own_claim)
+            self._own_claim.add_done_callback(self._background.discard)
+
+    async def _until_own_are_claimed(self) -> None:
+        while self._ends.keys() - self._runs.keys() and self._places_taken < self.settings.active_videos:
+            if self._closing:
+                return
+            if not await self._claim(own_only=True):
+                await asyncio.sleep(LOOK_INTERVAL)
+
     async def _nap(self) -> None:
         try:
             await asyncio.wait_for(self._poked.wait(), LOOK_INTERVAL)
@@ -222,10 +240,7 @@ class Coordinator:
         del self._runs[video_id]
         self._places_taken -= 1
         _hand_on(task, self._ends.pop(video_id))
-        if self._ends.keys() - self._runs.keys() and not self._closing:  # some of our own wait for a place
-            claiming = asyncio.create_task(self._claim(own_only=True))
-            self._background.add(claiming)
-            claiming.add_done_callback(self._background.discard)
+        self._claim_own()
 
 
 def _hand_on(task: asyncio.Task[VideoState], end: asyncio.Future[VideoState]) -> None:
