@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -23,8 +23,8 @@ from raypipe.errors import (
     ArtifactMissing,
     ArtifactStoreUnavailable,
     DiskFull,
-    FileExists,
     FileNotWritten,
+    OutputExists,
     is_disk_full,
 )
 from raypipe.models import Artifact
@@ -32,7 +32,7 @@ from raypipe.models import Artifact
 #: artifacts up to this many bytes are read and written on the event loop: a thread would take longer
 SMALL = 64 * 2**10
 #: how long an object store that does not answer is asked again before it counts as unavailable
-_RETRY_SECONDS, _CONNECT_SECONDS, _RETRIES = 20, 5, 3
+_RETRY_SECONDS, _RETRIES = 20, 3
 
 
 class _Backend(Protocol):
@@ -170,7 +170,7 @@ class ArtifactStore:
             ArtifactStoreUnavailable: The store cannot be written to.
         """
         artifact = handle_of(data, media_type)
-        with self._named_errors("written to", artifact):
+        with self._named_errors(artifact, writing=True):
             self._backend.write(_key(artifact), data)
         return artifact
 
@@ -179,7 +179,7 @@ class ArtifactStore:
         if len(data) > SMALL:
             return await asyncio.to_thread(self.put, data, media_type)
         artifact = handle_of(data, media_type)
-        with self._named_errors("written to", artifact):
+        with self._named_errors(artifact, writing=True):
             await self._backend.write_async(_key(artifact), data)
         return artifact
 
@@ -190,7 +190,7 @@ class ArtifactStore:
             ArtifactMissing: The store does not hold it.
             ArtifactStoreUnavailable: The store cannot be read.
         """
-        with self._named_errors("read", artifact):
+        with self._named_errors(artifact):
             return self._backend.read(_key(artifact))
 
     async def get_async(self, artifact: Artifact) -> bytes:
@@ -223,12 +223,13 @@ class ArtifactStore:
 
         Raises:
             ArtifactMissing: The store does not hold it.
-            FileExists: The file is there and may not be replaced.
+            OutputExists: The file is there and may not be replaced.
             FileNotWritten: There is no room or no permission.
         """
-        target = target.resolve()
-        part = target.with_name(f".raypipe-{os.getpid()}-{threading.get_ident()}.part")
+        part = None
         try:
+            target = target.resolve()
+            part = target.with_name(f".raypipe-{os.getpid()}-{threading.get_ident()}.part")
             with tempfile.TemporaryDirectory() as scratch:
                 shutil.copyfile(self.path_of(artifact, Path(scratch)), part)
             if replace:
@@ -236,11 +237,14 @@ class ArtifactStore:
             else:
                 _rename_to_new(part, target)
         except FileExistsError as error:
-            raise FileExists(f"{target} is there already.") from error
-        except OSError as error:
-            raise FileNotWritten(f"{target} cannot be written: {error.strerror}.") from error
+            raise OutputExists(f"{target} is there already.") from error
+        except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError
+            reason = getattr(error, "strerror", None) or error
+            raise FileNotWritten(f"{target} cannot be written: {reason}.") from error
         finally:
-            part.unlink(missing_ok=True)
+            if part is not None:
+                with suppress(OSError):
+                    part.unlink()
 
     def send(self, artifact: Artifact, out: BinaryIO) -> None:
         """Write an artifact to a stream, such as standard output.
@@ -267,20 +271,21 @@ class ArtifactStore:
         return self._root is not None and size <= SMALL
 
     @contextmanager
-    def _named_errors(self, what: str, artifact: Artifact) -> Iterator[None]:
+    def _named_errors(self, artifact: Artifact, writing: bool = False) -> Iterator[None]:
         try:
             yield
-        except (FileNotFoundError, NotFoundError) as error:
-            raise _missing(artifact) from error
         except (OSError, BaseError) as error:
+            if isinstance(error, FileNotFoundError | NotFoundError) and not writing:
+                raise _missing(artifact) from error
             if is_disk_full(error):
-                raise DiskFull.while_doing(
+                raise DiskFull.because(
                     f"an artifact of {artifact.size} bytes cannot be stored", error
                 ) from error
             place = (
                 str(self._root) if self._root is not None else urlsplit(self._url)._replace(query="").geturl()
             )
             reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            what = "written to" if writing else "read"
             raise ArtifactStoreUnavailable(
                 f"The artifact store {place} cannot be {what}: {reason}"
             ) from error
@@ -312,7 +317,6 @@ def _open_bucket(url: str) -> _Bucket:
     try:
         store = from_url(
             url,
-            client_options={"connect_timeout": timedelta(seconds=_CONNECT_SECONDS)},
             retry_config={
                 "max_retries": _RETRIES,
                 "retry_timeout": timedelta(seconds=_RETRY_SECONDS),

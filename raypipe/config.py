@@ -2,11 +2,24 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_Folder = Annotated[Path, AfterValidator(Path.expanduser)]
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{path} names nobody's home") from error
+
+
+def _expanded_path(place: str) -> str:
+    return place if "://" in place or not place else str(_expanded(Path(place)))
+
+
+_Folder = Annotated[Path, AfterValidator(_expanded)]
 
 
 class Settings(BaseSettings):
@@ -24,7 +37,7 @@ class Settings(BaseSettings):
     #: URL of the journal's database; empty: SQLite in the data directory
     journal: str = ""
     #: URL of the artifact store; empty: a folder in the data directory
-    artifacts: str = ""
+    artifacts: Annotated[str, AfterValidator(_expanded_path)] = ""
     #: followers that may continue from one reference beat, one after the other
     followers_per_reference: int = Field(default=1, ge=0, le=60)
     #: videos that run at once; more wait as rows in the journal
@@ -37,14 +50,14 @@ class Settings(BaseSettings):
     @property
     def journal_url(self) -> str:
         """URL of the journal's database."""
-        return self.journal or f"sqlite:///{self.data_dir.absolute() / 'journal.db'}"
+        return self.journal or "sqlite:///" + quote(str(self.data_dir.absolute() / "journal.db"))
 
     @property
     def artifacts_url(self) -> str:
         """URL of the artifact store."""
         if "://" in self.artifacts:
             return self.artifacts
-        folder = Path(self.artifacts).expanduser() if self.artifacts else self.data_dir / "artifacts"
+        folder = Path(self.artifacts) if self.artifacts else self.data_dir / "artifacts"
         return folder.absolute().as_uri()
 
     @property

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, VideoNotReady, WorkerLost
+from raypipe.errors import JournalUnavailable, RaypipeError, VideoNotReady, WorkerLost
 from raypipe.gateway import Gateway, rehearse, relax_garbage_collection
 from raypipe.intake import accept
 from raypipe.journal import Journal, Recorder, VideoRecord
 from raypipe.models import VideoRequest, VideoState
 from raypipe.video_run import VideoRun
-from raypipe.workers import Helpers
+from raypipe.workers import Helpers, error_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,13 +52,13 @@ class Coordinator:
         self.gateway = start_gateway(settings, self.helpers)
         self._runs: dict[str, tuple[VideoRun, asyncio.Task[VideoState]]] = {}
         self._ends: dict[str, asyncio.Future[VideoState]] = {}
-        self._places_taken = 0
+        self._active = 0
         self._claiming = asyncio.Lock()
         self._background: set[asyncio.Task[Any]] = set()
         self._poked = asyncio.Event()
         self._own_claim: asyncio.Task[None] | None = None
-        self._asked: asyncio.Task[None] | None = None
-        self._asked_at = 0.0
+        self._health_check: asyncio.Task[None] | None = None
+        self._checked_at = 0.0
         self._closing = False
 
     async def ready(self) -> None:
@@ -95,15 +95,15 @@ class Coordinator:
         return await asyncio.shield(accepting)
 
     async def _accept(self, request: VideoRequest) -> str:
-        free = self._places_taken < self.settings.active_videos
-        self._places_taken += free
+        free = self._active < self.settings.active_videos
+        self._active += free
         try:
             video, writes = await asyncio.to_thread(
                 accept, request, self.settings, self.journal, self.store, self.owner, free
             )
             await self.recorder.record(*writes)
         except BaseException:
-            self._places_taken -= free
+            self._active -= free
             self._claim_own()
             raise
         self._ends[video.id] = asyncio.get_running_loop().create_future()
@@ -144,7 +144,7 @@ class Coordinator:
         """Claim and run whatever is queued, up to the number of active videos, until cancelled."""
         while True:
             if not await self._claim():
-                await self._nap()
+                await self._wait_for_work()
 
     def poke(self) -> None:
         """Say that a video may be queued, so that it need not wait for the next look."""
@@ -161,19 +161,27 @@ class Coordinator:
         await asyncio.gather(*(task for _, task in running), return_exceptions=True)
         ray.kill(self.gateway)
         self.helpers.kill()
+        stopped = {run.video.id: run for run, task in running if task.cancelled()}
+        stopped |= {run.video.id: run for run in map(self._never_begun, waiting) if run is not None}
+        ends = await asyncio.gather(*(run.interrupt() for run in stopped.values()), return_exceptions=True)
+        for video_id, state in zip(stopped, ends, strict=True):
+            if isinstance(state, BaseException):
+                logger.error("The end of video %s could not be written: %s", video_id, state)
+                state = VideoState.CANCELLED
+            self._ends.pop(video_id).set_result(state)
+        self.journal.close()
+
+    def _never_begun(self, video_id: str) -> VideoRun | None:
         try:
-            never_begun = await asyncio.to_thread(self.journal.videos, waiting)
-            stopped = [run for run, task in running if task.cancelled()]
-            stopped += [self._run_of(video) for video in never_begun.values()]
-            await asyncio.gather(*(run.interrupt() for run in stopped))
-        finally:
-            for video_id in waiting:
-                self._ends.pop(video_id).set_result(VideoState.CANCELLED)
-            self.journal.close()
+            return self._run_of(self.journal.video(video_id))
+        except RaypipeError as error:
+            logger.error("Video %s cannot be read: %s", video_id, error)
+            self._ends.pop(video_id).set_result(VideoState.CANCELLED)
+            return None
 
     async def _claim(self, own_only: bool = False) -> bool:
         async with self._claiming:
-            free = self.settings.active_videos - self._places_taken
+            free = self.settings.active_videos - self._active
             if free <= 0 or self._closing:
                 return False
             try:
@@ -181,7 +189,11 @@ class Coordinator:
             except JournalUnavailable as error:
                 logger.warning("No videos can be claimed for now: %s", error)
                 return False
-            self._places_taken += len(claimed)
+            if self._closing:  # meanwhile: nobody would make them
+                ends = (self._run_of(video).interrupt() for video in claimed)
+                await asyncio.gather(*ends, return_exceptions=True)
+                return False
+            self._active += len(claimed)
             for video in claimed:
                 self._start(video)
             return bool(claimed)
@@ -194,13 +206,13 @@ class Coordinator:
             self._own_claim.add_done_callback(self._background.discard)
 
     async def _until_own_are_claimed(self) -> None:
-        while self._ends.keys() - self._runs.keys() and self._places_taken < self.settings.active_videos:
+        while self._ends.keys() - self._runs.keys() and self._active < self.settings.active_videos:
             if self._closing:
                 return
             if not await self._claim(own_only=True):
                 await asyncio.sleep(LOOK_INTERVAL)
 
-    async def _nap(self) -> None:
+    async def _wait_for_work(self) -> None:
         try:
             await asyncio.wait_for(self._poked.wait(), LOOK_INTERVAL)
         except TimeoutError:
@@ -220,10 +232,12 @@ class Coordinator:
     async def _gateway_up(self) -> None:
         """Wait for the gateway, should it just be starting again; it is asked once a second at most."""
         now = time.monotonic()
-        if self._asked is None or (self._asked.done() and now - self._asked_at > ASK_INTERVAL):
-            self._asked_at = now
-            self._asked = asyncio.create_task(self._until_it_answers())
-        await asyncio.shield(self._asked)
+        if self._health_check is None or (
+            self._health_check.done() and now - self._checked_at > ASK_INTERVAL
+        ):
+            self._checked_at = now
+            self._health_check = asyncio.create_task(self._until_it_answers())
+        await asyncio.shield(self._health_check)
 
     async def _until_it_answers(self) -> None:
         deadline = time.monotonic() + RESTART_SECONDS
@@ -231,6 +245,8 @@ class Coordinator:
             try:
                 return await self.check()
             except (RayError, TimeoutError) as error:
+                if isinstance(error, RayTaskError):  # it does answer, and says what keeps it from working
+                    raise error_of(error) from error
                 if time.monotonic() > deadline:
                     raise WorkerLost(f"the gateway does not answer: {error}") from error
                 await asyncio.sleep(ASK_INTERVAL / 4)
@@ -238,17 +254,14 @@ class Coordinator:
     def _ended(self, task: asyncio.Task[VideoState]) -> None:
         video_id = task.get_name()
         del self._runs[video_id]
-        self._places_taken -= 1
-        _hand_on(task, self._ends.pop(video_id))
+        self._active -= 1
+        if not task.cancelled():  # else `close` writes its end
+            _resolve(self._ends.pop(video_id), task)
         self._claim_own()
 
 
-def _hand_on(task: asyncio.Task[VideoState], end: asyncio.Future[VideoState]) -> None:
-    if end.done():
-        return
-    if task.cancelled():
-        end.set_result(VideoState.CANCELLED)
-    elif (error := task.exception()) is not None:
+def _resolve(end: asyncio.Future[VideoState], task: asyncio.Task[VideoState]) -> None:
+    if (error := task.exception()) is not None:
         logger.error("The end of video %s could not be written: %s", task.get_name(), error)
         end.set_exception(error)
         end.exception()  # it is logged: nobody has to wait for it

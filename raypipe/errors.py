@@ -25,7 +25,7 @@ RaypipeError
 ├── VideoNotReady                    the video or picture asked for is not made yet
 ├── RayUnavailable                   Ray cannot be started or reached
 ├── FileNotWritten                   a file that was asked for cannot be written
-│   └── FileExists                   there is a file of that name
+│   └── OutputExists                 there is a file of that name
 └── InternalError                    a bug in raypipe or in a provider
 """
 
@@ -157,10 +157,10 @@ class DiskFull(RaypipeError):
     retryable = True
 
     @classmethod
-    def while_doing(cls, what: str, error: BaseException) -> Self:
-        """Say what could not be done for want of room."""
+    def because(cls, problem: str, error: BaseException) -> Self:
+        """Say what could not be done for want of room, and where."""
         where = getattr(error, "filename", None)
-        return cls(f"the disk is full: {what}{f' ({where})' if where else ''}; make room and try again")
+        return cls(f"the disk is full: {problem}{f' ({where})' if where else ''}; make room and try again")
 
 
 class ArtifactStoreUnavailable(RaypipeError):
@@ -234,7 +234,7 @@ class FileNotWritten(RaypipeError):
     code = "file_not_written"
 
 
-class FileExists(FileNotWritten):
+class OutputExists(FileNotWritten):
     """A file that was asked for is there already, and may not be replaced."""
 
     code = "file_exists"
@@ -256,10 +256,10 @@ def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
 
     Args:
         error: What was raised.
-        what: What was being done, for the message; such as "making chunk/3".
+        what: What was at work, for the message: a step, a video or a function.
     """
     if isinstance(error, RaypipeError):
         return error
     if is_disk_full(error):
-        return DiskFull.while_doing(what, error)
-    return InternalError(f"{what}: {type(error).__name__}: {error}")
+        return DiskFull.because(what, error)
+    return InternalError(f"{what}: {type(error).__name__}: {valid_text(error)}")

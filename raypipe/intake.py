@@ -39,11 +39,19 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
     request = _with_stored_pictures(request, store)
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     group_sequences(spec.beats, spec.followers_per_reference)
-    provider = provider_class(spec.provider)
-    provider.parse_options(spec.options)
-    for note in provider.notes(spec):
+    provider_class(spec.provider).parse_options(spec.options)
+    for note in notes_on(spec):
         logger.warning(note)
     return spec
+
+
+def notes_on(spec: Spec) -> tuple[str, ...]:
+    """Return what its provider says of a plan; a provider that fails at that says nothing."""
+    try:
+        return provider_class(spec.provider).notes(spec)
+    except Exception:
+        logger.exception("The provider %r could not comment on a plan", spec.provider)
+        return ()
 
 
 def accept(

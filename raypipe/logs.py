@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOG_FILE = "raypipe.log"
@@ -26,7 +26,8 @@ def logs_in_file(folder: Path) -> Iterator[str | None]:
     handler, problem = _file_handler(folder)
     with _only_to(handler):
         yield problem
-    handler.close()
+    with suppress(OSError):
+        handler.close()
 
 
 def log_to_file_and_stderr(folder: Path) -> None:
@@ -49,7 +50,7 @@ def _file_handler(folder: Path) -> tuple[logging.Handler, str | None]:
     path = folder / LOG_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler: logging.Handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         return logging.NullHandler(), f"log messages are not kept: {path} cannot be written: {error.strerror}"
     handler.setFormatter(logging.Formatter(_FORMAT))
@@ -72,6 +73,13 @@ def _only_to(handler: logging.Handler) -> Iterator[None]:
             each.removeHandler(handler)
             each.setLevel(level)
             each.propagate = propagate
+
+
+class _LogFile(logging.FileHandler):
+    """A log file on a disk that may fill up: what cannot be written is not written, and nothing else happens."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is the standard library's
+        """Say nothing: a log must not spoil what it tells of."""
 
 
 class _Notes(logging.Handler):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from raypipe.errors import JournalRowBroken
+from raypipe.errors import InvalidSpec, JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
 from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
 from raypipe.phases.references import group_sequences
@@ -63,11 +63,12 @@ class Snapshot:
 
         Raises:
             VideoNotFound: There is no such video.
+            JournalRowBroken: One of its rows does not hold what it should, or its beats do not fit together.
         """
         phases = journal.phases(video_id)
         steps = {step.step: step for step in journal.steps(video_id)}
         # read last: once the row says that the video is over, all the others have been read complete
-        return cls(journal.video(video_id), steps, phases, time.time())
+        return cls(journal.video(video_id), steps, phases, time.time())._checked()
 
     @classmethod
     def read_many(
@@ -79,12 +80,27 @@ class Snapshot:
             phases, steps, videos = journal.phases_of(ids), journal.steps_of(ids), journal.videos(ids)
         except JournalRowBroken:
             return {video_id: _read_or_broken(journal, video_id) for video_id in ids}
-        now = time.time()
-        return {
-            each: cls(videos[each], {step.step: step for step in steps[each]}, phases[each], now)
-            for each in ids
-            if each in videos
-        }
+        now, found = time.time(), {}
+        for each in ids:
+            if each in videos:
+                named = {step.step: step for step in steps[each]}
+                found[each] = cls(videos[each], named, phases[each], now)._checked_or_broken()
+        return found
+
+    def _checked(self) -> "Snapshot":
+        try:
+            _ = self.sequences
+        except InvalidSpec as error:
+            raise JournalRowBroken(
+                f"The journal's spec of {self.video.id} does not hold together: {error}"
+            ) from error
+        return self
+
+    def _checked_or_broken(self) -> "Snapshot | JournalRowBroken":
+        try:
+            return self._checked()
+        except JournalRowBroken as error:
+            return error
 
     @property
     def title(self) -> str:

@@ -13,8 +13,6 @@ from raypipe.text import valid_text
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Result)
-#: longest id that the journal keeps of a provider's job, in characters
-JOB_ID_LENGTH = 200
 
 
 class StepLog:
@@ -45,7 +43,7 @@ class StepLog:
 
     async def accepted(self, provider_job_id: str) -> None:
         """Journal that a hosted provider has taken the work, and the id it gave it."""
-        job_id = valid_text(provider_job_id, JOB_ID_LENGTH)
+        job_id = valid_text(provider_job_id)
         self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
         await self._write()
 

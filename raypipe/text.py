@@ -6,9 +6,11 @@ from typing import Any
 
 #: longest foreign text that is kept, in characters
 MAX_FOREIGN = 2_000
+#: how deep values of JSON's types may be nested
+MAX_DEPTH = 50
 
-_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -17,23 +19,25 @@ def valid_text(text: object, limit: int = MAX_FOREIGN) -> str:
 
     Surrogates that form a pair become their character, lone ones U+FFFD, since no encoding can store them.
     """
-    whole = _ESCAPE_SEQUENCE.sub("", str(text)[: 4 * limit])
+    whole = _ESCAPE_SEQUENCE.sub("", _as_text(text)[: 4 * limit])
     whole = _CONTROL.sub(" ", _without_lone_surrogates(whole)).strip()
     return whole if len(whole) <= limit else whole[: limit - 1] + "…"
 
 
-def valid_json(value: Any) -> Any:
+def valid_json(value: Any, depth: int = 0) -> Any:
     """Return a value of JSON's types with all its texts made valid Unicode.
 
     Raises:
-        ValueError: A number in it is infinite or not a number, which JSON cannot say.
+        ValueError: A number in it is infinite or not a number, which JSON cannot say, or it is nested too deeply.
     """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"must not be nested more than {MAX_DEPTH} deep")
     if isinstance(value, str):
         return _without_lone_surrogates(value)
     if isinstance(value, dict):
-        return {valid_json(name): valid_json(each) for name, each in value.items()}
+        return {valid_json(name): valid_json(each, depth + 1) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [valid_json(each) for each in value]
+        return [valid_json(each, depth + 1) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("numbers must be finite")
     return value
@@ -42,6 +46,13 @@ def valid_json(value: Any) -> Any:
 def printable(text: str) -> str:
     """Return a text on one line, without anything that a terminal would obey."""
     return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def _as_text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - an exception of a vendor's library may not even tell its own message
+        return f"{type(value).__name__} without a message"
 
 
 def _without_lone_surrogates(text: str) -> str:

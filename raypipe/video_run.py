@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from raypipe.errors import RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, Write
@@ -30,12 +30,14 @@ from raypipe.phases.references import group_sequences, roles_of
 from raypipe.phases.storyboard import check_storyboard
 from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch
 from raypipe.text import valid_text
-from raypipe.workers import Helpers, lost
+from raypipe.workers import Helpers, error_of
 
 logger = logging.getLogger(__name__)
 
 #: error code of a video whose making was stopped from outside
 INTERRUPTED = "interrupted"
+#: longest quotation of a failure in the error of its video, in characters
+QUOTED = 600
 
 
 #: what took time and money
@@ -62,6 +64,7 @@ class VideoRun:
         self.job = Job.of(video.id, video.spec)
         self._outputs: dict[Phase, PhaseOutput] = {}
         self._notes: list[asyncio.Future[None]] = []
+        self._end_written: asyncio.Future[VideoState] | None = None
 
     async def run(self, gateway_up: Awaitable[None]) -> VideoState:
         """Make the video once the gateway is up; unless this is cancelled, its row ends in a terminal state.
@@ -73,14 +76,16 @@ class VideoRun:
             await gateway_up
             ending = await self._make()
         except Exception as error:
-            named = _named(error, self.video.id)
+            named = error_of(error) if isinstance(error, RayError) else as_raypipe_error(error, self.video.id)
             trace = None if isinstance(error, RaypipeError | RayError) else error
             logger.error("Video %s failed: %s", self.video.id, named, exc_info=trace)
             return await self._end_early(VideoState.FAILED, named.code, f"{named}; what was finished is kept")
         return await self._end(ending)
 
     async def interrupt(self) -> VideoState:
-        """Write that a video whose run was cancelled goes no further."""
+        """Write that a video whose run was cancelled goes no further, unless its end is being written already."""
+        if self._end_written is not None:
+            return await self._end_written
         said = "interrupted; what was finished is kept"
         return await self._end_early(VideoState.CANCELLED, INTERRUPTED, said)
 
@@ -90,11 +95,11 @@ class VideoRun:
         sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
         graph = launch(self.gateway, self.job, self.spec, sequences)
         self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
-        ending, mismatch = await _together(self._film(graph, sequences), self._storyboard(graph))
+        ending, mismatch = await _gather_or_cancel(self._film(graph, sequences), self._storyboard(graph))
         return ending if mismatch is None else _with_mismatch(ending, *mismatch)
 
     async def _film(self, graph: Graph, sequences: Sequence[BeatSequence]) -> _Ending:
-        track, gathered = await _together(self._music(graph), self._chunks(graph, sequences))
+        track, gathered = await _gather_or_cancel(self._music(graph), self._chunks(graph, sequences))
         if not gathered.failures:
             return await self._stitch(gathered, track)
         ending = _incomplete(gathered)
@@ -112,8 +117,6 @@ class VideoRun:
         except StoryboardMismatch as mismatch:
             error = "; ".join([f"{mismatch.code}: {mismatch}", *map(str, failures)])
             self._phase(Phase.STORYBOARD, PhaseStatus.FAILED, output, results, error)
-            if not failures:
-                raise
             return mismatch, failures[0]
         self._phase(Phase.STORYBOARD, PhaseStatus.SUCCESS, output, results)
         return None
@@ -160,14 +163,18 @@ class VideoRun:
         if isinstance(film, StepFailure):
             self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, [film], str(film))
             kept = f"all {len(gathered.chunks)} chunks were made and kept"
-            return _Ending(VideoState.PARTIAL, error_code=film.code, error=f"{film} ({kept})")
+            return _Ending(VideoState.PARTIAL, error_code=film.code, error=f"{_brief(film)} ({kept})")
         output = {"digest": film.artifact.digest, "frames": film.frames, "normalised": film.normalised}
         self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
         return _Ending(VideoState.COMPLETED, result=film.artifact)
 
     async def _end_early(self, state: VideoState, code: str, error: str) -> VideoState:
         """End the video where it stands; phases that have not ended get what their steps' rows say."""
-        steps = await asyncio.to_thread(self.journal.steps, self.video.id)
+        try:
+            steps = await asyncio.to_thread(self.journal.steps, self.video.id)
+        except RaypipeError as unreadable:
+            logger.error("The steps of %s cannot be read: %s", self.video.id, unreadable)
+            steps = []
         for phase in Phase:
             if phase not in self._outputs and phase is not Phase.PLAN:
                 begun = [step for step in steps if step.phase is phase]
@@ -176,7 +183,11 @@ class VideoRun:
         return await self._end(_Ending(state, error_code=code, error=error))
 
     async def _end(self, ending: _Ending) -> VideoState:
-        """Write the video's end behind everything that was noted of it."""
+        """Write the video's end behind everything that was noted of it, also if nobody waits for it any more."""
+        self._end_written = asyncio.ensure_future(self._write_end(ending))
+        return await asyncio.shield(self._end_written)
+
+    async def _write_end(self, ending: _Ending) -> VideoState:
         for problem in await asyncio.gather(*self._notes, return_exceptions=True):
             if problem is not None:
                 logger.error("A note of %s was not journaled: %s", self.video.id, problem)
@@ -231,12 +242,6 @@ class VideoRun:
         self._notes.append(note)
 
 
-def _named(error: Exception, what: str) -> RaypipeError:
-    if isinstance(error, RayTaskError):
-        return as_raypipe_error(error.cause, what)
-    return lost(error) if isinstance(error, RayError) else as_raypipe_error(error, what)
-
-
 def _earliest(results: Iterable[Timed]) -> float | None:
     return min((result.started_at for result in results if result.started_at), default=None)
 
@@ -245,7 +250,7 @@ def _latest(results: Iterable[Timed]) -> float | None:
     return max((result.finished_at for result in results if result.finished_at), default=None)
 
 
-async def _together(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
+async def _gather_or_cancel(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
     """Run coroutines at once and give their results; when one raises, the others are cancelled."""
     try:
         async with asyncio.TaskGroup() as group:
@@ -260,7 +265,12 @@ def _incomplete(gathered: Gathered) -> _Ending:
     beats = len(gathered.chunks) + len(gathered.failures)
     kept = f"{len(gathered.chunks)} of {beats} chunks were made and kept"
     state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
-    return _Ending(state, error_code=cause.code, error=f"{cause} ({kept})")
+    return _Ending(state, error_code=cause.code, error=f"{_brief(cause)} ({kept})")
+
+
+def _brief(failure: StepFailure) -> str:
+    """Quote a failure in so many characters that there is room for what else has to be said."""
+    return valid_text(failure, QUOTED)
 
 
 def _with_mismatch(ending: _Ending, mismatch: StoryboardMismatch, cause: StepFailure) -> _Ending:
@@ -268,5 +278,5 @@ def _with_mismatch(ending: _Ending, mismatch: StoryboardMismatch, cause: StepFai
     state = VideoState.PARTIAL if ending.state is VideoState.COMPLETED else ending.state
     rest = "the film is made without it and kept" if ending.result is not None else ending.error
     return ending._replace(
-        state=state, error_code=cause.code, error=f"{cause}; {mismatch.code}: {mismatch}; {rest}"
+        state=state, error_code=cause.code, error=f"{_brief(cause)}; {mismatch.code}: {mismatch}; {rest}"
     )

@@ -10,19 +10,29 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskUnschedulableError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raypipe.errors import RaypipeError, WorkerLost, as_raypipe_error
+from raypipe.errors import DiskFull, InternalError, RaypipeError, RayUnavailable, WorkerLost, as_raypipe_error
 
 #: helpers of a cluster: one for each CPU it has when they start, up to this number
 MOST_HELPERS = 8
 #: calls that one helper works on at a time
 HELPER_THREADS = 2
+#: longest that a helper may work on one call; a decoder that hangs must not hold the others up for ever
+HELPER_SECONDS = 120.0
 #: what becomes of a helper's call when its process dies: seconds before each further try on another
 RETRY_AFTER = (0.2, 0.5, 1.0)
 #: renders give way to what others wait for: the lowest priority there is
@@ -51,6 +61,7 @@ class Helpers:
     def __init__(self, names: list[str]) -> None:
         self._names = names
         self._turns = itertools.count()
+        self._actors: list[Any] | None = None
 
     @classmethod
     def start(cls) -> "Helpers":
@@ -75,13 +86,16 @@ class Helpers:
         """Travel as names: handles in its arguments could keep Ray from starting the gateway again."""
         return Helpers, (self._names,)
 
-    @cached_property
-    def _actors(self) -> list[Any]:
-        return [ray.get_actor(name) for name in self._names]
+    @property
+    def _living(self) -> list[Any]:
+        """The helpers that are not gone for good; handles are looked up when they are first needed."""
+        if self._actors is None:
+            self._actors = [actor for actor in map(_actor_named, self._names) if actor is not None]
+        return self._actors
 
     async def ready(self, rehearse: Callable[[], Any]) -> None:
         """Return when all of them have called a function that loads what their work needs."""
-        await asyncio.gather(*(actor.run.remote(rehearse) for actor in self._actors))
+        await asyncio.gather(*(actor.run.remote(rehearse) for actor in self._living))
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Ran:
         """Call a function on a helper; if its process dies, on another.
@@ -98,20 +112,28 @@ class Helpers:
         return await self._run_once(function, args)
 
     async def _run_once(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
-        actor = self._actors[next(self._turns) % len(self._actors)]
+        if not self._living:
+            raise WorkerLost("no helper is left")
+        actor = self._living[next(self._turns) % len(self._living)]
         try:
-            ran: Ran = await _result(actor.run.remote(function, *args))
+            async with asyncio.timeout(HELPER_SECONDS):
+                ran: Ran = await _result(actor.run.remote(function, *args))
+        except TimeoutError:
+            ray.kill(actor, no_restart=False)
+            raise InternalError(f"{_name_of(function)} took more than {HELPER_SECONDS:g} s") from None
         except WorkerLost as error:
-            # one whose node is gone is never started again; the last is kept, for its error to be told
-            gone = isinstance(error.__cause__, ActorDiedError | ActorUnschedulableError)
-            if gone and actor in self._actors and len(self._actors) > 1:
-                self._actors.remove(actor)
+            # one whose node is gone is never started again
+            if (
+                isinstance(error.__cause__, ActorDiedError | ActorUnschedulableError)
+                and actor in self._living
+            ):
+                self._living.remove(actor)
             raise
         return ran
 
     def kill(self) -> None:
         """End their processes."""
-        for actor in self._actors:
+        for actor in self._living:
             ray.kill(actor)
 
 
@@ -151,19 +173,39 @@ async def render(
     return await _result(await anext(reports))
 
 
-def lost(error: RayError) -> WorkerLost:
-    """Name what Ray says of a process that died, in its first line."""
-    return WorkerLost(f"the process doing it was lost: {str(error).strip().partition(chr(10))[0]}")
+def error_of(error: RayError) -> RaypipeError:
+    """Name what Ray says: what a worker raised as that, and only a process that died as a lost worker."""
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        return cause if isinstance(cause, RaypipeError) else InternalError(_first_line(cause or error))
+    first_line = _first_line(error)
+    if isinstance(error, OutOfDiskError):
+        return DiskFull.because(f"Ray has no room for objects: {first_line}", error)
+    if isinstance(error, ObjectStoreFullError | TaskUnschedulableError | RuntimeEnvSetupError):
+        return RayUnavailable(f"Ray cannot take the work: {first_line}")
+    return WorkerLost(f"the process doing it was lost: {first_line}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", "a worker").strip("_")
+
+
+def _actor_named(name: str) -> Any:
+    try:
+        return ray.get_actor(name)
+    except ValueError:
+        return None
 
 
 async def _result(ref: Any) -> Any:
     try:
         return await ref
-    except RayTaskError as error:
-        cause = error.cause
-        raise (cause if isinstance(cause, RaypipeError) else as_raypipe_error(error, "a worker")) from None
     except RayError as error:
-        raise lost(error) from error
+        raise error_of(error) from error
 
 
 @ray.remote
@@ -184,5 +226,5 @@ def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
     try:
         value = function(*args)
     except Exception as error:  # noqa: BLE001 - the boundary of the process
-        raise as_raypipe_error(error, getattr(function, "__name__", "a worker").strip("_")) from None
+        raise as_raypipe_error(error, _name_of(function)) from None
     return Ran(ray.get_runtime_context().get_node_id(), began, value)

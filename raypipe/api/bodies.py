@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from raypipe.errors import JournalRowBroken, ProviderUnusable, UnknownProvider
-from raypipe.journal import StepRecord
+from raypipe.errors import JournalRowBroken
+from raypipe.intake import notes_on
+from raypipe.journal import StepRecord, accepted_at
 from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, VideoRequest, VideoState
-from raypipe.providers.registry import provider_class
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -55,11 +56,14 @@ class CreateVideo(BaseModel):
         """Return the request in raypipe's own words.
 
         Raises:
-            ValidationError: A value is out of range.
+            RequestValidationError: A value is out of range.
         """
         values = self.model_dump(exclude_none=True, exclude={"seconds", "model", "spec"})
         renamed = {"duration": self.seconds, "provider": self.model, "spec": self.spec}
-        return VideoRequest.model_validate(values | {k: v for k, v in renamed.items() if v is not None})
+        try:
+            return VideoRequest.model_validate(values | {k: v for k, v in renamed.items() if v is not None})
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
 
 
 class ErrorDetail(BaseModel):
@@ -119,7 +123,9 @@ class VideoSummary(BaseModel):
     cost: float
     error: ErrorDetail | None = None
     notes: list[str] = Field(
-        default=[], description="What the provider says of the plan; not in lists.", examples=[[]]
+        default=[],
+        description="What the provider says of the plan; said once, when it is accepted.",
+        examples=[[]],
     )
 
 
@@ -149,7 +155,7 @@ def summary(snapshot: Snapshot) -> VideoSummary:
 
 def accepted(snapshot: Snapshot) -> VideoSummary:
     """Show a video that was just accepted."""
-    return VideoSummary(**_summary(snapshot), notes=_notes(snapshot.video.spec))
+    return VideoSummary(**_summary(snapshot), notes=list(notes_on(snapshot.video.spec)))
 
 
 def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:
@@ -159,7 +165,7 @@ def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:
         status="failed",
         state=VideoState.FAILED,
         progress=0,
-        created_at=0,
+        created_at=int(accepted_at(video_id)),
         model="",
         seconds="",
         size="",
@@ -174,7 +180,6 @@ def detail(snapshot: Snapshot) -> VideoDetail:
     """Show all of a video."""
     return VideoDetail(
         **_summary(snapshot),
-        notes=_notes(snapshot.video.spec),
         chunks_progress=round(snapshot.progress.chunks, 1),
         beats=_beats(snapshot),
         phases=dict(snapshot.phases),
@@ -201,13 +206,6 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "cost": video.cost,
         "error": error,
     }
-
-
-def _notes(spec: Spec) -> list[str]:
-    try:
-        return list(provider_class(spec.provider).notes(spec))
-    except (UnknownProvider, ProviderUnusable):  # it was there when the video was accepted
-        return []
 
 
 def _beats(snapshot: Snapshot) -> list[BeatView]:

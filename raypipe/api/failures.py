@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from raypipe.errors import (
@@ -58,10 +57,6 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _bad_body(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _invalid(error.errors())
-
-    @app.exception_handler(ValidationError)
-    async def _bad_value(_: Request, error: ValidationError) -> JSONResponse:
         return _invalid(error.errors())
 
     @app.exception_handler(HTTPException)

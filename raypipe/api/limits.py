@@ -23,7 +23,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = await self._read(scope, receive)
+        try:
+            body = await self._read(scope, receive)
+        except _HungUp:
+            return
         if body is None:
             message = f"The body is longer than {self._limit} bytes."
             await failure(413, "body_too_large", message)(scope, receive, send)
@@ -41,14 +44,20 @@ class BodyLimit:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
             return None
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _HungUp
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > self._limit:
                 return None
-        return body
+        return bytes(body)
+
+
+class _HungUp(Exception):
+    """The client went away before all of its request was read."""
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

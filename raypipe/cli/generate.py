@@ -50,18 +50,27 @@ class StopRequest:
         self.signal: int | None = None
         self._then: Callable[[], object] | None = None
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        self._numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        found = {number: signal.getsignal(number) for number in numbers}
+        self._before = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
+
+    def __enter__(self) -> "StopRequest":
         self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back: what comes after is stopped as any program is."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def listen(self) -> None:
         """Take the signals; again once Ray has started, for it takes SIGTERM away."""
-        for number in self._numbers:
+        for number in self._before:
             signal.signal(number, self._handle)
 
-    def call(self, then: Callable[[], object]) -> None:
-        """Have a function called when the request comes; at once if it has come."""
+    def call(self, then: Callable[[], object] | None) -> None:
+        """Have a function called when the request comes, at once if it has come; with None, nothing any more."""
         self._then = then
-        if self.signal is not None:
+        if then is not None and self.signal is not None:
             then()
 
     def _handle(self, number: int, _frame: object) -> None:
@@ -77,18 +86,20 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
     Raises:
         RayUnavailable: There is no Ray to make it with.
     """
-    stop, began, video_id = StopRequest(), time.monotonic(), None
-    try:
-        with _waiting(console, "Starting Ray, which takes some seconds ..."):
-            stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
-            start_ray(settings)
-            stop.listen()
-        ray_seconds = time.monotonic() - began
-        if stop.signal is None:
-            video_id = asyncio.run(_make(request, settings, journal, console, stop))
-    finally:
-        wall_seconds = time.monotonic() - began
-        stop_ray()
+    began, video_id = time.monotonic(), None
+    with StopRequest() as stop:
+        try:
+            with _waiting(console, "Starting Ray, which takes some seconds ..."):
+                stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
+                start_ray(settings)
+                stop.listen()
+            ray_seconds = time.monotonic() - began
+            if stop.signal is None:
+                video_id = asyncio.run(_make(request, settings, journal, console, stop))
+        finally:
+            stop.call(None)  # the loop is gone
+            wall_seconds = time.monotonic() - began
+            stop_ray()
     return Outcome(video_id, stop.signal, ray_seconds, wall_seconds)
 
 
@@ -101,13 +112,13 @@ def start_ray(settings: Settings, log_to_driver: bool = False) -> None:
     Raises:
         RayUnavailable: It does not work.
     """
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
     started = threading.Event()
 
     def start() -> None:
         try:
             _init_ray(settings, log_to_driver)
-        except Exception as error:  # noqa: BLE001 - it is raised in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - Ray may even exit; it is raised in the thread that waits
             errors.append(error)
         started.set()
         threading.Event().wait()  # Linux ends Ray's processes when the thread that started them ends
@@ -178,6 +189,7 @@ async def _make(
         if stop.signal is None:
             raise
         await _close(coordinator, warming)
+    stop.call(None)
     newest = journal.newest_of(coordinator.owner)
     return None if newest is None else newest.id
 

@@ -1,26 +1,21 @@
 """Finding what is there: the journal, a video by what a person types, what a step made, the providers."""
 
 import inspect
-from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound, VideoNotReady
-from raypipe.journal import Journal
+from raypipe.journal import Journal, database_file
 from raypipe.models import Artifact
 from raypipe.snapshot import Snapshot
-
-_SQLITE = "sqlite:///"
 
 
 def open_journal(settings: Settings) -> Journal | None:
     """Open the journal for reading; None if there is none yet, for looking must not create one."""
-    url = settings.journal_url
-    if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
-        return None
-    return Journal(url)
+    file = database_file(settings.journal_url)
+    return None if file is not None and not file.exists() else Journal(settings.journal_url)
 
 
 def find(text: str, settings: Settings) -> Snapshot:

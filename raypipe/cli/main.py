@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound
+from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound
 
 if TYPE_CHECKING:
     from raypipe.config import Settings
@@ -168,17 +168,19 @@ def _typed(**options: str | None) -> dict[str, str]:
 def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     from rich.console import Console
 
-    from raypipe.cli.request import build_request, dry_plan, read_settings
+    from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
     from raypipe.journal import Journal
     from raypipe.logs import logs_in_file, warnings_as_notes
 
     check_output(output, force)
     settings, console = read_settings(), Console(stderr=True)
-    request = build_request(typed)
+    request = build_request(typed, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         dry_plan(request, settings)
     journal = Journal(settings.journal_url)
+    if journal.read_only:
+        raise JournalUnavailable(f"The journal in {settings.data_dir} can only be read; nothing can be made.")
     try:
         from raypipe.cli.generate import make
         from raypipe.cli.outcome import conclude
@@ -205,19 +207,20 @@ def plan(
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
-    from raypipe.cli.request import build_request, dry_plan, editable, read_settings
+    from raypipe.cli.request import build_request, dry_plan, editable, read_settings, read_spec
     from raypipe.logs import warnings_as_notes
 
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
         provider=provider, options=options, spec=spec,
     )  # fmt: skip
-    request = build_request(typed)
+    data = read_spec(typed["spec"]) if "spec" in typed else None
+    request = build_request(typed, data)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, read_settings())
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
-    _print_json(editable(planned, typed.get("spec")))
+    _print_json(editable(planned, typed.get("spec"), data))
 
 
 @app.command(name="list")

@@ -53,8 +53,8 @@ def read_settings() -> Settings:
         raise InvalidRequest(f"{name}: {reason(first)}.") from error
 
 
-def build_request(typed: Mapping[str, str]) -> VideoRequest:
-    """Make a request of the options that were typed, by their names.
+def build_request(typed: Mapping[str, str], spec: bytes | None = None) -> VideoRequest:
+    """Make a request of the options that were typed, by their names, and of the spec that was read.
 
     Raises:
         InvalidRequest: Something cannot be used; the message names the option.
@@ -64,8 +64,8 @@ def build_request(typed: Mapping[str, str]) -> VideoRequest:
     fields: dict[str, Any] = dict(typed)
     if "options" in typed:
         fields["options"] = _read_options(typed["options"])
-    if "spec" in typed:
-        fields["spec"] = read_spec(typed["spec"])
+    if spec is not None:
+        fields["spec"] = parse_spec(typed["spec"], spec)
     try:
         return VideoRequest.model_validate(fields)
     except ValidationError as error:
@@ -75,14 +75,32 @@ def build_request(typed: Mapping[str, str]) -> VideoRequest:
         raise InvalidRequest(f"{': '.join([option, *where[1:2]])}: {reason(first)}.") from error
 
 
-def read_spec(source: str) -> DraftSpec:
-    """Read a spec from a file or, for "-", from standard input; pictures it names are read too.
+def read_spec(source: str) -> bytes:
+    """Read a spec from a file or, for "-", from standard input.
+
+    Raises:
+        InvalidRequest: It cannot be read, or is too large.
+    """
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_SPEC_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"--spec: {source} cannot be read: {error.strerror}.") from error
+    if len(data) > MAX_SPEC_BYTES:
+        raise InvalidRequest(f"--spec: {source} is larger than {MAX_SPEC_BYTES // 2**20} MiB.")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def parse_spec(source: str, data: bytes) -> DraftSpec:
+    """Make a draft of a spec read from a file or, for "-", from standard input; pictures it names are read.
 
     Raises:
         InvalidRequest: It cannot be read or is no spec.
     """
     name = "standard input" if source == "-" else source
-    data = _read(source)
     try:
         draft = _Document.model_validate_json(data).spec
     except ValidationError as error:
@@ -110,12 +128,12 @@ def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
         return plan(request, "", settings.model_copy(update={"data_dir": Path(scratch)}), store)
 
 
-def editable(spec: Spec, source: str | None) -> dict[str, Any]:
-    """Turn a plan back into what a person edits, with pictures named as in the spec it was read from."""
+def editable(spec: Spec, source: str | None, data: bytes | None) -> dict[str, Any]:
+    """Turn a plan back into what a person edits, with pictures named as in the spec that was read."""
     from raypipe.phases.plan import spec_as_draft
 
     draft = spec_as_draft(spec)
-    named = _named_pictures(source) if source not in (None, "-") else []
+    named = _named_pictures(source, data) if source not in (None, "-") and data is not None else []
     fields: dict[str, Any] = draft.model_dump(mode="json", exclude_none=True)
     if draft.size is not None:
         fields["size"] = str(draft.size)
@@ -125,9 +143,8 @@ def editable(spec: Spec, source: str | None) -> dict[str, Any]:
     return fields
 
 
-def _named_pictures(source: str | None) -> list[Any]:
-    folder = Path(source or "").parent
-    document = json.loads(_read(source or ""))
+def _named_pictures(source: str | None, data: bytes) -> list[Any]:
+    folder, document = Path(source or "").parent, json.loads(data)
     beats = _inner_spec(document)["beats"]
     return [_absolute(beat.get("reference_image"), folder) for beat in beats]
 
@@ -136,20 +153,6 @@ def _absolute(name: Any, folder: Path) -> Any:
     if isinstance(name, str) and not name.startswith("data:"):
         return str((folder / name).resolve())
     return name
-
-
-def _read(source: str) -> bytes:
-    try:
-        if source == "-":
-            data = sys.stdin.buffer.read(MAX_SPEC_BYTES + 1)
-        else:
-            with Path(source).open("rb") as file:
-                data = file.read(MAX_SPEC_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest(f"--spec: {source} cannot be read: {error.strerror}.") from error
-    if len(data) > MAX_SPEC_BYTES:
-        raise InvalidRequest(f"--spec: {source} is larger than {MAX_SPEC_BYTES // 2**20} MiB.")
-    return data.removeprefix(b"\xef\xbb\xbf")
 
 
 def _read_options(text: str) -> dict[str, Any]:

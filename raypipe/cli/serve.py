@@ -5,11 +5,14 @@ import threading
 
 from rich.console import Console
 
+from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
 from raypipe.cli.watch import say
 from raypipe.config import Settings
-from raypipe.errors import InvalidRequest
+from raypipe.errors import InvalidRequest, RayUnavailable
 from raypipe.journal import Journal
+
+_APPLICATION = "raypipe"
 
 
 def run_service(host: str, port: int, settings: Settings, console: Console) -> int:
@@ -20,45 +23,59 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
         JournalUnavailable: The journal cannot be opened.
         RayUnavailable: Ray cannot be started or reached.
     """
-    _check_free(host, port)
-    Journal(settings.journal_url).close()  # what is wrong with it is told here, not in a replica's log
-    stop, asked = StopRequest(), threading.Event()
-    stop.call(asked.set)
-    say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
-    try:
-        start_ray(settings, log_to_driver=True)
-        stop.listen()
-        if not asked.is_set():
-            _deploy(host, port)
+    local = settings.ray_address == "local"
+    if local:
+        _check_free(host, port)
+    # what is wrong with these is told here, and not in a replica's log
+    Journal(settings.journal_url).close()
+    ArtifactStore(settings.artifacts_url)
+    asked = threading.Event()
+    with StopRequest() as stop:
+        stop.call(asked.set)
+        say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
+        try:
+            start_ray(settings, log_to_driver=True)
             stop.listen()
-            say(console, f"Serving on http://{host}:{port} (every route: /docs). Ctrl-C stops.")
-        while not asked.wait(0.5):
-            pass  # signals are heeded between waits
-        say(console, "Stopping ...")
-        _shut_down()
-    finally:
-        stop_ray()
+            if not asked.is_set():
+                _deploy(host, port)
+                stop.listen()
+                say(console, f"Serving on http://{host}:{port} (every route: /docs). Ctrl-C stops.")
+            while not asked.wait(0.5):
+                pass  # signals are heeded between waits
+            say(console, "Stopping ...")
+            _shut_down(local)
+        finally:
+            stop_ray()
     return 0 if stop.signal is None else 128 + stop.signal
 
 
 def _deploy(host: str, port: int) -> None:
     from ray import serve
+    from ray.exceptions import RayError
 
     from raypipe.serving import app
 
-    serve.start(http_options={"host": host, "port": port})
-    serve.run(app, name="raypipe", route_prefix="/")
+    try:
+        serve.start(http_options={"host": host, "port": port})
+        serve.run(app, name=_APPLICATION, route_prefix="/")
+    except (RuntimeError, RayError) as error:
+        raise RayUnavailable(f"Ray Serve cannot serve raypipe: {str(error).partition(chr(10))[0]}") from error
 
 
-def _shut_down() -> None:
+def _shut_down(local: bool) -> None:
+    """Take the application away; all of Serve only where nobody else can be using it."""
     from ray import serve
 
-    serve.shutdown()
+    if local:
+        serve.shutdown()
+    else:
+        serve.delete(_APPLICATION)
 
 
 def _check_free(host: str, port: int) -> None:
     try:
-        with socket.create_server((host, port)):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
             pass
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.errors import FileExists, FileNotWritten, InvalidRequest
+from raypipe.errors import FileNotWritten, InvalidRequest, OutputExists
 from raypipe.models import Artifact
 
 #: names a file may end in, by what it holds; the first is raypipe's own choice
@@ -33,8 +33,8 @@ def check_output(
     """
     try:
         problem = _stdout_problem() if output == STDOUT else _problem(output or Path(), force, media_type)
-    except OSError as error:
-        problem = f"{output} cannot be used: {error.strerror}"
+    except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError
+        problem = f"{output} cannot be used: {getattr(error, 'strerror', None) or error}"
     if problem is not None:
         raise InvalidRequest(f"{option}: {problem}.")
 
@@ -58,7 +58,7 @@ def deliver(artifact: Artifact, output: Path | None, title: str, store: Artifact
         target = free_name(folder, slug(title), suffix)
         try:
             store.export(artifact, target)
-        except FileExists:
+        except OutputExists:
             continue  # another run took the name at this moment
         return str(target)
 

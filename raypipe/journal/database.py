@@ -1,7 +1,10 @@
 """Opening the journal's database: its tables are made once, whoever comes first, and only ever by one at a time."""
 
 import os
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +23,21 @@ from raypipe.journal.writer import cause_of
 BUSY_SECONDS = 15.0
 
 
-def open_database(url: str) -> Engine:
+def database_file(url: str) -> Path | None:
+    """Return the file of an SQLite database; None if the URL names no file."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        return None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return Path(parsed.database or "") if is_file else None
+
+
+def open_database(url: str) -> tuple[Engine, bool]:
     """Connect to the journal's database and bring its tables up to this raypipe's version.
 
-    A database file that may not be written to is opened for reading.
+    Returns:
+        The connection, and whether the database may only be read, because its file may not be written to.
 
     Raises:
         JournalUnavailable: It cannot be opened, or is no journal.
@@ -39,40 +53,59 @@ def open_database(url: str) -> Engine:
     try:
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             return _open_file(Path(parsed.database), name)
-        return _migrated(create_engine(parsed, hide_parameters=True), name, _in_a_transaction)
+        return _migrated(create_engine(parsed, hide_parameters=True), name, _in_a_transaction), False
     except (SQLAlchemyError, OSError, ImportError) as error:
         reason = cause_of(error) if isinstance(error, SQLAlchemyError) else error
         raise JournalUnavailable(f"The journal at {name} cannot be opened: {reason}") from error
 
 
-def _open_file(path: Path, name: str) -> Engine:
+def _open_file(path: Path, name: str) -> tuple[Engine, bool]:
     if path.exists() and not all(
         os.access(each, os.W_OK, effective_ids=True) for each in (path, path.parent)
     ):
-        return _open_for_reading(path, name)
+        return _open_for_reading(path, name), True
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(URL.create("sqlite", database=str(path)), hide_parameters=True)
     event.listen(engine, "connect", _configure)
-    return _migrated(engine, name, _in_an_exclusive_transaction)
+    return _migrated(engine, name, _in_an_exclusive_transaction), False
 
 
 def _open_for_reading(path: Path, name: str) -> Engine:
-    """Open a file read-only; where SQLite cannot even make the files that readers share, as one nobody changes."""
-    for mode in ("mode=ro", "immutable=1"):
-        engine = create_engine(f"sqlite:///file:{quote(str(path))}?{mode}&uri=true", hide_parameters=True)
-        try:
-            with engine.connect() as connection:
-                found = _version(connection, name)
-        except OperationalError:
-            if mode == "immutable=1":
-                raise
-            continue
-        if found == tables.SCHEMA_VERSION:
-            return engine
-        break
-    raise JournalUnavailable(
-        f"The journal at {name} has to be made anew or changed, but cannot be written to."
-    )
+    engine = _readable(path)
+    with engine.connect() as connection:
+        found = _version(connection, name)
+    if found != tables.SCHEMA_VERSION:
+        raise JournalUnavailable(
+            f"The journal at {name} has to be made anew or changed, but cannot be written to."
+        )
+    return engine
+
+
+def _readable(path: Path) -> Engine:
+    """Connect to a file for reading, by the first way that works.
+
+    SQLite needs a file that readers share, which it cannot make in a folder that is read-only too. Without a
+    write-ahead log it can take the file as one that nobody changes; with one, a copy of both is read.
+    """
+    engine = _with_options(path, "mode=ro")
+    try:
+        with engine.connect() as connection:
+            inspect(connection).get_table_names()
+        return engine
+    except OperationalError:
+        log = path.with_name(f"{path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
+            return _with_options(path, "immutable=1")
+    copies = Path(tempfile.mkdtemp(prefix="raypipe-journal-"))
+    for each in (path, log):
+        shutil.copyfile(each, copies / each.name)
+    engine = _with_options(copies / path.name, "mode=rw")
+    weakref.finalize(engine, shutil.rmtree, copies, ignore_errors=True)
+    return engine
+
+
+def _with_options(path: Path, options: str) -> Engine:
+    return create_engine(f"sqlite:///file:{quote(str(path))}?{options}&uri=true", hide_parameters=True)
 
 
 def _configure(connection: Any, _record: Any) -> None:

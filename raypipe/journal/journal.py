@@ -27,6 +27,9 @@ class Journal:
     """The journal of one installation. Safe to use from any thread.
 
     Writes return futures that are done when the rows are committed; reads see everything committed before them.
+
+    Attributes:
+        read_only: Whether its file may not be written to, so that every write will fail.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,7 +39,7 @@ class Journal:
             JournalUnavailable: The database cannot be opened, or holds something else.
             JournalTooNew: A newer raypipe wrote it.
         """
-        self._engine = open_database(url)
+        self._engine, self.read_only = open_database(url)
         dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         self._put_step = _upsert(dialect, tables.steps)
         self._put_phase = _upsert(dialect, tables.phases)
@@ -73,7 +76,10 @@ class Journal:
         return Write(_EVENT, _APPEND_EVENT, row)
 
     def finish(self, video_id: str, state: VideoState, **columns: Any) -> Write:
-        """Return the end of a video: its state and, as columns, its result, cost and error."""
+        """Return the end of a video: its state and, as columns, its result, cost and error.
+
+        A video that has ended already keeps its end.
+        """
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
         return Write(_VIDEO, _FINISH_VIDEO, row)
 
@@ -232,9 +238,11 @@ def _append_event() -> Any:
 
 _INSERT_VIDEO = insert(tables.videos)
 _APPEND_EVENT = _append_event()
+_TERMINAL = [state for state in VideoState if state.terminal]
 _NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
 _FINISH_VIDEO = (
     update(tables.videos)
-    .where(tables.videos.c.id == bindparam("v_id"))
+    # an end is final: of two that write one, the first has
+    .where(tables.videos.c.id == bindparam("v_id"), tables.videos.c.state.not_in(_TERMINAL))
     .values({name: bindparam(name) for name in ("state", "finished_at", *_NO_OUTCOME)})
 )

@@ -14,6 +14,14 @@ def new_video_id() -> str:
     return f"vid_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
 
 
+def accepted_at(video_id: str) -> float:
+    """Return when a video's id was made, in Unix seconds; 0 if the id does not say."""
+    try:
+        return int(video_id[4:16], 16) / 1e3
+    except ValueError:
+        return 0.0
+
+
 class VideoRecord(Value):
     """One accepted video."""
 

@@ -42,7 +42,7 @@ steps = Table(
     Column("attempt", Integer, nullable=False),
     Column("provider", String(80), nullable=False),
     # the provider's own id, known once it has accepted the work
-    Column("provider_job_id", String(200)),
+    Column("provider_job_id", Text),
     # what the step is made from: equal keys give equal artifacts
     Column("input_key", String(64)),
     Column("node", String(80)),

@@ -100,7 +100,7 @@ def _writing() -> Iterator[None]:
         yield
     except (OSError, av.FFmpegError) as error:
         if is_disk_full(error):
-            raise DiskFull.while_doing("the video cannot be written", error) from error
+            raise DiskFull.because("the video cannot be written", error) from error
         raise MediaError(f"the video cannot be written: {error}") from error
 
 

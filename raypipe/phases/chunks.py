@@ -45,7 +45,6 @@ def split_failures(
     flat = _flatten(results)
     chunks = [each for each in flat if isinstance(each, Chunk)]
     failures = [each for each in flat if isinstance(each, StepFailure)]
-    logger.info("Chains ended with %d chunks and %d failures", len(chunks), len(failures))
     return (
         tuple(sorted(chunks, key=lambda chunk: chunk.beat_index)),
         tuple(sorted(failures, key=lambda failure: -1 if failure.beat_index is None else failure.beat_index)),

@@ -74,13 +74,13 @@ class Media(Value):
     data: bytes = Field(repr=False)
     media_type: str
     #: US dollars
-    cost: float = 0.0
+    cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class Pending(Value):
     """The provider is still at work; ask again after `poll_after` seconds."""
 
-    poll_after: float
+    poll_after: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Provider(ABC):

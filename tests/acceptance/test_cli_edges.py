@@ -109,6 +109,16 @@ def test_a_film_that_lacks_an_image_nobody_started_from_is_written_and_the_exit_
     assert [plan.returncode for plan in plans] == [0, 0], plans[0].stderr + plans[1].stderr
     assert json.loads(plans[0].stdout)["beats"][1]["prompt"] == video["spec"]["beats"][1]["prompt"]
     assert plans[0].stdout == plans[1].stdout
+    piped = f"{RAYPIPE} plan --spec <(cat spec.json)"
+    ran = subprocess.run(
+        ["bash", "-c", piped],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, plans[1].stdout), ran.stderr
 
 
 def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
@@ -122,6 +132,29 @@ def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert probe(tmp_path / "film.mp4").frames == 240
+
+
+def test_a_log_that_cannot_be_written_costs_no_film(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "raypipe.log").symlink_to("/dev/full")
+    ran = raypipe(tmp_path, *SIMULATED, *options(), "--duration", "5", "-o", "film.mp4")
+    assert ran.returncode == 0, ran.stderr
+    assert "rror" not in ran.stderr
+    assert probe(tmp_path / "film.mp4").frames == 120
+
+
+def test_a_signal_while_ray_stops_tears_nothing_apart(tmp_path: Path) -> None:
+    process = start(tmp_path, *SIMULATED, *options(), "--duration", "5", "-o", "film.mp4")
+    read_until(process, "video completed")
+    for _ in range(4):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=30)
+    assert "Traceback" not in said
+    assert process.returncode in (0, 130)
+    assert_no_process_is_left(tmp_path, within=20)
+    video = json.loads(raypipe(tmp_path, "show", "last", "--json").stdout)
+    assert video["state"] == "completed"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -175,6 +208,7 @@ OUTPUTS = {
     "a name of 300 characters": "x" * 300 + ".mp4",
     "a folder that is not there": "nowhere/film.mp4",
     "a device": "/dev/null",
+    "a loop of links": "loop.mp4",
 }
 
 
@@ -186,6 +220,7 @@ def test_an_output_that_cannot_or_must_not_be_written_is_refused_before_any_work
         (tmp_path / name).write_text("mine")
     (tmp_path / "read-only.mp4").chmod(0o444)
     (tmp_path / "link.mp4").symlink_to("taken.mp4")
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
     before = sorted(tmp_path.iterdir())
     ran = raypipe(tmp_path, *SIMULATED, "-o", output)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1), ran.stderr

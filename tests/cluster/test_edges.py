@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from raypipe import workers
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.errors import DiskFull, InternalError, ProviderRejected, RaypipeError, VideoNotReady, WorkerLost
+from raypipe.journal import Journal
 from raypipe.models import (
     DraftBeat,
     DraftSpec,
@@ -191,8 +193,6 @@ def test_closing_ends_what_runs_and_what_waits_and_says_so(cluster: Any, tmp_pat
         return ids, await asyncio.wait_for(ends, 5)
 
     ids, states = asyncio.run(main())
-    from raypipe.journal import Journal
-
     journal = Journal(settings.journal_url)
     assert states[0] is VideoState.CANCELLED
     for video_id in ids:
@@ -264,22 +264,119 @@ def test_whatever_fails_steps_phases_and_video_cost_the_same_and_every_phase_is_
     with_coordinator(test)
 
 
-def test_music_that_was_paid_is_counted_when_it_cannot_be_fitted(
-    with_coordinator: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_music_that_was_paid_is_counted_when_it_cannot_be_fitted(with_coordinator: Run) -> None:
+    async def find(coordinator: Coordinator) -> Path:
+        video_id, _ = await make(coordinator, simulated(1))
+        track = steps_of(coordinator, video_id)["music"].artifact
+        return coordinator.store.path_of(track, Path())
+
+    track = with_coordinator(find)
+    track.unlink()
+    track.mkdir()  # the same track counts as stored, and cannot be read
+
     async def test(coordinator: Coordinator) -> None:
-        request = simulated(1, price=0.5, music=0.3)
-        video_id = await coordinator.submit(request)
-        music = coordinator.store  # the track is taken away between its making and its fitting
-        while not (step := steps_of(coordinator, video_id).get("music")) or step.artifact is None:
-            await asyncio.sleep(0.001)
-        music.path_of(step.artifact, Path()).unlink(missing_ok=True)
-        await coordinator.wait(video_id)
+        video_id, state = await make(coordinator, simulated(1, price=0.5))
+        assert state is VideoState.COMPLETED
         steps = steps_of(coordinator, video_id)
-        if steps["music_fit"].state is StepState.DONE:
-            pytest.skip("the track was fitted before it could be taken away")
-        assert coordinator.journal.phases(video_id)[Phase.MUSIC].cost == pytest.approx(0.5)
+        assert (steps["music"].state, steps["music_fit"].state) == (StepState.DONE, StepState.FAILED)
+        music = coordinator.journal.phases(video_id)[Phase.MUSIC]
+        assert (music.status, music.cost) == (PhaseStatus.FAILED, pytest.approx(0.5))
         assert coordinator.journal.video(video_id).cost == pytest.approx(sum(s.cost for s in steps.values()))
+
+    with_coordinator(test)
+
+
+def test_a_submit_that_is_given_up_leaves_no_row_that_runs_for_ever(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        for turns in range(6):
+            submitting = asyncio.create_task(coordinator.submit(simulated(1)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            submitting.cancel()
+            await asyncio.gather(submitting, return_exceptions=True)
+        await asyncio.sleep(0.2)
+        ids = coordinator.journal.video_ids()
+        states = set(await asyncio.gather(*map(coordinator.wait, ids)))
+        assert states <= {VideoState.COMPLETED}
+        assert {video.state for video in coordinator.journal.videos(ids).values()} == states
+
+    with_coordinator(test)
+
+
+def test_a_film_whose_end_is_being_written_is_not_taken_back_by_closing(cluster: Any, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+
+    async def main() -> tuple[str, VideoState]:
+        coordinator = Coordinator(settings)
+        await coordinator.ready()
+        video_id = await coordinator.submit(simulated(1))
+        end = asyncio.create_task(coordinator.wait(video_id))
+        run, _ = coordinator._runs[video_id]
+        while run._end_written is None:
+            await asyncio.sleep(0)
+        await coordinator.close()
+        return video_id, await asyncio.wait_for(end, 5)
+
+    video_id, state = asyncio.run(main())
+    journal = Journal(settings.journal_url)
+    video = journal.video(video_id)
+    assert (state, video.state) == (VideoState.COMPLETED, VideoState.COMPLETED)
+    assert video.result is not None
+    journal.close()
+
+
+def test_one_broken_row_keeps_no_other_video_from_its_end(cluster: Any, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, active_videos=1)
+
+    async def main() -> list[str]:
+        coordinator = Coordinator(settings)
+        await coordinator.ready()
+        ids = [await coordinator.submit(simulated(1, clip=30.0)) for _ in range(2)]
+        with coordinator.journal._engine.begin() as connection:
+            connection.exec_driver_sql("update videos set spec = 'no json' where id = ?", (ids[1],))
+        await coordinator.close()
+        return ids
+
+    ids = asyncio.run(main())
+    journal = Journal(settings.journal_url)
+    assert journal.video(ids[0]).state is VideoState.CANCELLED
+    journal.close()
+
+
+def test_helpers_that_are_gone_for_good_are_done_without(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        first, *rest = coordinator.helpers._living
+        assert rest, "this cluster has several"
+        ray.kill(first)
+        pid = await _pid(coordinator.gateway)
+        os.kill(pid, signal.SIGKILL)  # a new gateway has to look the helpers up
+        for _ in range(2):
+            _, state = await asyncio.wait_for(make(coordinator, simulated(4)), 60)
+        assert state is VideoState.COMPLETED
+
+    with_coordinator(test)
+
+
+def test_a_gateway_that_answers_what_is_wrong_is_not_lost(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        await make(coordinator, simulated(1))
+        with coordinator.journal._engine.begin() as connection:
+            connection.exec_driver_sql("update schema_version set version = 99")
+        os.kill(await _pid(coordinator.gateway), signal.SIGKILL)
+        coordinator._health_check = None  # the next video asks, and does not trust the answer of a second ago
+        video_id = await coordinator.submit(simulated(1))
+        await asyncio.wait_for(coordinator.wait(video_id), 30)
+        assert coordinator.journal.video(video_id).error_code == "journal_too_new"
+
+    with_coordinator(test)
+
+
+def test_counts_are_said_however_long_the_cause_is(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, _ = await make(coordinator, simulated(4, fail={"image/0": "x" * 5_000}))
+        message = coordinator.journal.video(video_id).error_message
+        assert "4 beats and 3 storyboard images" in message
+        assert "2 of 4 chunks" in message
 
     with_coordinator(test)
 

@@ -97,6 +97,22 @@ def test_a_client_that_hangs_up_once_its_request_was_read_gets_its_video(
     assert len(journal.video_ids()) == 1
 
 
+def test_a_request_that_is_cut_off_within_its_body_is_none(app: FastAPI, journal: Journal) -> None:
+    messages = [
+        {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        pytest.fail(f"nobody is there to get {message}")
+
+    asyncio.run(app(scope("POST", "/v1/videos"), receive, send))
+    assert journal.video_ids() == []
+
+
 def test_one_broken_row_is_a_500_by_itself_and_leaves_the_list(app: FastAPI, journal: Journal) -> None:
     async def test() -> None:
         ids = [
@@ -161,9 +177,10 @@ def test_options_that_are_no_valid_json_are_refused_or_repaired(
     [
         b"[" * 100_000,
         b'{"prompt": "x", "options": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+        b'{"prompt": "x", "options": ' + b'{"a":' * 600 + b"1" + b"}" * 600 + b"}",
         json.dumps({**BODY, "spec": {"beats": [{"prompt": "x", "reference_image": 5}]}}).encode(),
     ],
-    ids=["nested lists", "nested objects", "no picture"],
+    ids=["nested lists", "nested objects", "objects nested less", "no picture"],
 )
 def test_a_strange_body_is_refused_in_one_sentence_that_counts_its_problems(
     app: FastAPI, body: bytes

@@ -3,13 +3,17 @@ import errno
 import hashlib
 import os
 import socket
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
 from raypipe.artifacts import SMALL, ArtifactStore
-from raypipe.errors import ArtifactMissing, ArtifactStoreUnavailable, DiskFull, FileExists, FileNotWritten
+from raypipe.errors import ArtifactMissing, ArtifactStoreUnavailable, DiskFull, FileNotWritten, OutputExists
 from raypipe.models import Artifact
 
 
@@ -69,8 +73,9 @@ def test_a_store_in_memory_speaks_the_same_language(tmp_path: Path) -> None:
         store.get(Artifact(digest="0" * 64, size=3, media_type="image/png"))
 
 
+@pytest.mark.parametrize("way", ["at once", "from an event loop"])
 def test_bytes_are_on_the_disk_before_they_have_their_name(
-    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     happened: list[str] = []
     sync, replace = os.fdatasync, os.replace
@@ -85,8 +90,85 @@ def test_bytes_are_on_the_disk_before_they_have_their_name(
 
     monkeypatch.setattr("os.fdatasync", noted_sync)
     monkeypatch.setattr("os.replace", noted_replace)
-    store.put(b"clip", "video/mp4")
+    if way == "at once":
+        store.put(b"clip", "video/mp4")
+    else:
+        asyncio.run(store.put_async(b"clip", "video/mp4"))
     assert happened == ["sync 4", "name"]
+
+
+def test_many_writes_of_an_event_loop_are_synced_together_and_one_that_is_given_up_leaves_nothing(
+    store: ArtifactStore, tmp_path: Path
+) -> None:
+    async def write() -> list[Any]:
+        writing = [asyncio.create_task(store.put_async(b"%d" % i, "video/mp4")) for i in range(50)]
+        await asyncio.sleep(0)
+        writing[7].cancel()
+        return await asyncio.gather(*writing, return_exceptions=True)
+
+    answers = asyncio.run(write())
+    assert [isinstance(answer, asyncio.CancelledError) for answer in answers] == [i == 7 for i in range(50)]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 49
+    assert all(len(path.name) == 64 for path in files)
+
+
+class _Bucket(BaseHTTPRequestHandler):
+    """As much of S3 as storing and getting an object takes."""
+
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def do_PUT(self) -> None:
+        data = self.rfile.read(int(self.headers["content-length"]))
+        if not self.path.startswith("/bucket/"):
+            self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+            return
+        self.objects[self.path] = data
+        self._answer(200, b"")
+
+    def do_GET(self) -> None:
+        found = self.objects.get(self.path)
+        self._answer(404 if found is None else 200, found or b"<Error><Code>NoSuchKey</Code></Error>")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {"content-length": len(body), "etag": '"x"', "last-modified": _WHEN}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
+
+
+_WHEN = "Tue, 24 Nov 2026 12:00:00 GMT"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket behind plain HTTP, as MinIO has them, and the environment that names it."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Bucket)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    values = {"ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "s", "REGION": "us-east-1", "ALLOW_HTTP": "true"}
+    for name, value in {**values, "ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    yield "s3://bucket/raypipe"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_bucket_holds_artifacts_and_says_what_it_does_not_hold(bucket: str) -> None:
+    store = ArtifactStore(bucket)
+    artifact = store.put(b"clip", "video/mp4")
+    assert store.get(artifact) == b"clip"
+    assert asyncio.run(store.get_async(artifact)) == b"clip"
+    with pytest.raises(ArtifactMissing, match="0000"):
+        store.get(Artifact(digest="0" * 64, size=3, media_type="image/png"))
+
+
+def test_a_bucket_that_does_not_exist_is_no_missing_artifact(bucket: str) -> None:
+    with pytest.raises(ArtifactStoreUnavailable, match="cannot be written to"):
+        ArtifactStore(bucket.replace("bucket", "nowhere")).put(b"clip", "video/mp4")
 
 
 def test_a_full_disk_is_named_as_such_and_leaves_nothing_half_written(small_disk: Path) -> None:
@@ -129,7 +211,7 @@ def test_an_exported_file_is_whole_and_never_replaces_another_unasked(
     store.export(artifact, target)
     assert target.read_bytes() == b"film"
     target.write_bytes(b"mine")
-    with pytest.raises(FileExists, match="is there already"):
+    with pytest.raises(OutputExists, match="is there already"):
         store.export(artifact, target)
     assert target.read_bytes() == b"mine"
     store.export(artifact, target, replace=True)
@@ -143,7 +225,7 @@ def test_of_many_exports_to_one_name_one_succeeds(store: ArtifactStore, tmp_path
     def export(_: int) -> bool:
         try:
             store.export(artifact, tmp_path / "film.mp4")
-        except FileExists:
+        except OutputExists:
             return False
         return True
 

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,6 +61,22 @@ def test_an_error_crosses_processes_as_it_is(error: RaypipeError) -> None:
     assert str(again) == str(error)
     str(again).encode()
     assert vars(again) == vars(error)
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    value: Any = 1
+    for _ in range(600):
+        value = {"a": value}
+    with pytest.raises(ValueError, match="nested"):
+        valid_json(value)
+
+
+def test_an_exception_that_cannot_even_tell_its_message_has_a_name() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    assert "Mute without a message" in str(as_raypipe_error(Mute(), "chunk/3"))
 
 
 def test_any_error_gets_a_name_a_full_disk_its_own_and_a_bug_is_no_lost_worker() -> None:
