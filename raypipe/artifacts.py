@@ -281,9 +281,7 @@ class ArtifactStore:
                 raise DiskFull.because(
                     f"an artifact of {artifact.size} bytes cannot be stored", error
                 ) from error
-            place = (
-                str(self._root) if self._root is not None else urlsplit(self._url)._replace(query="").geturl()
-            )
+            place = place_of(self._url)
             reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             what = "written to" if writing else "read"
             raise ArtifactStoreUnavailable(
@@ -305,6 +303,11 @@ def _rename_to_new(part: Path, target: Path) -> None:
 def handle_of(data: bytes, media_type: str) -> Artifact:
     """Name bytes by what they hold."""
     return Artifact(digest=hashlib.sha256(data).hexdigest(), size=len(data), media_type=media_type)
+
+
+def place_of(url: str) -> str:
+    """Return where a store is, as people write it: a folder's path, or a bucket's URL without its options."""
+    return str(_path_of(url)) if url.startswith("file://") else urlsplit(url)._replace(query="").geturl()
 
 
 def _path_of(url: str) -> Path:

@@ -41,15 +41,23 @@ class Coordinator:
     Up to `settings.active_videos` run at once: each is a coroutine that waits for refs. Those beyond wait as rows.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, helpers: int | None = None) -> None:
+        """Open the journal and start the gateway and its helpers: so many, or as many as suit the cluster.
+
+        Raises:
+            JournalUnavailable: The journal cannot be opened.
+            ArtifactStoreUnavailable: There can be no such store.
+        """
         relax_garbage_collection()
         self.settings = settings
         self.journal = Journal(settings.journal_url)
         self.recorder = Recorder(self.journal)
         self.store = ArtifactStore(settings.artifacts_url)
         self.owner = f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(4)}"
-        self.helpers = Helpers.start()
+        self.helpers = Helpers.named(helpers)
+        # the gateway first: nothing is made before it is there
         self.gateway = start_gateway(settings, self.helpers)
+        self.helpers.start()
         self._runs: dict[str, tuple[VideoRun, asyncio.Task[VideoState]]] = {}
         self._ends: dict[str, asyncio.Future[VideoState]] = {}
         self._active = 0
@@ -60,17 +68,19 @@ class Coordinator:
         self._health_check: asyncio.Task[None] | None = None
         self._checked_at = 0.0
         self._closing = False
+        self._claim_problem = ""
 
-    async def ready(self) -> None:
-        """Return when the gateway takes calls and workers have loaded what they need.
+    async def ready(self, renders: bool = True) -> None:
+        """Return when the gateway takes calls and helpers and, for renders, workers have loaded what they need.
 
         Raises:
             JournalUnavailable: The gateway cannot open the journal.
             ArtifactStoreUnavailable: There can be no such store.
         """
+        await self.gateway.ready.remote()
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        warming = (_warm.remote() for _ in range(cpus))
-        await asyncio.gather(self.gateway.ready.remote(), self.helpers.ready(rehearse), *warming)
+        warming = (_warm.remote() for _ in range(cpus if renders else 0))
+        await asyncio.gather(self.helpers.ready(rehearse), *warming)
 
     async def check(self) -> None:
         """Return if the gateway answers.
@@ -187,8 +197,11 @@ class Coordinator:
             try:
                 claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free, own_only))
             except JournalUnavailable as error:
-                logger.warning("No videos can be claimed for now: %s", error)
+                if str(error) != self._claim_problem:
+                    logger.warning("No videos can be claimed for now: %s", error)
+                self._claim_problem = str(error)
                 return False
+            self._claim_problem = ""
             if self._closing:  # meanwhile: nobody would make them
                 ends = (self._run_of(video).interrupt() for video in claimed)
                 await asyncio.gather(*ends, return_exceptions=True)

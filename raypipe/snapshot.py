@@ -117,6 +117,11 @@ class Snapshot:
         """Seconds since the video was accepted, until its end if it is over."""
         return (self.video.finished_at or self.now) - self.video.created_at
 
+    @property
+    def cost(self) -> float:
+        """US dollars spent so far: by the steps while the video goes on, afterwards as its end says."""
+        return self.video.cost if self.video.state.terminal else sum(s.cost for s in self.steps.values())
+
     @cached_property
     def progress(self) -> Progress:
         """How far the video is: by its steps that are done and its phases that succeeded."""

@@ -44,8 +44,8 @@ def valid_json(value: Any, depth: int = 0) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return a text on one line, without anything that a terminal would obey."""
-    return _UNPRINTABLE.sub(" ", text).strip()
+    """Return a text on one line, valid and without anything that a terminal would obey."""
+    return _UNPRINTABLE.sub(" ", _without_lone_surrogates(text)).strip()
 
 
 def _as_text(value: object) -> str:

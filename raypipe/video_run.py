@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import RayError
 
-from raypipe.errors import RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.errors import JournalUnavailable, RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, Write
 from raypipe.models import (
     Artifact,
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 INTERRUPTED = "interrupted"
 #: longest quotation of a failure in the error of its video, in characters
 QUOTED = 600
+#: seconds before the end of a video is tried to be written again
+END_RETRIED_AFTER = (0.2, 0.5, 1.0)
 
 
 #: what took time and money
@@ -51,6 +53,8 @@ class _Ending(NamedTuple):
     result: Artifact | None = None
     error_code: str | None = None
     error: str | None = None
+    #: what there is none the less
+    kept: str = ""
 
 
 class VideoRun:
@@ -163,7 +167,7 @@ class VideoRun:
         if isinstance(film, StepFailure):
             self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, [film], str(film))
             kept = f"all {len(gathered.chunks)} chunks were made and kept"
-            return _Ending(VideoState.PARTIAL, error_code=film.code, error=f"{_brief(film)} ({kept})")
+            return _Ending(VideoState.PARTIAL, error_code=film.code, error=_brief(film), kept=kept)
         output = {"digest": film.artifact.digest, "frames": film.frames, "normalised": film.normalised}
         self._phase(Phase.STITCH, PhaseStatus.SUCCESS, output, [film])
         return _Ending(VideoState.COMPLETED, result=film.artifact)
@@ -191,19 +195,31 @@ class VideoRun:
         for problem in await asyncio.gather(*self._notes, return_exceptions=True):
             if problem is not None:
                 logger.error("A note of %s was not journaled: %s", self.video.id, problem)
-        error = None if ending.error is None else valid_text(ending.error)
+        said = ending.error and (f"{ending.error} ({ending.kept})" if ending.kept else ending.error)
+        error = None if said is None else valid_text(said)
         columns = {
             "result": ending.result and ending.result.model_dump(mode="json"),
             "cost": sum(output.cost for output in self._outputs.values()),
             "error_code": ending.error_code,
             "error_message": error,
         }
-        await self.recorder.record(
+        await self._record_end(
             self.journal.finish(self.video.id, ending.state, **columns),
             self._event(f"video.{ending.state}", error=error),
         )
         logger.info("Video %s is %s", self.video.id, ending.state)
         return ending.state
+
+    async def _record_end(self, *writes: Write) -> None:
+        """Write the end; a journal that is locked or full for a moment is tried again."""
+        for pause in END_RETRIED_AFTER:
+            try:
+                await self.recorder.record(*writes)
+                return
+            except JournalUnavailable as error:
+                logger.warning("The end of %s is written again in %g s: %s", self.video.id, pause, error)
+                await asyncio.sleep(pause)
+        await self.recorder.record(*writes)
 
     def _phase(
         self,
@@ -265,7 +281,7 @@ def _incomplete(gathered: Gathered) -> _Ending:
     beats = len(gathered.chunks) + len(gathered.failures)
     kept = f"{len(gathered.chunks)} of {beats} chunks were made and kept"
     state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
-    return _Ending(state, error_code=cause.code, error=f"{_brief(cause)} ({kept})")
+    return _Ending(state, error_code=cause.code, error=_brief(cause), kept=kept)
 
 
 def _brief(failure: StepFailure) -> str:
@@ -276,7 +292,7 @@ def _brief(failure: StepFailure) -> str:
 def _with_mismatch(ending: _Ending, mismatch: StoryboardMismatch, cause: StepFailure) -> _Ending:
     """Let a video without an image for each beat end as partial, its film and chunks kept, and say why."""
     state = VideoState.PARTIAL if ending.state is VideoState.COMPLETED else ending.state
-    rest = "the film is made without it and kept" if ending.result is not None else ending.error
+    kept = ending.kept or "the film was made without it and kept"
     return ending._replace(
-        state=state, error_code=cause.code, error=f"{_brief(cause)}; {mismatch.code}: {mismatch}; {rest}"
+        state=state, error_code=cause.code, error=f"{_brief(cause)}; {mismatch.code}: {mismatch}", kept=kept
     )

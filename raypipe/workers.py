@@ -64,23 +64,25 @@ class Helpers:
         self._actors: list[Any] | None = None
 
     @classmethod
-    def start(cls) -> "Helpers":
-        """Start as many as suit the cluster, on different nodes where there are several."""
+    def named(cls, number: int | None = None) -> "Helpers":
+        """Name so many helpers, or as many as suit the cluster; they are started later."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        number = min(MOST_HELPERS, max(1, cpus, len(ray.nodes())))
-        helpers = cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
+        number = number or min(MOST_HELPERS, max(1, cpus, len(ray.nodes())))
+        return cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
+
+    def start(self) -> None:
+        """Start their processes, on different nodes where there are several."""
         actor = ray.remote(Helper)
         options = {"num_cpus": 0, "max_concurrency": HELPER_THREADS, "max_restarts": -1}
         nodes = itertools.cycle(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        helpers._actors = [
+        self._actors = [
             actor.options(
                 name=name,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(next(nodes), soft=False),
                 **options,
             ).remote()
-            for name in helpers._names
+            for name in self._names
         ]
-        return helpers
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as names: handles in its arguments could keep Ray from starting the gateway again."""
@@ -183,7 +185,17 @@ def error_of(error: RayError) -> RaypipeError:
         return DiskFull.because(f"Ray has no room for objects: {first_line}", error)
     if isinstance(error, ObjectStoreFullError | TaskUnschedulableError | RuntimeEnvSetupError):
         return RayUnavailable(f"Ray cannot take the work: {first_line}")
-    return WorkerLost(f"the process doing it was lost: {first_line}")
+    return WorkerLost(_LOST.get(type(error).__name__, f"the process doing it was lost: {first_line}"))
+
+
+#: what Ray's errors mean to people, by their class
+_LOST = {
+    "ActorDiedError": "the process doing it died",
+    "ActorUnavailableError": "the process doing it died and is being started again",
+    "WorkerCrashedError": "the process doing it died, each time it was tried",
+    "OutOfMemoryError": "the process doing it was ended because memory ran out",
+    "NodeDiedError": "the node doing it was lost",
+}
 
 
 def _first_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ from raypipe.api.bodies import (
 from raypipe.api.limits import BodyLimit
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import BeatNotFound, VideoNotReady
+from raypipe.errors import BeatNotFound, JournalUnavailable, VideoNotReady
 from raypipe.intake import accept
 from raypipe.journal import Journal, Recorder, VideoRecord
 from raypipe.models import Artifact, StepState
@@ -139,6 +139,9 @@ class ArtifactResponse(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the file, the range asked for, or why there is no such range."""
         refusal: JSONResponse | None = None
+        # a unit that is not known is to be ignored (RFC 9110, 14.2)
+        headers = [(k, v) for k, v in scope["headers"] if k != b"range" or v.lower().startswith(b"bytes")]
+        scope = {**scope, "headers": headers}
 
         async def send_unless_refused(message: Message) -> None:
             nonlocal refusal
@@ -174,8 +177,10 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
 
     @app.api_route("/healthz", methods=_GET, tags=["service"])
     def health() -> dict[str, str]:
-        """Tell whether the API can read its journal."""
+        """Tell whether the API can read its journal and write to it."""
         service.journal.video_ids(limit=1)
+        if service.journal.read_only:
+            raise JournalUnavailable("The journal can only be read: no video can be accepted.")
         return {"status": "ok"}
 
 

@@ -203,7 +203,7 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "size": str(spec.size),
         "title": spec.title,
         "prompt": spec.prompt,
-        "cost": video.cost,
+        "cost": snapshot.cost,
         "error": error,
     }
 

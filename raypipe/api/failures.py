@@ -22,6 +22,7 @@ from raypipe.errors import (
     VideoNotReady,
 )
 from raypipe.explain import others, place, reason
+from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ def failure(
     status: int, code: str, message: str, param: str | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Make an error answer."""
-    return JSONResponse({"error": {"code": code, "message": message, "param": param}}, status, headers)
+    error = {"code": code, "message": valid_text(message), "param": param and valid_text(param)}
+    return JSONResponse({"error": error}, status, headers)
 
 
 def install(app: FastAPI) -> None:
@@ -74,6 +76,9 @@ def _invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     first = errors[0]
     if first["type"] == "json_invalid":
         return failure(400, "invalid_json", "The body is no JSON object.")
+    if first["loc"] == ("body",):
+        said = "The body must be a JSON object, sent with content-type: application/json."
+        return failure(422, "invalid_request", said)
     parts = [part for part in place(first) if part not in ("body", "query", "path")]
     param = _field(parts)
     said = f"{reason(first)}{others(errors)}."

@@ -168,12 +168,12 @@ async def _make(
 ) -> str | None:
     from raypipe.coordinator import Coordinator
 
-    coordinator = Coordinator(settings)
+    coordinator = Coordinator(settings, helpers=1)  # one video needs no more
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - this coroutine runs as one
     stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
     # what the first steps need is loaded while the video is planned and its first steps run
-    warming = asyncio.create_task(coordinator.ready())
+    warming = asyncio.create_task(coordinator.ready(renders=False))
     try:
         video_id = await coordinator.submit(request)
         with watching(console, journal, video_id):

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raypipe.config import Settings
-from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound, VideoNotReady
+from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal, database_file
 from raypipe.models import Artifact
 from raypipe.snapshot import Snapshot
@@ -15,7 +15,23 @@ from raypipe.snapshot import Snapshot
 def open_journal(settings: Settings) -> Journal | None:
     """Open the journal for reading; None if there is none yet, for looking must not create one."""
     file = database_file(settings.journal_url)
-    return None if file is not None and not file.exists() else Journal(settings.journal_url)
+    try:
+        missing = file is not None and not file.exists()
+    except OSError as error:
+        raise JournalUnavailable(f"The journal at {file} cannot be opened: {error.strerror}.") from error
+    return None if missing else Journal(settings.journal_url)
+
+
+def refuse_read_only(settings: Settings) -> None:
+    """Open the journal, to see before any work whether it can be written to.
+
+    Raises:
+        JournalUnavailable: It cannot be opened, or only be read.
+    """
+    journal = Journal(settings.journal_url)
+    journal.close()
+    if journal.read_only:
+        raise JournalUnavailable(f"The journal in {settings.data_dir} can only be read: nothing can be made.")
 
 
 def find(text: str, settings: Settings) -> Snapshot:

@@ -1,14 +1,16 @@
 """The commands. Whatever takes time to import is imported by the command that needs it."""
 
+import errno
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound
+from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound
 
 if TYPE_CHECKING:
     from raypipe.config import Settings
@@ -98,14 +100,28 @@ def main() -> NoReturn:
     # what became of calls that nobody waits for any more is no news to who reads the error that made them so
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except RaypipeError as error:
         hint = " `raypipe list` shows the videos there are." if isinstance(error, VideoNotFound) else ""
         print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InvalidRequest) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno == errno.ENOSPC:
+            _give_up_stdout()
+            print(f"Error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
+        raise
     sys.exit(0)
+
+
+def _give_up_stdout() -> None:
+    """Let Python's own flush at the exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version(wanted: bool) -> None:
@@ -168,6 +184,7 @@ def _typed(**options: str | None) -> dict[str, str]:
 def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     from rich.console import Console
 
+    from raypipe.cli.lookup import refuse_read_only
     from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
     from raypipe.journal import Journal
@@ -178,9 +195,8 @@ def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     request = build_request(typed, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         dry_plan(request, settings)
+    refuse_read_only(settings)
     journal = Journal(settings.journal_url)
-    if journal.read_only:
-        raise JournalUnavailable(f"The journal in {settings.data_dir} can only be read; nothing can be made.")
     try:
         from raypipe.cli.generate import make
         from raypipe.cli.outcome import conclude

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.artifacts import ArtifactStore
+from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing, JournalRowBroken
@@ -149,7 +149,7 @@ def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str
     brief = video.model_dump(mode="json", include=columns)
     spec = video.spec
     about = {"title": spec.title, "duration": spec.duration, "beats": len(spec.beats)}
-    return {**brief, "progress": round(snapshot.progress.overall, 1), **about}
+    return {**brief, "cost": snapshot.cost, "progress": round(snapshot.progress.overall, 1), **about}
 
 
 # --- show -----------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
     grid.add_row("prompt", Text(printable(video.spec.prompt)))
     grid.add_row("plan", Text(facts(snapshot)))
     accepted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
-    grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, cost ${video.cost:.2f}")
+    grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, cost ${snapshot.cost:.2f}")
     if video.result is not None:
         grid.add_row("file", Text(f"{path_of(video.result, settings)} ({size_of(video.result.size)})"))
     return grid
@@ -217,7 +217,7 @@ def _steps(snapshot: Snapshot, wide: bool) -> Table:
 
 
 def _where(snapshot: Snapshot, settings: Settings) -> Text:
-    root = settings.artifacts_url.removeprefix("file://")
+    root = place_of(settings.artifacts_url)
     text = Text(f"Files are in {root}, named by their digest.\n", "dim")
     done = [step.step for step in snapshot.ordered_steps if step.state is StepState.DONE]
     if done:

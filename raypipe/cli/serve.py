@@ -7,10 +7,10 @@ from rich.console import Console
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
+from raypipe.cli.lookup import refuse_read_only
 from raypipe.cli.watch import say
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, RayUnavailable
-from raypipe.journal import Journal
 
 _APPLICATION = "raypipe"
 
@@ -27,7 +27,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
     if local:
         _check_free(host, port)
     # what is wrong with these is told here, and not in a replica's log
-    Journal(settings.journal_url).close()
+    refuse_read_only(settings)
     ArtifactStore(settings.artifacts_url)
     asked = threading.Event()
     with StopRequest() as stop:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from math import ceil, inf
+from math import ceil
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -28,6 +28,8 @@ from raypipe.providers.registry import provider_class
 
 logger = logging.getLogger(__name__)
 
+#: longest plan that `validate_and_fix_beat_count` takes: any that its arithmetic can hold exactly
+MAX_PLAN_SECONDS = 1e9
 TRUNCATION_LOG = "beat_truncation.log"
 #: `beat_id` of a beat that a person wrote
 CUSTOM: Final = "custom"
@@ -102,6 +104,8 @@ def validate_and_fix_beat_count(spec: dict[str, Any], *, log_dir: Path = Path("l
 
 def _checked_plan(spec: Mapping[str, Any]) -> tuple[float, list[dict[str, Any]], list[float]]:
     """Return a plan's duration, its beats and their durations."""
+    if not isinstance(spec, Mapping):
+        raise InvalidSpec(f"A plan must be an object, not {spec!r:.80}.")
     beats = spec.get("beats", [])
     if not isinstance(beats, list | tuple) or not all(isinstance(beat, dict) for beat in beats):
         raise InvalidSpec(f"The beats of a plan must be a list of objects, not {beats!r:.80}.")
@@ -118,7 +122,7 @@ def _checked_plan(spec: Mapping[str, Any]) -> tuple[float, list[dict[str, Any]],
 
 
 def _is_seconds(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_PLAN_SECONDS
 
 
 def spec_as_draft(spec: Spec) -> DraftSpec:

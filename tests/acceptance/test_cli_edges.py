@@ -121,6 +121,28 @@ def test_a_film_that_lacks_an_image_nobody_started_from_is_written_and_the_exit_
     assert (ran.returncode, ran.stdout) == (0, plans[1].stdout), ran.stderr
 
 
+@pytest.mark.parametrize("args", [["list"], ["list", "--json"], ["providers"], ["plan", "A fox"]])
+def test_what_cannot_be_printed_is_an_error_in_a_line(tmp_path: Path, args: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [RAYPIPE, *args],
+            env=environment(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert ran.stderr == "Error: standard output cannot be written: No space left on device\n"
+
+
+def test_a_data_directory_whose_name_is_too_long_is_an_error_in_a_line(tmp_path: Path) -> None:
+    environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": f"/tmp/{'d' * 300}"}  # noqa: S108 - never made
+    ran = subprocess.run([RAYPIPE, "list"], env=environs, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1), ran.stderr
+    assert "File name too long" in ran.stderr
+
+
 def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
     def ignore() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -190,6 +190,44 @@ def test_a_strange_body_is_refused_in_one_sentence_that_counts_its_problems(
     assert "more like it" not in answer.json()["error"]["message"]
 
 
+LONE = "a\ud83db"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prompt": LONE},
+        {**BODY, "style": LONE},
+        {**BODY, "size": LONE},
+        {**BODY, "model": LONE},
+        {**BODY, LONE: 1},
+        {"spec": {"title": LONE, "beats": [{"prompt": "x"}]}},
+        {"spec": {"beats": [{"prompt": LONE}]}},
+        {"spec": {"beats": [{"prompt": "x", LONE: 1}]}},
+        {"spec": {"beats": [{"prompt": "x", "reference_image": LONE}]}},
+    ],
+)
+def test_a_text_that_is_no_unicode_is_refused_in_a_sentence_wherever_it_stands(
+    app: FastAPI, body: dict[str, Any]
+) -> None:
+    answer = asyncio.run(ask(app, "POST", "/v1/videos", json.dumps(body).encode()))
+    assert answer.status == 422, answer.body
+    assert answer.json()["error"]["message"].encode()
+
+
+def test_what_a_running_video_has_cost_is_what_its_steps_have(app: FastAPI, journal: Journal) -> None:
+    async def test() -> Any:
+        video_id = (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()["id"]
+        paid = StepRecord(
+            video_id=video_id, step="image/0", phase=Phase.STORYBOARD, beat_index=0, state=StepState.DONE,
+            provider="simulated", intent_at=1, cost=0.25,
+        )  # fmt: skip
+        journal.record(journal.step(paid)).result()
+        return (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
+
+    assert asyncio.run(test())["cost"] == 0.25
+
+
 def test_a_bug_is_a_500_in_the_shape_of_all_errors(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("secret detail")

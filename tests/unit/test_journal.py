@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 
+from raypipe.cli.lookup import refuse_read_only
+from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, VideoNotFound
 from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, new_video_id
 from raypipe.models import (
@@ -310,6 +312,8 @@ def test_a_read_only_journal_can_still_be_read(folder_too: bool, log_too: bool) 
             assert again.video(video_id).spec == SPEC
             assert again.read_only
             again.close()
+            with pytest.raises(JournalUnavailable, match="can only be read"):
+                refuse_read_only(Settings(data_dir=Path(folder)))
 
 
 @pytest.mark.parametrize(

@@ -563,6 +563,12 @@ def test_a_plan_that_is_none_is_an_invalid_spec_and_no_other_error(
         )
 
 
+@pytest.mark.parametrize("spec", [None, [], {"duration": 10**400, "beats": []}])
+def test_what_is_no_plan_at_all_is_an_invalid_spec_too(tmp_path: Path, spec: Any) -> None:
+    with pytest.raises(InvalidSpec):
+        validate_and_fix_beat_count(spec, log_dir=tmp_path)
+
+
 def test_a_whole_spec_as_raypipe_prints_it_is_taken_and_gives_the_same_plan(tmp_path: Path) -> None:
     spec = build_full_spec(VideoRequest(prompt="A fox in the snow", seed=3), "v", tmp_path)
     printed = json.loads(spec.model_dump_json())
