@@ -91,7 +91,7 @@ class Helpers:
     @property
     def _living(self) -> list[Any]:
         """The helpers that are not gone for good; handles are looked up when they are first needed."""
-        if self._actors is None:
+        if not self._actors:
             self._actors = [actor for actor in map(_actor_named, self._names) if actor is not None]
         return self._actors
 
