@@ -140,7 +140,7 @@ class Gateway:
 
         async def make(log: StepLog) -> Frame:
             ran = await self._helpers.run(_last_frame, chunk, self._settings.artifacts_url)
-            return Frame(artifact=_noted(log, ran), beat_index=beat_index)
+            return Frame(artifact=_value_of(log, ran), beat_index=beat_index)
 
         return await self._steps.run(step, make)
 
@@ -184,7 +184,9 @@ class Gateway:
             raise
 
     async def _fit(self, log: StepLog, track: Track) -> Track:
-        fitted: Track = _noted(log, await self._helpers.run(_fit_music, track, self._settings.artifacts_url))
+        fitted: Track = _value_of(
+            log, await self._helpers.run(_fit_music, track, self._settings.artifacts_url)
+        )
         return fitted
 
     async def stitch(
@@ -199,7 +201,7 @@ class Gateway:
             ran = await self._helpers.run(_stitch, *args, False)
             if ran.value is None:  # some chunks have to be encoded anew: that takes seconds, and so a CPU
                 ran = await run_on_cpu(_stitch, *args, True)
-            film: Film = _noted(log, ran)
+            film: Film = _value_of(log, ran)
             return film
 
         return await self._steps.run(step, make)
@@ -249,7 +251,7 @@ async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> M
     return reply
 
 
-def _noted(log: StepLog, ran: Ran) -> Any:
+def _value_of(log: StepLog, ran: Ran) -> Any:
     log.note_start(ran.node, ran.began)
     return ran.value
 

@@ -18,8 +18,8 @@ _EXAMPLE: Any = {
     "mood": "dramatic",
 }
 
-Status = Literal["queued", "in_progress", "completed", "failed"]
-_STATUS: dict[VideoState, Status] = {
+OpenAIStatus = Literal["queued", "in_progress", "completed", "failed"]
+_STATUS: dict[VideoState, OpenAIStatus] = {
     VideoState.QUEUED: "queued",
     VideoState.RUNNING: "in_progress",
     VideoState.CANCELLING: "in_progress",
@@ -110,7 +110,7 @@ class VideoSummary(BaseModel):
 
     id: str
     object: Literal["video"] = "video"
-    status: Status = Field(description="One of OpenAI's four words.")
+    status: OpenAIStatus = Field(description="One of OpenAI's four words.")
     state: VideoState = Field(description="The same, finer.")
     progress: int = Field(description="0 to 100; never goes back.")
     created_at: int
