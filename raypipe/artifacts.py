@@ -75,17 +75,19 @@ class _Folder:
             await synced
 
     async def _sync(self) -> None:
-        while self._unsynced:
-            batch, self._unsynced = self._unsynced, []
-            problems = await asyncio.to_thread(_synced, [file for file, _ in batch])
-            for file, waiting in batch:
-                if waiting.done():
-                    continue  # it was cancelled
-                if (problem := problems.get(file)) is not None:
-                    waiting.set_exception(problem)
-                else:
-                    waiting.set_result(None)
-        self._syncing = None
+        try:
+            while self._unsynced:
+                batch, self._unsynced = self._unsynced, []
+                problems = await asyncio.to_thread(_synced, [file for file, _ in batch])
+                for file, waiting in batch:
+                    if waiting.done():
+                        continue  # it was cancelled
+                    if (problem := problems.get(file)) is not None:
+                        waiting.set_exception(problem)
+                    else:
+                        waiting.set_result(None)
+        finally:
+            self._syncing = None  # also where an event loop ends in the middle: the next one starts anew
 
     @contextmanager
     def _named_at_the_end(self, path: str) -> Iterator[str]:

@@ -213,6 +213,9 @@ class Coordinator:
 
     def _claim_own(self) -> None:
         """See to it that videos of our own that wait for a place get one that is free."""
+        nobody_waits = not self._ends.keys() - self._runs.keys()
+        if nobody_waits or self._closing:
+            return
         if self._own_claim is None or self._own_claim.done():
             self._own_claim = asyncio.create_task(self._until_own_are_claimed())
             self._background.add(self._own_claim)
@@ -234,7 +237,7 @@ class Coordinator:
 
     def _start(self, video: VideoRecord) -> None:
         run = self._run_of(video)
-        task = asyncio.create_task(run.run(self._gateway_up()), name=video.id)
+        task = asyncio.create_task(run.run(self._gateway_up), name=video.id)
         self._runs[video.id] = run, task
         self._ends.setdefault(video.id, asyncio.get_running_loop().create_future())
         task.add_done_callback(self._ended)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ray.exceptions import RayError
@@ -70,14 +70,14 @@ class VideoRun:
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
 
-    async def run(self, gateway_up: Awaitable[None]) -> VideoState:
+    async def run(self, gateway_up: Callable[[], Awaitable[None]]) -> VideoState:
         """Make the video once the gateway is up; unless this is cancelled, its row ends in a terminal state.
 
         Raises:
             JournalUnavailable: The end could not be written; the row says that the video is running.
         """
         try:
-            await gateway_up
+            await gateway_up()
             ending = await self._make()
         except Exception as error:
             named = error_of(error) if isinstance(error, RayError) else as_raypipe_error(error, self.video.id)

@@ -22,16 +22,17 @@ def open_journal(settings: Settings) -> Journal | None:
     return None if missing else Journal(settings.journal_url)
 
 
-def refuse_read_only(settings: Settings) -> None:
-    """Open the journal, to see before any work whether it can be written to.
+def open_for_writing(settings: Settings) -> Journal:
+    """Open the journal, or say before any work that nothing can be written to it.
 
     Raises:
         JournalUnavailable: It cannot be opened, or only be read.
     """
     journal = Journal(settings.journal_url)
-    journal.close()
     if journal.read_only:
+        journal.close()
         raise JournalUnavailable(f"The journal in {settings.data_dir} can only be read: nothing can be made.")
+    return journal
 
 
 def find(text: str, settings: Settings) -> Snapshot:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import InvalidRequest, RaypipeError, VideoNotFound
+from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, is_disk_full
 
 if TYPE_CHECKING:
     from raypipe.config import Settings
@@ -103,7 +103,8 @@ def main() -> NoReturn:
         try:
             app()
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is, where the shell has closed it
+                sys.stdout.flush()
     except RaypipeError as error:
         hint = " `raypipe list` shows the videos there are." if isinstance(error, VideoNotFound) else ""
         print(f"Error: {' '.join(str(error).split())}{hint}", file=sys.stderr)
@@ -111,17 +112,21 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.errno == errno.ENOSPC:
-            _give_up_stdout()
-            print(f"Error: standard output cannot be written: {error.strerror}", file=sys.stderr)
-            sys.exit(1)
-        raise
+        problem = _problem_of(error)
+        if problem is None:
+            raise
+        print(f"Error: {problem}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
 
 
-def _give_up_stdout() -> None:
-    """Let Python's own flush at the exit go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _problem_of(error: OSError) -> str | None:
+    """Name an error of the operating system that is no bug; what printing raises names no file."""
+    if error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC):
+        # Python's own flush at the exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output cannot be written: {error.strerror}"
+    return str(DiskFull.because("nothing can be written", error)) if is_disk_full(error) else None
 
 
 def _version(wanted: bool) -> None:
@@ -184,10 +189,9 @@ def _typed(**options: str | None) -> dict[str, str]:
 def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     from rich.console import Console
 
-    from raypipe.cli.lookup import refuse_read_only
+    from raypipe.cli.lookup import open_for_writing
     from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
-    from raypipe.journal import Journal
     from raypipe.logs import logs_in_file, warnings_as_notes
 
     check_output(output, force)
@@ -195,8 +199,7 @@ def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
     request = build_request(typed, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         dry_plan(request, settings)
-    refuse_read_only(settings)
-    journal = Journal(settings.journal_url)
+    journal = open_for_writing(settings)
     try:
         from raypipe.cli.generate import make
         from raypipe.cli.outcome import conclude

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
-from raypipe.cli.lookup import refuse_read_only
+from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, RayUnavailable
@@ -27,7 +27,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
     if local:
         _check_free(host, port)
     # what is wrong with these is told here, and not in a replica's log
-    refuse_read_only(settings)
+    open_for_writing(settings).close()
     ArtifactStore(settings.artifacts_url)
     asked = threading.Event()
     with StopRequest() as stop:

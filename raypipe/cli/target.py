@@ -114,4 +114,6 @@ def _replacing_problem(output: Path, target: Path, force: bool) -> str | None:
 
 
 def _stdout_problem() -> str | None:
+    if sys.stdout is None:
+        return "standard output is closed"
     return "standard output is a terminal; send it to a file or a program" if sys.stdout.isatty() else None

@@ -136,6 +136,16 @@ def test_what_cannot_be_printed_is_an_error_in_a_line(tmp_path: Path, args: list
     assert ran.stderr == "Error: standard output cannot be written: No space left on device\n"
 
 
+@pytest.mark.parametrize("args", ["list", "providers", "show last -o -", "generate x -o -"])
+def test_an_output_that_the_shell_has_closed_makes_no_traceback(tmp_path: Path, args: str) -> None:
+    closed = ["bash", "-c", f"{RAYPIPE} {args} >&-"]
+    ran = subprocess.run(
+        closed, env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in ran.stderr
+    assert ran.returncode == {"show last -o -": 1, "generate x -o -": 2}.get(args, 0), ran.stderr
+
+
 def test_a_data_directory_whose_name_is_too_long_is_an_error_in_a_line(tmp_path: Path) -> None:
     environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": f"/tmp/{'d' * 300}"}  # noqa: S108 - never made
     ran = subprocess.run([RAYPIPE, "list"], env=environs, capture_output=True, text=True, check=False)

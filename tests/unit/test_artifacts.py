@@ -113,6 +113,17 @@ def test_many_writes_of_an_event_loop_are_synced_together_and_one_that_is_given_
     assert all(len(path.name) == 64 for path in files)
 
 
+def test_a_loop_that_ends_while_bytes_are_synced_does_not_stop_the_next(store: ArtifactStore) -> None:
+    async def leave() -> None:
+        writing = asyncio.create_task(store.put_async(b"left", "video/mp4"))
+        await asyncio.sleep(0)
+        assert not writing.done()
+
+    asyncio.run(leave())  # ends at once and cancels what is under way
+    artifact = asyncio.run(asyncio.wait_for(store.put_async(b"next", "video/mp4"), 5))
+    assert store.get(artifact) == b"next"
+
+
 class _Bucket(BaseHTTPRequestHandler):
     """As much of S3 as storing and getting an object takes."""
 

@@ -73,6 +73,20 @@ def test_a_prompt_that_cannot_be_drawn_is_noted_by_plan(raypipe: Run) -> None:
     assert raypipe("plan", "A fox in the snow").err == ""
 
 
+def test_a_full_disk_is_not_taken_for_an_output_that_cannot_be_printed_to(
+    raypipe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/raypipe")  # noqa: S108 - nothing is written
+
+    monkeypatch.setattr("raypipe.cli.request.dry_plan", fail)
+    ran = raypipe("plan", "A fox")
+    assert ran.code == 1
+    assert (
+        ran.err == "Error: the disk is full: nothing can be written (/tmp/raypipe); make room and try again\n"
+    )
+
+
 BAD_OPTIONS = [
     ([], "PROMPT"),
     ([""], "PROMPT"),

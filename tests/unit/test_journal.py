@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 
-from raypipe.cli.lookup import refuse_read_only
+from raypipe.cli.lookup import open_for_writing
 from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, VideoNotFound
 from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, new_video_id
@@ -313,7 +313,7 @@ def test_a_read_only_journal_can_still_be_read(folder_too: bool, log_too: bool) 
             assert again.read_only
             again.close()
             with pytest.raises(JournalUnavailable, match="can only be read"):
-                refuse_read_only(Settings(data_dir=Path(folder)))
+                open_for_writing(Settings(data_dir=Path(folder)))
 
 
 @pytest.mark.parametrize(
