@@ -31,6 +31,8 @@ LOOK_INTERVAL = 0.5
 ANSWER_SECONDS = 10.0
 #: seconds that a dead gateway may take to start again, and between the questions whether it has
 RESTART_SECONDS, ASK_INTERVAL = 30.0, 1.0
+#: seconds that a gateway gets to finish what it is writing, before it is killed
+STOP_SECONDS = 2.0
 #: calls that may wait on the gateway at once
 GATEWAY_CALLS = 20_000
 
@@ -169,7 +171,7 @@ class Coordinator:
         for _, task in running:
             task.cancel()
         await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-        ray.kill(self.gateway)
+        await self._stop_gateway()
         self.helpers.kill()
         stopped = {run.video.id: run for run, task in running if task.cancelled()}
         stopped |= {run.video.id: run for run in map(self._never_begun, waiting) if run is not None}
@@ -180,6 +182,14 @@ class Coordinator:
                 state = VideoState.CANCELLED
             self._ends.pop(video_id).set_result(state)
         self.journal.close()
+
+    async def _stop_gateway(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self.gateway.stop.remote()
+        except (RayError, TimeoutError) as error:
+            logger.info("The gateway did not stop by itself and is killed: %s", error)
+        ray.kill(self.gateway)
 
     def _never_begun(self, video_id: str) -> VideoRun | None:
         try:

@@ -83,6 +83,11 @@ class Gateway:
         """
         _ = self._steps, self._store
 
+    async def stop(self) -> None:
+        """Return when no row will be written any more, so that what has been spent can be summed up."""
+        if "_steps" in vars(self):
+            await asyncio.to_thread(self._steps.journal.close)
+
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
         beat = work.beat
