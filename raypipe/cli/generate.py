@@ -91,8 +91,7 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
         try:
             with _waiting(console, "Starting Ray, which takes some seconds ..."):
                 stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
-                start_ray(settings)
-                stop.listen()
+                start_ray(settings, stop)
             ray_seconds = time.monotonic() - began
             if stop.signal is None:
                 video_id = asyncio.run(_make(request, settings, journal, console, stop))
@@ -103,11 +102,11 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
     return Outcome(video_id, stop.signal, ray_seconds, wall_seconds)
 
 
-def start_ray(settings: Settings, log_to_driver: bool = False) -> None:
+def start_ray(settings: Settings, stop: StopRequest, log_to_driver: bool = False) -> None:
     """Connect to the cluster of the settings, or start Ray on this machine.
 
     Ray starts in a thread: half started it could not be stopped, and leave processes behind. So a signal does not
-    interrupt it; whoever handles signals handles them again afterwards, for Ray takes SIGTERM away.
+    interrupt it; and since Ray takes SIGTERM away somewhere in its start, `stop` listens again all the while.
 
     Raises:
         RayUnavailable: It does not work.
@@ -124,8 +123,9 @@ def start_ray(settings: Settings, log_to_driver: bool = False) -> None:
         threading.Event().wait()  # Linux ends Ray's processes when the thread that started them ends
 
     threading.Thread(target=start, name="raypipe-ray", daemon=True).start()
-    while not started.wait(0.1):
-        pass  # signals are heeded between waits
+    while not started.wait(0.02):
+        stop.listen()
+    stop.listen()
     if errors:
         local = settings.ray_address == "local"
         where = (

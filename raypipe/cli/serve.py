@@ -34,8 +34,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
         stop.call(asked.set)
         say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
         try:
-            start_ray(settings, log_to_driver=True)
-            stop.listen()
+            start_ray(settings, stop, log_to_driver=True)
             if not asked.is_set():
                 _deploy(host, port)
                 stop.listen()
