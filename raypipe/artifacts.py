@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -41,44 +41,51 @@ class _Backend(Protocol):
     def read(self, key: str) -> bytes: ...
 
 
+class _File(NamedTuple):
+    """A new file: written, not yet on the disk, and not yet under its name."""
+
+    descriptor: int
+    path: str
+    name: str
+
+
 class _Folder:
     """Artifacts as files. A file appears under its name when all of its bytes are there, and on the disk.
 
-    A name must not outlive a power cut that its bytes do not.
+    A name must not outlive a power cut that its bytes do not, nor a row of the journal one that the name does not: so
+    the bytes are synced, then the file gets its name, then the folder is synced.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._numbers = itertools.count()
-        #: open files whose bytes are to be brought to the disk, and who waits for it
-        self._unsynced: list[tuple[int, asyncio.Future[None]]] = []
-        self._syncing: asyncio.Task[None] | None = None
+        #: new files to be finished, and who waits for it
+        self._unfinished: list[tuple[_File, asyncio.Future[None]]] = []
+        self._finishing: asyncio.Task[None] | None = None
 
     def write(self, key: str, data: bytes) -> None:
         path = os.path.join(self._root, key)  # noqa: PTH118 - hot path: pathlib costs more than the system calls
         if os.path.exists(path):  # noqa: PTH110
             return
-        with self._named_at_the_end(path) as new:
-            for problem in _synced([self._create(new, data)]).values():
-                raise problem
+        for problem in _finish([self._create(path, data)]).values():
+            raise problem
 
     async def write_async(self, key: str, data: bytes) -> None:
-        """Write from an event loop: files that are written while others are synced are synced next, together."""
+        """Write from an event loop: files that are written while others are finished are finished next, together."""
         path = os.path.join(self._root, key)  # noqa: PTH118
         if os.path.exists(path):  # noqa: PTH110
             return
-        with self._named_at_the_end(path) as new:
-            synced = asyncio.get_running_loop().create_future()
-            self._unsynced.append((self._create(new, data), synced))
-            if self._syncing is None:
-                self._syncing = asyncio.create_task(self._sync())
-            await synced
+        finished = asyncio.get_running_loop().create_future()
+        self._unfinished.append((self._create(path, data), finished))
+        if self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish())
+        await finished
 
-    async def _sync(self) -> None:
+    async def _finish(self) -> None:
         try:
-            while self._unsynced:
-                batch, self._unsynced = self._unsynced, []
-                problems = await asyncio.to_thread(_synced, [file for file, _ in batch])
+            while self._unfinished:
+                batch, self._unfinished = self._unfinished, []
+                problems = await asyncio.to_thread(_finish, [file for file, _ in batch])
                 for file, waiting in batch:
                     if waiting.done():
                         continue  # it was cancelled
@@ -87,33 +94,27 @@ class _Folder:
                     else:
                         waiting.set_result(None)
         finally:
-            self._syncing = None  # also where an event loop ends in the middle: the next one starts anew
+            self._finishing = None  # also where an event loop ends in the middle: the next one starts anew
 
-    @contextmanager
-    def _named_at_the_end(self, path: str) -> Iterator[str]:
+    def _create(self, path: str, data: bytes) -> _File:
+        """Write a new file and leave it open."""
         new = f"{path}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         try:
-            yield new
-            os.replace(new, path)  # noqa: PTH105
-        except BaseException:
-            Path(new).unlink(missing_ok=True)
-            raise
-
-    def _create(self, path: str, data: bytes) -> int:
-        """Write a new file and give its open descriptor."""
-        try:
-            file = os.open(path, _NEW_FILE, 0o666)
+            file = os.open(new, _NEW_FILE, 0o666)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
-            file = os.open(path, _NEW_FILE, 0o666)
+            folder = os.path.dirname(path)  # noqa: PTH120
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+            _sync_folder(os.path.dirname(folder))  # noqa: PTH120
+            file = os.open(new, _NEW_FILE, 0o666)
         try:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(file, rest) :]
         except BaseException:
             os.close(file)
+            Path(new).unlink(missing_ok=True)
             raise
-        return file
+        return _File(file, new, path)
 
     def read(self, key: str) -> bytes:
         return Path(self._root, key).read_bytes()
@@ -122,17 +123,34 @@ class _Folder:
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-def _synced(files: list[int]) -> dict[int, OSError]:
-    """Bring open files to the disk and close them; gives what went wrong with which."""
-    problems = {}
+def _finish(files: list[_File]) -> dict[_File, OSError]:
+    """Bring files to the disk, give them their names and bring those to the disk; gives what went wrong with which."""
+    problems: dict[_File, OSError] = {}
     for file in files:
         try:
-            os.fdatasync(file)
+            try:
+                os.fdatasync(file.descriptor)
+            finally:
+                os.close(file.descriptor)
+            os.replace(file.path, file.name)  # noqa: PTH105
         except OSError as error:
             problems[file] = error
-        finally:
-            os.close(file)
+            Path(file.path).unlink(missing_ok=True)
+    named = [file for file in files if file not in problems]
+    for folder in {os.path.dirname(file.name) for file in named}:  # noqa: PTH120
+        try:
+            _sync_folder(folder)
+        except OSError as error:
+            problems |= {file: error for file in named if file.name.startswith(folder)}
     return problems
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 class _Bucket:
