@@ -32,6 +32,7 @@ from rich.table import Table
 
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
+from raypipe.gateways import Gateways
 from raypipe.intake import accept
 from raypipe.models import BeatSequence, Job, Spec, StepState, VideoRequest
 from raypipe.phases.references import group_sequences
@@ -69,8 +70,9 @@ class Measured(NamedTuple):
 class Bench:
     """Makes videos in each of the three ways with one coordinator."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
-        self.coordinator, self.gateway = coordinator, coordinator.gateway
+    def __init__(self, coordinator: Coordinator, gateways: Gateways) -> None:
+        self.coordinator, self.helpers = coordinator, gateways.helpers
+        self.gateway = gateways.of("benchmark")
         self.ways: dict[str, Callable[[VideoRequest], Awaitable[str]]] = {
             "sequential": self._by_hand(self._sequential),
             "waves": self._by_hand(self._waves),
@@ -124,12 +126,10 @@ class Bench:
     ) -> Callable[[VideoRequest], Awaitable[str]]:
         async def run(wanted: VideoRequest) -> str:
             c = self.coordinator
-            video, rows = accept(wanted, c.settings, c.journal, c.store, "benchmark", running=True)
-            await c.recorder.record(*rows)
-            spec = video.spec
-            await make(
-                Job.of(video.id, spec), spec, group_sequences(spec.beats, spec.followers_per_reference)
-            )
+            video, rows = accept(wanted, c.settings, c.journal, c.store, c.owner, running=True)
+            await c.journal.writer.put(*rows)
+            job, spec = Job.of(video.id, video.spec, video.epoch), video.spec
+            await make(job, spec, group_sequences(spec.beats, spec.followers_per_reference))
             return video.id
 
         return run
@@ -170,7 +170,7 @@ class Bench:
     async def _finish(self, job: Job, spec: Spec, chains: list[Any], music: Any) -> None:
         track = await music
         refs = [ray.put(chain) for chain in chains]
-        gathered = (await self.coordinator.helpers.run(finalize_chunks, spec.beats, refs)).value
+        gathered = (await self.helpers.run(finalize_chunks, spec.beats, refs)).value
         await finish(self.gateway, job, spec, gathered, track)
 
 
@@ -260,7 +260,7 @@ async def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         coordinator = Coordinator(Settings(data_dir=Path(folder)))
         await coordinator.ready()
-        bench = Bench(coordinator)
+        bench = Bench(coordinator, await coordinator.gateways())
         await compare(bench, Row("warm-up", 2, {"image": 0, "clip": 0, "music": 0}, 2), 1)
         summaries = []
         for row in rows(args.quick):

@@ -102,9 +102,7 @@ class _Folder:
         try:
             file = os.open(new, _NEW_FILE, 0o666)
         except FileNotFoundError:
-            folder = os.path.dirname(path)  # noqa: PTH120
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-            _sync_folder(os.path.dirname(folder))  # noqa: PTH120
+            _make_folder(Path(path).parent)
             file = os.open(new, _NEW_FILE, 0o666)
         try:
             rest = memoryview(data)
@@ -143,6 +141,13 @@ def _finish(files: list[_File]) -> dict[_File, OSError]:
         except OSError as error:
             problems |= {file: error for file in named if file.name.startswith(folder)}
     return problems
+
+
+def _make_folder(path: Path) -> None:
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _sync_folder(str(path.parent))
 
 
 def _sync_folder(path: str) -> None:

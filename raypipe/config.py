@@ -1,7 +1,7 @@
 """Settings: the only reader of the environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     followers_per_reference: int = Field(default=1, ge=0, le=60)
     #: videos that run at once; more wait as rows in the journal
     active_videos: int = Field(default=500, ge=1)
+    #: gateways that share the videos, decided when the journal is first used; empty: 2, where there are 2 CPUs
+    gateways: int | None = Field(default=None, ge=1, le=64)
+    #: what becomes of a paid create whose outcome nobody knows: wait for the provider and then fail, or send it again
+    on_unknown: Literal["hold", "resubmit_once"] = "hold"
+    #: file in which the simulated provider notes every create
+    simulated_ledger: Path | None = None
     #: largest HTTP request body in bytes
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     #: address of the Ray cluster, or "local" to start one

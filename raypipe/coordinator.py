@@ -2,49 +2,51 @@
 
 import asyncio
 import logging
-import os
 import secrets
-import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayError
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, RaypipeError, VideoNotReady, WorkerLost
-from raypipe.gateway import Gateway, rehearse, relax_garbage_collection
+from raypipe.errors import JournalUnavailable, LeaseLost, RaypipeError, VideoNotReady
+from raypipe.gateway import relax_garbage_collection
+from raypipe.gateways import GATEWAYS, Gateways
 from raypipe.intake import accept
-from raypipe.journal import Journal, Recorder, VideoRecord
+from raypipe.journal import LEASE_SECONDS, Fence, Journal, Owner, VideoRecord
 from raypipe.models import VideoRequest, VideoState
 from raypipe.video_run import VideoRun
-from raypipe.workers import Helpers, error_of
 
 logger = logging.getLogger(__name__)
 
-#: seconds between looks for queued videos, when nobody says that there is one
+#: seconds between looks for videos to take, when nobody says that there is one
 LOOK_INTERVAL = 0.5
-#: seconds within which a gateway that lives answers
-ANSWER_SECONDS = 10.0
-#: seconds that a dead gateway may take to start again, and between the questions whether it has
-RESTART_SECONDS, ASK_INTERVAL = 30.0, 1.0
-#: seconds that a gateway gets to finish what it is writing, before it is killed
-STOP_SECONDS = 2.0
-#: calls that may wait on the gateway at once
-GATEWAY_CALLS = 20_000
+#: seconds after which a journal that cannot be written stops a local coordinator; a service waits for it
+JOURNAL_SECONDS = 20.0
+#: seconds after which a coordinator is taken to have survived a video over which others have died
+SURVIVED_SECONDS = 1.0
+#: kinds of coordinators: one that makes what it is given, in a program or on the command line, and a service
+LOCAL, SERVICE = "local", "service"
 
 
 class Coordinator:
     """Runs videos in the process it lives in, which owns their refs. Needs a running Ray.
 
-    Up to `settings.active_videos` run at once: each is a coroutine that waits for refs. Those beyond wait as rows.
+    Up to `settings.active_videos` run at once: each is a coroutine that waits for refs. Those beyond wait as rows. Any
+    number of coordinators share one journal: each holds a lease, and takes over the videos of one whose lease ran out.
     """
 
-    def __init__(self, settings: Settings, helpers: int | None = None) -> None:
-        """Open the journal and start the gateway and its helpers: so many, or as many as suit the cluster.
+    def __init__(self, settings: Settings, runner: str = LOCAL, helpers: int | None = None) -> None:
+        """Open the journal.
+
+        Args:
+            settings: Where the journal and the artifacts are, and what is allowed.
+            runner: Which kind of coordinator this is: it takes videos of its kind alone.
+            helpers: How many helpers to start if there are none; None for as many as suit the cluster.
 
         Raises:
             JournalUnavailable: The journal cannot be opened.
@@ -53,46 +55,64 @@ class Coordinator:
         relax_garbage_collection()
         self.settings = settings
         self.journal = Journal(settings.journal_url)
-        self.recorder = Recorder(self.journal)
         self.store = ArtifactStore(settings.artifacts_url)
-        self.owner = f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(4)}"
-        self.helpers = Helpers.named(helpers)
-        # the gateway first: nothing is made before it is there
-        self.gateway = start_gateway(settings, self.helpers)
-        self.helpers.start()
+        self.owner = Owner(f"coord_{secrets.token_hex(12)}", runner)
+        self._number_of_helpers = helpers
         self._runs: dict[str, tuple[VideoRun, asyncio.Task[VideoState]]] = {}
+        #: ends of the videos that run here, and of those submitted here that wait for a place
         self._ends: dict[str, asyncio.Future[VideoState]] = {}
         self._active = 0
-        self._claiming = asyncio.Lock()
-        self._background: set[asyncio.Task[Any]] = set()
         self._poked = asyncio.Event()
-        self._own_claim: asyncio.Task[None] | None = None
-        self._health_check: asyncio.Task[None] | None = None
-        self._checked_at = 0.0
-        self._closing = False
-        self._claim_problem = ""
+        self._serving = self._closing = False
+        self._submitting: set[asyncio.Task[str]] = set()
+        self._taking: asyncio.Task[None] | None = None
+        self._lease: asyncio.Task[None] | None = None
+        self._held: asyncio.Future[None] | None = None
+        self._gateways: asyncio.Task[Gateways] | None = None
+        self._background: list[asyncio.Task[Any]] = []
+        #: videos over which coordinators have died, and when they were taken
+        self._suspects: dict[str, float] = {}
 
-    async def ready(self, renders: bool = True) -> None:
-        """Return when the gateway takes calls and helpers and, for renders, workers have loaded what they need.
+    async def ready(self, renders: bool = True, every: bool = True) -> None:
+        """Return when gateways and helpers and, for renders, workers have loaded what they need.
+
+        Args:
+            renders: Whether workers for renders are to be ready too.
+            every: Whether all gateways are, or only those that have something to do already.
 
         Raises:
-            JournalUnavailable: The gateway cannot open the journal.
+            JournalUnavailable: A gateway cannot open the journal.
             ArtifactStoreUnavailable: There can be no such store.
         """
-        await self.gateway.ready.remote()
+        gateways = await self.gateways()
         cpus = int(ray.cluster_resources().get("CPU", 1))
         warming = (_warm.remote() for _ in range(cpus if renders else 0))
-        await asyncio.gather(self.helpers.ready(rehearse), *warming)
+        await asyncio.gather(gateways.ready(every), *warming)
+
+    async def gateways(self) -> Gateways:
+        """Return the gateways of the installation, once this coordinator holds a lease: then nobody ends them."""
+        if self._gateways is None or _has_failed(self._gateways):
+            self._gateways = asyncio.create_task(self._find_gateways())
+        return await asyncio.shield(self._gateways)
+
+    async def _find_gateways(self) -> Gateways:
+        await self._hold_lease()
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        wanted = self.settings.gateways or min(GATEWAYS, max(1, cpus))
+        installation, number = await self.journal.installation(wanted)
+        found = Gateways(self.settings, installation, number, self._number_of_helpers)
+        self._background.append(asyncio.create_task(found.retire_older()))
+        return found
 
     async def check(self) -> None:
-        """Return if the gateway answers.
+        """Return if the gateways answer; one that does not is started again.
 
         Raises:
-            TimeoutError: It does not answer in time.
-            RayError: Its process is gone, or it cannot open the journal or the artifact store.
+            TimeoutError: One does not answer in time.
+            RayError: The process of one is gone for good.
         """
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await self.gateway.ready.remote()
+        if self._gateways is not None and self._gateways.done():
+            await (await self.gateways()).check()
 
     async def submit(self, request: VideoRequest) -> str:
         """Accept a video and return its id at once; it starts now, or when fewer than `active_videos` run.
@@ -101,32 +121,46 @@ class Coordinator:
             InvalidRequest: The request cannot be made into a video; nothing is left behind.
         """
         # whoever stops waiting for the answer does not leave half a video behind
-        accepting = asyncio.create_task(self._accept(request))
-        self._background.add(accepting)
-        accepting.add_done_callback(self._background.discard)
-        return await asyncio.shield(accepting)
+        submitting = asyncio.create_task(self._accept(request))
+        self._submitting.add(submitting)
+        submitting.add_done_callback(self._submitting.discard)
+        return await asyncio.shield(submitting)
 
     async def _accept(self, request: VideoRequest) -> str:
-        free = self._active < self.settings.active_videos
+        await self._hold_lease()
+        free = self._active < self.settings.active_videos and not self._waiting_own
         self._active += free
         try:
             video, writes = await asyncio.to_thread(
                 accept, request, self.settings, self.journal, self.store, self.owner, free
             )
-            await self.recorder.record(*writes)
+            await self.journal.writer.put(*writes)
         except BaseException:
             self._active -= free
-            self._claim_own()
+            self.poke()
             raise
         self._ends[video.id] = asyncio.get_running_loop().create_future()
         if free:
             self._start(video)
         else:
-            self._claim_own()
+            self._take_videos()
         return video.id
 
+    async def resume(self, video_id: str) -> None:
+        """Go on with a video that is not over and that nobody makes: what is done is not done again.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has ended.
+            VideoBusy: A coordinator that lives has it; one that was killed counts as living for `LEASE_SECONDS`.
+        """
+        video = await self.journal.resume(self.owner, video_id)
+        await self._hold_lease()
+        self._active += 1
+        self._start(video)
+
     async def wait(self, video_id: str) -> VideoState:
-        """Wait for the end of a video that was submitted or claimed here; of any other, return how it stands.
+        """Wait for the end of a video that was submitted or taken here; of any other, return how it stands.
 
         Whoever stops waiting stops nothing else.
 
@@ -135,7 +169,20 @@ class Coordinator:
             JournalUnavailable: Its end could not be written.
         """
         ended = self._ends.get(video_id)
-        return await asyncio.shield(ended) if ended is not None else self.journal.video(video_id).state
+        if ended is not None:
+            try:
+                return await asyncio.shield(ended)
+            except LeaseLost:
+                return await self._wait_for_others(video_id)
+        return (await asyncio.to_thread(self.journal.video, video_id)).state
+
+    async def _wait_for_others(self, video_id: str) -> VideoState:
+        """Wait for the end of a video that another coordinator makes."""
+        while True:
+            state = (await asyncio.to_thread(self.journal.video, video_id)).state
+            if state not in (VideoState.QUEUED, VideoState.RUNNING):
+                return state
+            await asyncio.sleep(LOOK_INTERVAL)
 
     async def save(self, video_id: str, path: str | Path, replace: bool = False) -> Path:
         """Write a finished video's MP4 to a file, which is there whole or not at all.
@@ -153,156 +200,171 @@ class Coordinator:
         return Path(path)
 
     async def serve(self) -> None:
-        """Claim and run whatever is queued, up to the number of active videos, until cancelled."""
-        while True:
-            if not await self._claim():
-                await self._wait_for_work()
+        """Take and run whatever is queued or was left, up to the number of active videos, until cancelled."""
+        self._serving = True
+        self._take_videos()
+        assert self._taking is not None  # noqa: S101 - the call before has started it
+        await self._taking
 
     def poke(self) -> None:
         """Say that a video may be queued, so that it need not wait for the next look."""
         self._poked.set()
 
     async def close(self) -> None:
-        """Stop running videos where they stand, and say so in the journal; what is finished is kept."""
+        """Stop running videos where they stand, and give up the lease; what is finished is kept.
+
+        A service's videos are queued for the next service, others wait for `resume`. The last coordinator of an
+        installation ends the gateways.
+        """
         self._closing = True
-        await asyncio.gather(*self._background, return_exceptions=True)
-        running = list(self._runs.values())
-        waiting = self._ends.keys() - self._runs.keys()
-        for _, task in running:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-        await self._stop_gateway()
-        self.helpers.kill()
-        stopped = {run.video.id: run for run, task in running if task.cancelled()}
-        stopped |= {run.video.id: run for run in map(self._never_begun, waiting) if run is not None}
-        ends = await asyncio.gather(*(run.interrupt() for run in stopped.values()), return_exceptions=True)
-        for video_id, state in zip(stopped, ends, strict=True):
-            if isinstance(state, BaseException):
-                logger.error("The end of video %s could not be written: %s", video_id, state)
-                state = VideoState.CANCELLED
-            self._ends.pop(video_id).set_result(state)
+        await asyncio.gather(*self._submitting, return_exceptions=True)
+        runs = [run for run, _ in self._runs.values()]
+        tasks = [self._taking, *self._background, *(task for _, task in self._runs.values())]
+        await _cancel([task for task in tasks if task is not None])
+        await self._put_back(runs)
+        await self._release()
         self.journal.close()
 
-    async def _stop_gateway(self) -> None:
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await self.gateway.stop.remote()
-        except (RayError, TimeoutError) as error:
-            logger.info("The gateway did not stop by itself and is killed: %s", error)
-        ray.kill(self.gateway)
+    async def _put_back(self, stopped: list[VideoRun]) -> None:
+        """Write of each video that has not ended here that nobody makes it any more."""
+        state = VideoState.QUEUED if self.owner.runner == SERVICE else VideoState.WAITING
+        left = {run.video.id: run.put_back(state) for run in stopped if run.video.id in self._ends}
+        never_run = self._ends.keys() - left.keys()
+        left |= {video_id: self._put_back_unrun(video_id, state) for video_id in never_run}
+        found = await asyncio.gather(*left.values(), return_exceptions=True)
+        for video_id, end in zip(left, found, strict=True):
+            if isinstance(end, BaseException):
+                logger.error("Video %s could not be put back: %s", video_id, end)
+            self._ends.pop(video_id).set_result(state if isinstance(end, BaseException) else end)
 
-    def _never_begun(self, video_id: str) -> VideoRun | None:
-        try:
-            return self._run_of(self.journal.video(video_id))
-        except RaypipeError as error:
-            logger.error("Video %s cannot be read: %s", video_id, error)
-            self._ends.pop(video_id).set_result(VideoState.CANCELLED)
-            return None
+    async def _put_back_unrun(self, video_id: str, state: VideoState) -> VideoState:
+        await self.journal.writer.put(self.journal.put_back(video_id, state), fence=Fence(video_id, 0))
+        return state
 
-    async def _claim(self, own_only: bool = False) -> bool:
-        async with self._claiming:
-            free = self.settings.active_videos - self._active
-            if free <= 0 or self._closing:
-                return False
-            try:
-                claimed = await asyncio.wrap_future(self.journal.claim(self.owner, free, own_only))
-            except JournalUnavailable as error:
-                if str(error) != self._claim_problem:
-                    logger.warning("No videos can be claimed for now: %s", error)
-                self._claim_problem = str(error)
-                return False
-            self._claim_problem = ""
-            if self._closing:  # meanwhile: nobody would make them
-                ends = (self._run_of(video).interrupt() for video in claimed)
-                await asyncio.gather(*ends, return_exceptions=True)
-                return False
-            self._active += len(claimed)
-            for video in claimed:
-                self._start(video)
-            return bool(claimed)
-
-    def _claim_own(self) -> None:
-        """See to it that videos of our own that wait for a place get one that is free."""
-        nobody_waits = not self._ends.keys() - self._runs.keys()
-        if nobody_waits or self._closing:
+    async def _release(self) -> None:
+        """Give up the lease; without it, nobody's end is ours to bring about."""
+        if self._lease is None:
             return
-        if self._own_claim is None or self._own_claim.done():
-            self._own_claim = asyncio.create_task(self._until_own_are_claimed())
-            self._background.add(self._own_claim)
-            self._own_claim.add_done_callback(self._background.discard)
+        await _cancel([self._lease])
+        try:
+            is_last = await self.journal.release(self.owner)
+            if is_last and self._gateways is not None:
+                await (await self._gateways).end()
+        except (RaypipeError, RayError) as error:
+            logger.warning("The lease could not be given up, and runs out by itself: %s", error)
 
-    async def _until_own_are_claimed(self) -> None:
-        while self._ends.keys() - self._runs.keys() and self._active < self.settings.active_videos:
-            if self._closing:
-                return
-            if not await self._claim(own_only=True):
-                await asyncio.sleep(LOOK_INTERVAL)
+    async def _hold_lease(self) -> None:
+        """Return when this coordinator holds a lease; it is renewed from then on."""
+        if self._held is None:
+            self._held = asyncio.get_running_loop().create_future()
+            self._lease = asyncio.create_task(self._renew(self._held))
+        await asyncio.shield(self._held)
+
+    async def _renew(self, held: "asyncio.Future[None]") -> None:
+        renewed = time.monotonic()
+        while True:
+            now = time.monotonic()
+            survived = [each for each, since in self._suspects.items() if now - since > SURVIVED_SECONDS]
+            try:
+                await self.journal.renew(self.owner, survived)
+            except JournalUnavailable as error:
+                logger.warning("The lease could not be renewed: %s", error)
+                if self.owner.runner == LOCAL and time.monotonic() - renewed > JOURNAL_SECONDS:
+                    self._give_up(error)
+            else:
+                renewed = time.monotonic()
+                for video_id in survived:
+                    del self._suspects[video_id]
+                if not held.done():
+                    held.set_result(None)
+            await asyncio.sleep(SURVIVED_SECONDS / 2 if self._suspects else LEASE_SECONDS / 4)
+
+    def _give_up(self, error: JournalUnavailable) -> None:
+        """Stop everything: whoever waits in front of this should be told, and not wait for a journal for ever."""
+        for _, task in self._runs.values():
+            task.cancel()
+        while self._ends:
+            _, end = self._ends.popitem()
+            end.set_exception(error)
+            end.exception()  # it is logged: nobody has to wait for it
+
+    @property
+    def _waiting_own(self) -> bool:
+        """Whether videos that were submitted here wait for a place."""
+        return len(self._ends) > len(self._runs)
+
+    def _take_videos(self) -> None:
+        if self._taking is None:
+            self._taking = asyncio.create_task(self._take())
+        self.poke()
+
+    async def _take(self) -> None:
+        while True:
+            if not await self._claim():
+                await self._wait_for_work()
 
     async def _wait_for_work(self) -> None:
-        try:
-            await asyncio.wait_for(self._poked.wait(), LOOK_INTERVAL)
-        except TimeoutError:
-            return
+        looks = self._serving or self._waiting_own
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_INTERVAL if looks else None):
+                await self._poked.wait()
         self._poked.clear()
 
+    async def _claim(self) -> bool:
+        free = self.settings.active_videos - self._active
+        if free <= 0:
+            return False
+        self._active += free  # nobody else may have these places meanwhile
+        claimed: list[VideoRecord] = []
+        try:
+            claimed = await self.journal.claim(self.owner, free, own_only=not self._serving)
+        except JournalUnavailable as error:
+            logger.warning("No videos can be taken for now: %s", error)
+        finally:
+            self._active -= free - len(claimed)
+        for video in claimed:
+            self._start(video)
+        return bool(claimed)
+
     def _start(self, video: VideoRecord) -> None:
-        run = self._run_of(video)
-        task = asyncio.create_task(run.run(self._gateway_up), name=video.id)
+        if video.crash_count:
+            self._suspects[video.id] = time.monotonic()
+        run = VideoRun(self.journal, video)
+        task = asyncio.create_task(run.run(self.gateways), name=video.id)
         self._runs[video.id] = run, task
         self._ends.setdefault(video.id, asyncio.get_running_loop().create_future())
         task.add_done_callback(self._ended)
 
-    def _run_of(self, video: VideoRecord) -> VideoRun:
-        return VideoRun(self.journal, self.recorder, self.gateway, self.helpers, video)
-
-    async def _gateway_up(self) -> None:
-        """Wait for the gateway, should it just be starting again; it is asked once a second at most."""
-        now = time.monotonic()
-        if self._health_check is None or (
-            self._health_check.done() and now - self._checked_at > ASK_INTERVAL
-        ):
-            self._checked_at = now
-            self._health_check = asyncio.create_task(self._until_it_answers())
-        await asyncio.shield(self._health_check)
-
-    async def _until_it_answers(self) -> None:
-        deadline = time.monotonic() + RESTART_SECONDS
-        while True:
-            try:
-                return await self.check()
-            except (RayError, TimeoutError) as error:
-                if isinstance(error, RayTaskError):  # it does answer, and says what keeps it from working
-                    raise error_of(error) from error
-                if time.monotonic() > deadline:
-                    raise WorkerLost(f"the gateway does not answer: {error}") from error
-                await asyncio.sleep(ASK_INTERVAL / 4)
-
     def _ended(self, task: asyncio.Task[VideoState]) -> None:
         video_id = task.get_name()
         del self._runs[video_id]
+        self._suspects.pop(video_id, None)
         self._active -= 1
-        if not task.cancelled():  # else `close` writes its end
+        if not task.cancelled():  # else whoever cancelled it sees to its end
             _resolve(self._ends.pop(video_id), task)
-        self._claim_own()
+        self.poke()
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _resolve(end: asyncio.Future[VideoState], task: asyncio.Task[VideoState]) -> None:
-    if (error := task.exception()) is not None:
-        logger.error("The end of video %s could not be written: %s", task.get_name(), error)
-        end.set_exception(error)
-        end.exception()  # it is logged: nobody has to wait for it
-    else:
+    if (error := task.exception()) is None:
         end.set_result(task.result())
-
-
-def start_gateway(settings: Settings, helpers: Helpers) -> Any:
-    """Start a gateway on this node, where the journal is; Ray starts it again when its process dies.
-
-    Calls it was working on then fail: sent again they could pay twice.
-    """
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    options = {"num_cpus": 0, "max_concurrency": GATEWAY_CALLS, "max_restarts": -1, "max_task_retries": 0}
-    return ray.remote(Gateway).options(**options, scheduling_strategy=here).remote(settings, helpers)
+        return
+    if isinstance(error, LeaseLost):
+        logger.info("%s", error)
+    else:
+        logger.error("The end of video %s could not be written: %s", task.get_name(), error)
+    end.set_exception(error)
+    end.exception()  # it is logged: nobody has to wait for it
 
 
 @ray.remote

@@ -10,19 +10,24 @@ RaypipeError
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
 ├── ProviderError                    a provider did not deliver
 │   ├── ProviderRejected             it refused the work; asking again will not help
+│   ├── OutcomeUnknown               it may or may not have taken the work, and cannot say
 │   └── ProviderUnavailable          it could not be reached or failed for the moment
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 ├── WorkerLost                       the process doing the work died
+│   └── StepKillsGateway             a step was under way each time that a gateway died
 ├── DiskFull                         there is no room left to write to
 ├── ArtifactStoreUnavailable         the artifact store cannot be opened, read or written
 ├── ArtifactMissing                  the artifact store does not hold those bytes
 ├── JournalUnavailable               the journal cannot be opened, read or written
 │   └── JournalTooNew                it was written by a raypipe newer than this one
+├── LeaseLost                        another coordinator has taken the video over
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── VideoNotFound                    the journal knows no video of that id
 ├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
+├── VideoBusy                        another process is making the video
+├── VideoOver                        the video has ended, so it cannot be gone on with
 ├── RayUnavailable                   Ray cannot be started or reached
 ├── FileNotWritten                   a file that was asked for cannot be written
 │   └── OutputExists                 there is a file of that name
@@ -124,6 +129,15 @@ class ProviderRejected(ProviderError):
     code = "provider_rejected"
 
 
+class OutcomeUnknown(ProviderError):
+    """The provider may have taken the work, and be paid for it, or not; it cannot say.
+
+    Raised by a provider whose create was not answered, or that cannot be asked what became of it.
+    """
+
+    code = "outcome_unknown"
+
+
 class ProviderUnavailable(ProviderError):
     """The provider could not be reached or failed for the moment."""
 
@@ -148,6 +162,13 @@ class WorkerLost(RaypipeError):
 
     code = "worker_lost"
     retryable = True
+
+
+class StepKillsGateway(WorkerLost):
+    """A step was under way each time that a gateway died, and is not tried again."""
+
+    code = "step_kills_gateway"
+    retryable = False
 
 
 class DiskFull(RaypipeError):
@@ -190,6 +211,15 @@ class JournalTooNew(JournalUnavailable):
     retryable = False
 
 
+class LeaseLost(RaypipeError):
+    """Another coordinator has taken the video over: what this one still wants to write of it is refused."""
+
+    code = "lease_lost"
+
+    def __init__(self, video_id: str) -> None:
+        super().__init__(f"Video {video_id} is made by another coordinator now.")
+
+
 class JournalRowBroken(RaypipeError):
     """A row of the journal does not hold what it should."""
 
@@ -219,6 +249,19 @@ class VideoNotReady(RaypipeError):
     """The video or picture that was asked for is not made yet, or never will be."""
 
     code = "video_not_ready"
+
+
+class VideoBusy(RaypipeError):
+    """Another process is making the video."""
+
+    code = "video_busy"
+    retryable = True
+
+
+class VideoOver(RaypipeError):
+    """The video has ended, so that there is nothing to go on with."""
+
+    code = "video_over"
 
 
 class RayUnavailable(RaypipeError):

@@ -6,10 +6,11 @@ failure as a value: whoever depends on it gets the failure as an argument and pa
 
 import asyncio
 import gc
+import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -17,9 +18,23 @@ import ray
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import InternalError
-from raypipe.journal import Journal
+from raypipe.hosted import HostedWork
+from raypipe.journal import Journal, StepRecord
 from raypipe.media.video import encode_clip, frame_as_png, to_planes
-from raypipe.models import FPS, Artifact, Chunk, Film, Frame, Image, Job, Phase, Size, StepFailure, Track
+from raypipe.models import (
+    FPS,
+    Artifact,
+    Chunk,
+    Film,
+    Frame,
+    Image,
+    Job,
+    Phase,
+    Result,
+    Size,
+    StepFailure,
+    Track,
+)
 from raypipe.phases.music import fit_music
 from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (
@@ -27,9 +42,7 @@ from raypipe.providers.base import (
     ComputeProvider,
     HostedProvider,
     ImageWork,
-    Media,
     MusicWork,
-    Pending,
     Provider,
     Work,
 )
@@ -37,6 +50,8 @@ from raypipe.providers.registry import provider_class
 from raypipe.steps import StepLog, Steps, new_step
 from raypipe.text import valid_text
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
+
+ResultT = TypeVar("ResultT", bound=Result)
 
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
@@ -55,8 +70,8 @@ def relax_garbage_collection() -> None:
 class Gateway:
     """Makes the steps of all videos. Every method returns a result, or a `StepFailure`.
 
-    Ray starts it again when its process dies. Nothing is opened here before it is needed: an actor whose `__init__`
-    fails while it is started again stays dead.
+    Ray starts it again when its process dies, and sends it the calls again that it was working on: each step answers
+    from its row, so that nothing is made or paid twice. It outlives the coordinators that call it.
     """
 
     def __init__(self, settings: Settings, helpers: Helpers) -> None:
@@ -65,14 +80,17 @@ class Gateway:
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
-
-    @cached_property
-    def _steps(self) -> Steps:
-        return Steps(Journal(self._settings.journal_url))
+        self._opening: asyncio.Task[Steps] | None = None
 
     @cached_property
     def _store(self) -> ArtifactStore:
         return ArtifactStore(self._settings.artifacts_url)
+
+    async def _opened(self) -> Steps:
+        """Open the journal when it is first needed; a journal that is locked is waited for."""
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.create_task(_open(self._settings))
+        return await asyncio.shield(self._opening)
 
     async def ready(self) -> None:
         """Return once the gateway can take work.
@@ -81,12 +99,25 @@ class Gateway:
             JournalUnavailable: The journal cannot be opened.
             ArtifactStoreUnavailable: There can be no such store.
         """
-        _ = self._steps, self._store
+        await self._opened()
+        _ = self._store
+
+    async def answers(self) -> bool:
+        """Say that the gateway lives. What it needs is another question: it waits for that by itself."""
+        return True
+
+    async def idle(self, seconds: float) -> None:
+        """Return when no step has been under way for so many seconds."""
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < seconds:
+            await asyncio.sleep(min(1.0, seconds))
+            if self._opening is not None and self._opening.done() and (await self._opening).under_way:
+                quiet_since = time.monotonic()
 
     async def stop(self) -> None:
-        """Return when no row will be written any more, so that what has been spent can be summed up."""
-        if "_steps" in vars(self):
-            await asyncio.to_thread(self._steps.journal.close)
+        """Return when what was done up to now is in the journal."""
+        if self._opening is not None:
+            await (await self._opening).journal.writer.drain()
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
@@ -100,7 +131,7 @@ class Gateway:
             artifact, cost = await self._provide(log, work)
             return Image(artifact=artifact, cost=cost, beat_index=beat.beat_index)
 
-        return await self._steps.run(step, make)
+        return await self._run(step, work.job, Image, make)
 
     async def generate_chunk_with_reference(
         self, work: ClipWork, image: Image | StepFailure
@@ -125,14 +156,14 @@ class Gateway:
         beat = work.beat
         step = new_step(work.job, work.step, Phase.CHUNKS, beat.beat_index, work.job.provider)
         if isinstance(start, StepFailure):
-            return await self._steps.pass_on(step, start)
+            return await (await self._opened()).pass_on(step, work.job.epoch, start)
         picture = start.artifact
 
         async def make(log: StepLog) -> Chunk:
             artifact, cost = await self._provide(log, work, picture)
             return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
 
-        chunk = await self._steps.run(step, make)
+        chunk = await self._run(step, work.job, Chunk, make)
         if isinstance(chunk, StepFailure) or not work.followed:
             return chunk
         last_frame = await self._extract_last_frame(work.job, chunk)
@@ -147,7 +178,7 @@ class Gateway:
             ran = await self._helpers.run(_last_frame, chunk, self._settings.artifacts_url)
             return Frame(artifact=_value_of(log, ran), beat_index=beat_index)
 
-        return await self._steps.run(step, make)
+        return await self._run(step, job, Frame, make)
 
     async def generate_music(self, work: MusicWork) -> Track | StepFailure:
         """Make a track in the mood of the video and fit it to the video's length."""
@@ -157,7 +188,7 @@ class Gateway:
             artifact, cost = await self._provide(log, work)
             return Track(artifact=artifact, cost=cost, seconds=work.seconds)
 
-        track = await self._steps.run(step, make)
+        track = await self._run(step, work.job, Track, make)
         if isinstance(track, StepFailure):
             return track
         fitted = await self._fit_music(work.job, track)
@@ -170,7 +201,7 @@ class Gateway:
         async def make(log: StepLog) -> Track:
             return await self._fit_once(log, track)
 
-        return await self._steps.run(step, make)
+        return await self._run(step, job, Track, make)
 
     async def _fit_once(self, log: StepLog, track: Track) -> Track:
         """Fit the same track to the same length once, for however many videos."""
@@ -209,26 +240,32 @@ class Gateway:
             film: Film = _value_of(log, ran)
             return film
 
-        return await self._steps.run(step, make)
+        return await self._run(step, job, Film, make)
+
+    async def _run(
+        self, step: StepRecord, job: Job, kind: type[ResultT], make: Callable[[StepLog], Awaitable[ResultT]]
+    ) -> ResultT | StepFailure:
+        return await (await self._opened()).run(step, job.epoch, kind, make)
 
     async def _provide(
         self, log: StepLog, work: Work, picture: Artifact | None = None
     ) -> tuple[Artifact, float]:
         """Have the job's provider do a piece of work that starts, if it is a clip, from a picture."""
-        provider = self._provider(work.job.provider)
+        provider = self._provider(log.record.provider)
+        log.note_input(input_key(work, picture))
         if isinstance(provider, ComputeProvider):
             return await self._render(log, provider, work, picture)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
         if picture is not None:
             work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
-        await log.started(self._node)
-        media = await _await_hosted(provider, log, work)
+        media = await HostedWork(provider, work, log, self._node, self._settings.on_unknown).media()
         log.note_cost(media.cost)
         return await self._store.put_async(media.data, valid_text(media.media_type, 100)), media.cost
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
-            self._providers[name] = provider_class(name)()
+            found = provider_class(name)
+            self._providers[name] = found(self._settings) if issubclass(found, HostedProvider) else found()
         return self._providers[name]
 
     async def _render(
@@ -248,12 +285,14 @@ class Gateway:
         return made
 
 
-async def _await_hosted(provider: HostedProvider, log: StepLog, work: Work) -> Media:
-    job_id = await provider.submit(work)
-    await log.accepted(job_id)
-    while isinstance(reply := await provider.poll(job_id), Pending):
-        await asyncio.sleep(reply.poll_after)
-    return reply
+async def _open(settings: Settings) -> Steps:
+    return Steps(await asyncio.to_thread(Journal, settings.journal_url))
+
+
+def input_key(work: Work, picture: Artifact | None) -> str:
+    """Name what work is made from: equal keys, equal work, whatever video it is for."""
+    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch"}, "start_image": True})
+    return hashlib.sha256(f"{made_from}{picture and picture.digest}".encode()).hexdigest()
 
 
 def _value_of(log: StepLog, ran: Ran) -> Any:

@@ -9,11 +9,12 @@ import time
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing, InvalidReferenceImage, MediaError
-from raypipe.journal import Journal, VideoRecord, Write, new_video_id
+from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
     DraftBeat,
+    Job,
     Phase,
     PhaseOutput,
     PhaseStatus,
@@ -24,6 +25,7 @@ from raypipe.models import (
 from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
 from raypipe.providers.registry import provider_class
+from raypipe.steps import new_step
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,10 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
     Raises:
         InvalidRequest: The beats do not fit, a picture is unusable, or the provider is unknown or refuses its options.
     """
-    request = _with_stored_pictures(request, store)
+    return _plan(_with_stored_pictures(request, store), video_id, settings)
+
+
+def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     group_sequences(spec.beats, spec.followers_per_reference)
     provider_class(spec.provider).parse_options(spec.options)
@@ -59,22 +64,29 @@ def accept(
     settings: Settings,
     journal: Journal,
     store: ArtifactStore,
-    owner: str | None = None,
+    owner: Owner | None = None,
     running: bool = False,
 ) -> tuple[VideoRecord, tuple[Write, ...]]:
-    """Plan a video; it is accepted once the rows returned with it are committed.
+    """Plan a video; it is accepted once the rows returned with it, its steps' among them, are committed.
 
-    Its state is queued, for anybody or for its owner alone, or running where its owner makes it at once.
+    Its state is queued, for any service or for its owner alone, or running where its owner makes it at once.
 
     Raises:
         InvalidRequest: As `plan`; there is nothing to commit.
     """
     now, video_id = time.time(), new_video_id()
-    spec = plan(request, video_id, settings, store)
+    request = _with_stored_pictures(request, store)
+    spec = _plan(request, video_id, settings)
     planned = time.time()
-    video = VideoRecord(id=video_id, state=VideoState.QUEUED, spec=spec, created_at=now)
-    if owner is not None:
-        video = video.model_copy(update={"lease_owner": owner})
+    video = VideoRecord(
+        id=video_id,
+        state=VideoState.QUEUED,
+        runner="service" if owner is None else owner.runner,
+        request=request,
+        spec=spec,
+        created_at=now,
+        lease_owner=None if owner is None else owner.id,
+    )
     if running:
         video = video.model_copy(update={"state": VideoState.RUNNING, "started_at": now, "epoch": 1})
     output = PhaseOutput(
@@ -86,7 +98,21 @@ def accept(
         finished_at=planned,
         duration=planned - now,
     )
-    return video, journal.accepted(video, output)
+    return video, journal.accepted(video, output, planned_steps(video_id, spec))
+
+
+def planned_steps(video_id: str, spec: Spec) -> list[StepRecord]:
+    """Return the rows of all steps of a plan."""
+    job, steps = Job.of(video_id, spec), []
+    for sequence in group_sequences(spec.beats, spec.followers_per_reference):
+        for beat in sequence.beats:
+            at = beat.beat_index
+            steps.append(new_step(job, f"image/{at}", Phase.STORYBOARD, at, spec.provider))
+            steps.append(new_step(job, f"chunk/{at}", Phase.CHUNKS, at, spec.provider))
+            if beat is not sequence.beats[-1]:
+                steps.append(new_step(job, f"last_frame/{at}", Phase.CHUNKS, at))
+    steps.append(new_step(job, "music", Phase.MUSIC, provider=spec.provider))
+    return [*steps, new_step(job, "music_fit", Phase.MUSIC), new_step(job, "stitch", Phase.STITCH)]
 
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:

@@ -46,6 +46,8 @@ class VideoState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    #: stopped where it stands until somebody goes on with it
+    WAITING = "waiting"
     CANCELLING = "cancelling"
     CANCELLED = "cancelled"
     COMPLETED = "completed"
@@ -64,12 +66,17 @@ _TERMINAL_STATES = {VideoState.CANCELLED, VideoState.COMPLETED, VideoState.PARTI
 class StepState(StrEnum):
     """Where a step stands. `sent`, `accepted` and `unknown` belong to hosted providers."""
 
+    #: planned
     INTENT = "intent"
+    #: ready, and waiting for a CPU
+    QUEUED = "queued"
+    #: about to be given to the provider, which may have it by now
     SENT = "sent"
     ACCEPTED = "accepted"
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    #: sent and not answered: the provider may have taken it or not
     UNKNOWN = "unknown"
 
 
@@ -248,6 +255,8 @@ class Job(Value):
     """What every step of one video needs to know about it."""
 
     video_id: str
+    #: who asks: the coordinator that has the video
+    epoch: int = 0
     size: Size
     fps: int
     duration: float
@@ -259,10 +268,11 @@ class Job(Value):
     options: dict[str, Any]
 
     @classmethod
-    def of(cls, video_id: str, spec: Spec) -> Self:
+    def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:
         """Return the part of a spec that is not about single beats."""
-        shared = {name: getattr(spec, name) for name in cls.model_fields if name != "video_id"}
-        return cls(video_id=video_id, **shared)
+        own = ("video_id", "epoch")
+        shared = {name: getattr(spec, name) for name in cls.model_fields if name not in own}
+        return cls(video_id=video_id, epoch=epoch, **shared)
 
 
 class BeatSequence(Value):

@@ -9,7 +9,7 @@ from ray.serve.handle import DeploymentHandle
 
 from raypipe.api import create_app
 from raypipe.config import Settings
-from raypipe.coordinator import Coordinator
+from raypipe.coordinator import SERVICE, Coordinator
 from raypipe.logs import log_to_file_and_stderr
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Coordination:
     def __init__(self) -> None:
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        self._coordinator = Coordinator(settings)
+        self._coordinator = Coordinator(settings, SERVICE)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())
         self._warming = loop.create_task(self._coordinator.ready())

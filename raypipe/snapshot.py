@@ -156,18 +156,24 @@ class Snapshot:
     def status(self, step: str) -> Status:
         """Return how a step stands: its state, and how long it took or what went wrong."""
         record = self.steps.get(step)
-        if record is None:
-            return Status(STOPPED if self.video.state.terminal else WAITING)
+        if record is None or record.state is StepState.INTENT:
+            return Status(STOPPED if self._goes_no_further else WAITING)
         if record.state is StepState.DONE:
             return Status(DONE, seconds((record.finished_at or 0) - (record.started_at or 0)))
         if record.state is StepState.FAILED:
             skipped = record.error_code == "upstream_failed"
             return Status(SKIPPED if skipped else FAILED, printable(record.error_message or ""))
-        if self.video.state.terminal:
+        if self._goes_no_further:
             return Status(STOPPED)
-        if record.started_at is None:
+        if record.state is StepState.QUEUED or record.started_at is None:
             return Status(QUEUED)
+        if record.state is StepState.UNKNOWN:
+            return Status(RUNNING, "the provider did not answer; it is asked what became of it")
         return Status(RUNNING, seconds(self.now - record.started_at))
+
+    @property
+    def _goes_no_further(self) -> bool:
+        return self.video.state.terminal or self.video.state is VideoState.WAITING
 
     def phase(self, phase: Phase) -> Status:
         """Return how a phase stands: its state, and what went wrong."""
@@ -175,9 +181,9 @@ class Snapshot:
         if output is not None:
             failed = output.status is not PhaseStatus.SUCCESS
             return Status(FAILED if failed else DONE, printable(output.error or ""))
-        if self.video.state.terminal:
+        if self._goes_no_further:
             return Status(STOPPED)
-        begun = any(step.phase is phase for step in self.steps.values())
+        begun = any(s.phase is phase and s.state is not StepState.INTENT for s in self.steps.values())
         return Status(RUNNING if begun else WAITING)
 
     @property

@@ -1,64 +1,129 @@
-"""A step under way: the journal learns when it is queued, starts, is accepted, ends or fails."""
+"""Steps, each answered from its row: done, and its result is there; under way, and it is gone on with; else it is done.
 
+So a step may be called any number of times, by Ray's retries or by a coordinator that takes its video over: what was
+made is not made again, and what was paid is not paid again.
+"""
+
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
-from raypipe.errors import RaypipeError, as_raypipe_error
-from raypipe.journal import Event, Journal, Recorder, StepRecord
+from raypipe.errors import LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
+from raypipe.journal import Event, Fence, Journal, StepRecord
 from raypipe.models import Job, Phase, Result, StepFailure, StepState
 from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Result)
+Work = Callable[["StepLog"], Awaitable[ResultT]]
+Key = tuple[str, str, int]
+
+#: seconds that a step whose video has changed hands waits for the new coordinator to call it
+JOIN_SECONDS = 60.0
+#: starts of a gateway that may find a step under way, without it being seen to survive, before it is failed
+STARTS = 3
+#: seconds for which one that was found twice is begun alone
+TRIAL_SECONDS = 1.0
+#: videos whose rows are kept at hand
+VIDEOS_KEPT = 2_000
+#: states in which a step is not under way
+_AT_REST = (StepState.INTENT, StepState.DONE, StepState.FAILED)
 
 
 class StepLog:
-    """Writes one step's progress to the journal; each coroutine returns when the journal has committed."""
+    """One step under way. It writes its progress; each coroutine returns when the journal has committed.
 
-    def __init__(self, steps: "Steps", record: StepRecord) -> None:
-        self._steps = steps
+    A journal that is locked or full is waited for, however long: what was paid must not be lost.
+    """
+
+    def __init__(self, steps: "Steps", record: StepRecord, epoch: int) -> None:
+        self._steps, self._epoch = steps, epoch
         self._happened: list[Event] = []
+        self._joined = asyncio.Event()
         self.record = record
+        #: set once the gateway is seen to live with it
+        self.survived = asyncio.Event()
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the newest call."""
+        return self._epoch
+
+    def join(self, epoch: int) -> None:
+        """Go on for another call; if its epoch is newer, under that."""
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._joined.set()
 
     async def queued(self) -> None:
         """Journal that the work waits for a CPU."""
-        await self._write()
+        self.record = self.record.evolve(state=StepState.QUEUED, attempt=self.record.attempt + 1)
+        await self.write()
 
     async def started(self, node: str, at: float | None = None) -> None:
         """Journal that the work begins, on a node of the cluster."""
         self.note_start(node, time.time() if at is None else at)
-        await self._write()
+        await self.write()
+
+    async def sent(self, node: str, possible_duplicate: bool) -> None:
+        """Journal that the work is about to be given to a hosted provider, once more if it was before."""
+        now, record = time.time(), self.record
+        changes = {"state": StepState.SENT, "attempt": record.attempt + 1, "sent_at": now, "node": node}
+        started = record.started_at or now
+        self.record = record.evolve(
+            **changes, started_at=started, provider_job_id=None, possible_duplicate=possible_duplicate
+        )
+        again = {"attempt": self.record.attempt, "possible_duplicate": possible_duplicate}
+        kind, data = ("step.sent_again", again) if record.attempt else ("step.started", {})
+        self._happened.append(self._event(kind, now, **data))
+        await self.write()
+
+    async def accepted(self, provider_job_id: str) -> None:
+        """Journal that a hosted provider has taken the work, and the id it gave it."""
+        job_id = valid_text(provider_job_id)
+        self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
+        await self.write()
+
+    async def unknown(self, why: str) -> None:
+        """Journal that nobody knows whether the provider has taken the work."""
+        if self.record.state is not StepState.UNKNOWN:
+            self.record = self.record.evolve(state=StepState.UNKNOWN)
+            self._happened.append(self._event("step.unknown", time.time(), reason=valid_text(why)))
+            await self.write()
 
     def note_start(self, node: str, at: float) -> None:
         """Remember that the work began; the journal learns it with what is written next."""
-        self.record = self.record.evolve(state=StepState.RUNNING, node=node, started_at=at)
+        attempt = self.record.attempt + (self.record.state is not StepState.QUEUED)
+        self.record = self.record.evolve(state=StepState.RUNNING, attempt=attempt, node=node, started_at=at)
         self._happened.append(self._event("step.started", at))
 
     def note_cost(self, dollars: float) -> None:
         """Remember what was spent; the journal learns it with what is written next, even if the step fails."""
         self.record = self.record.evolve(cost=dollars)
 
-    async def accepted(self, provider_job_id: str) -> None:
-        """Journal that a hosted provider has taken the work, and the id it gave it."""
-        job_id = valid_text(provider_job_id)
-        self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
-        await self._write()
+    def note_input(self, key: str) -> None:
+        """Remember what the work is made from."""
+        self.record = self.record.evolve(input_key=key)
 
     async def done(self, result: ResultT) -> ResultT:
         """Journal that the work is done, and return its result with the step's times."""
-        ended = result.finished_at or time.time()
-        changes = {"finished_at": ended, "artifact": result.artifact, "cost": result.cost}
-        self.record = self.record.evolve(state=StepState.DONE, **changes)
+        ended = time.time()
+        result = result.model_copy(
+            update={"started_at": self.record.started_at or ended, "finished_at": ended}
+        )
+        changes = {"finished_at": ended, "result": result.model_dump(mode="json"), "cost": result.cost}
+        self.record = self.record.evolve(state=StepState.DONE, starts=0, **changes)
         self._happened.append(self._event("step.done", ended))
-        await self._write()
-        return result.model_copy(update={"started_at": self.record.started_at or ended, "finished_at": ended})
+        await self.write()
+        return result
 
-    async def failed(self, error: RaypipeError, cause: StepFailure | None = None) -> StepFailure:
+    async def failed(self, error: RaypipeError) -> StepFailure:
         """Journal that the work failed, and return the failure as a value."""
-        return await self._failed(error.code, str(error), error.retryable, cause)
+        return await self._failed(error.code, str(error), error.retryable, None)
 
     async def not_attempted(self, cause: StepFailure) -> StepFailure:
         """Journal that the work is not begun, because what it needs failed, and return that as a failure."""
@@ -70,12 +135,8 @@ class StepLog:
     async def _failed(
         self, code: str, message: str, retryable: bool, cause: StepFailure | None
     ) -> StepFailure:
-        now = time.time()
-        changes = {"finished_at": now, "error_code": code, "error_message": message}
-        record = self.record = self.record.evolve(state=StepState.FAILED, **changes)
-        self._happened.append(self._event("step.failed", now, code=code, message=message))
-        await self._write()
-        return StepFailure(
+        now, record = time.time(), self.record
+        failure = StepFailure(
             **{name: getattr(record, name) for name in ("step", "phase", "beat_index", "provider", "cost")},
             code=code,
             message=message,
@@ -84,18 +145,40 @@ class StepLog:
             started_at=record.started_at or 0.0,
             finished_at=now,
         )
+        changes = {"finished_at": now, "error_code": code, "error_message": message}
+        self.record = record.evolve(state=StepState.FAILED, result=failure.model_dump(mode="json"), **changes)
+        self._happened.append(self._event("step.failed", now, code=code, message=message))
+        await self.write()
+        return failure
 
-    async def _write(self) -> None:
-        journal = self._steps.journal
-        writes = [journal.step(self.record), *map(journal.event, self._happened)]
-        self._happened.clear()
-        await self._steps.recorder.record(*writes)
+    async def write(self) -> None:
+        """Commit the row and what happened, under the epoch of the newest call.
+
+        Raises:
+            LeaseLost: The video has changed hands, and its new coordinator does not call this step.
+        """
+        happened, self._happened = self._happened, []
+        while True:
+            epoch = self._epoch
+            try:
+                await self._steps.write(self.record, happened, epoch)
+                return
+            except LeaseLost:
+                await self._newer_than(epoch)
+
+    async def _newer_than(self, epoch: int) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                while self._epoch <= epoch:
+                    self._joined.clear()
+                    await self._joined.wait()
+        if self._epoch <= epoch:
+            raise LeaseLost(self.record.video_id)
 
     def _event(self, kind: str, at: float, **data: Any) -> Event:
         step = self.record
-        return Event(
-            video_id=step.video_id, kind=kind, at=at, step=step.step, beat_index=step.beat_index, data=data
-        )
+        where = {"step": step.step, "take": step.take, "beat_index": step.beat_index}
+        return Event(video_id=step.video_id, kind=kind, at=at, **where, data=data)
 
 
 def new_step(
@@ -103,38 +186,161 @@ def new_step(
 ) -> StepRecord:
     """Return the row of a step that nothing has happened to yet; without a provider raypipe does it itself."""
     return StepRecord(
-        video_id=job.video_id,
-        step=step,
-        phase=phase,
-        beat_index=beat_index,
-        state=StepState.INTENT,
-        provider=provider or "raypipe",
-        intent_at=time.time(),
+        video_id=job.video_id, step=step, phase=phase, beat_index=beat_index, provider=provider or "raypipe"
     )
 
 
+class _Flight(NamedTuple):
+    log: StepLog
+    task: "asyncio.Task[Any]"
+
+
+class _Rows(NamedTuple):
+    """What the journal says of a video's steps; read anew when a newer epoch calls."""
+
+    epoch: int
+    read: "asyncio.Task[dict[Key, StepRecord]]"
+
+
 class Steps:
-    """Does steps and journals them."""
+    """Does the steps of all videos of a gateway, each once at a time."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.recorder = Recorder(journal)
+        self._flights: dict[Key, _Flight] = {}
+        self._rows: dict[str, _Rows] = {}
+        self._trials = asyncio.Lock()
+
+    @property
+    def under_way(self) -> int:
+        """How many steps are being done."""
+        return len(self._flights)
 
     async def run(
-        self, record: StepRecord, work: Callable[[StepLog], Awaitable[ResultT]]
+        self, step: StepRecord, epoch: int, kind: type[ResultT], work: Work[ResultT]
     ) -> ResultT | StepFailure:
-        """Do a step's work and return its result; here, once, what goes wrong becomes a value."""
-        log = StepLog(self, record)
+        """Return a step's stored result, or do its work; a call that finds it being done waits for that.
+
+        What goes wrong becomes a value here, once.
+
+        Args:
+            step: Its row, for the case that the journal has none yet.
+            epoch: Epoch of the coordinator that asks.
+            kind: What the step makes.
+            work: Does it, given the row as it stands.
+
+        Raises:
+            LeaseLost: The video has gone to another coordinator, which does not ask for this step.
+        """
+        answer: ResultT | StepFailure = await self._join(
+            step, epoch, lambda log: self._answer(log, kind, work)
+        )
+        return answer
+
+    async def pass_on(self, step: StepRecord, epoch: int, cause: StepFailure) -> StepFailure:
+        """Journal a step that cannot be done because what it needs failed."""
+        failure: StepFailure = await self._join(step, epoch, lambda log: self._pass_on(log, cause))
+        return failure
+
+    async def write(self, record: StepRecord, happened: list[Event], epoch: int) -> None:
+        """Commit a step's row and events.
+
+        Raises:
+            LeaseLost: That epoch of the video is over.
+        """
+        writes = [self.journal.step(record), *map(self.journal.event, happened)]
+        fence = Fence(record.video_id, epoch)
+        await self.journal.writer.put(*writes, fence=fence, patience=float("inf"))
+        if (rows := self._rows.get(record.video_id)) is not None and rows.read.done():
+            rows.read.result()[_key(record)] = record
+
+    async def _join(self, step: StepRecord, epoch: int, do: Callable[[StepLog], Any]) -> Any:
+        key = _key(step)
+        flight = self._flights.get(key)
+        if flight is None:
+            log = StepLog(self, step, epoch)
+            flight = self._flights[key] = _Flight(log, asyncio.create_task(do(log)))
+            flight.task.add_done_callback(lambda _: self._flights.pop(key))
+        else:
+            flight.log.join(epoch)
+        return await asyncio.shield(flight.task)
+
+    async def _answer(self, log: StepLog, kind: type[ResultT], work: Work[ResultT]) -> ResultT | StepFailure:
+        record = log.record = await self._row(log)
+        if record.state is StepState.DONE:
+            return kind.model_validate(record.result)
+        if record.state is StepState.FAILED:
+            return StepFailure.model_validate(record.result)
         try:
-            result = await work(log)
+            result = await (work(log) if record.state in _AT_REST else self._go_on(log, work))
         except Exception as error:
-            named = as_raypipe_error(error, record.step)
-            level = logging.WARNING if isinstance(error, RaypipeError) else logging.ERROR
-            trace = None if isinstance(error, RaypipeError) else error
-            logger.log(level, "Step %s of %s failed: %s", record.step, record.video_id, named, exc_info=trace)
-            return await log.failed(named)
+            if isinstance(error, LeaseLost):
+                raise
+            return await log.failed(_named(error, record))
         return await log.done(result)
 
-    async def pass_on(self, record: StepRecord, cause: StepFailure) -> StepFailure:
-        """Journal a step that cannot be done because what it needs failed."""
-        return await StepLog(self, record).not_attempted(cause)
+    async def _pass_on(self, log: StepLog, cause: StepFailure) -> StepFailure:
+        log.record = await self._row(log)
+        return await log.not_attempted(cause)
+
+    async def _go_on(self, log: StepLog, work: Work[ResultT]) -> ResultT:
+        """Go on with a step that was under way when a gateway ended.
+
+        It may be the one that ended it. So each start is counted before anything runs, until the gateway is seen to
+        live with the step. The second time it is begun alone, so that no other step is suspected for its sake.
+        """
+        starts = log.record.starts + 1
+        if starts >= STARTS:
+            raise StepKillsGateway(
+                f"it was under way each of the {STARTS} times that its gateway died, and is not tried again"
+            )
+        clearing = asyncio.create_task(self._clear(log))
+        try:
+            if starts == 1:
+                await self._count_start(log, starts)
+                return await work(log)
+            async with self._trials:
+                await self._count_start(log, starts)
+                working = asyncio.ensure_future(work(log))
+                first = [working, asyncio.ensure_future(log.survived.wait())]
+                await asyncio.wait(first, timeout=TRIAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            return await working
+        finally:
+            clearing.cancel()
+
+    async def _count_start(self, log: StepLog, starts: int) -> None:
+        log.record = log.record.evolve(starts=starts)
+        await log.write()
+
+    async def _clear(self, log: StepLog) -> None:
+        await log.survived.wait()
+        log.record = log.record.evolve(starts=0)
+        await log.write()
+
+    async def _row(self, log: StepLog) -> StepRecord:
+        video_id, epoch = log.record.video_id, log.epoch
+        rows = self._rows.get(video_id)
+        if rows is None or rows.epoch < epoch:
+            rows = self._rows[video_id] = _Rows(epoch, asyncio.create_task(self._read(video_id)))
+            while len(self._rows) > VIDEOS_KEPT:
+                del self._rows[next(iter(self._rows))]
+        try:
+            return (await asyncio.shield(rows.read)).get(_key(log.record), log.record)
+        except RaypipeError:
+            self._rows.pop(video_id, None)  # the next call reads again
+            raise
+
+    async def _read(self, video_id: str) -> dict[Key, StepRecord]:
+        return {_key(step): step for step in await self.journal.steps_async(video_id)}
+
+
+def _key(step: StepRecord) -> Key:
+    return step.video_id, step.step, step.take
+
+
+def _named(error: Exception, record: StepRecord) -> RaypipeError:
+    named = as_raypipe_error(error, record.step)
+    level = logging.WARNING if isinstance(error, RaypipeError) else logging.ERROR
+    trace = None if isinstance(error, RaypipeError) else error
+    logger.log(level, "Step %s of %s failed: %s", record.step, record.video_id, named, exc_info=trace)
+    return named

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import RayError
 
-from raypipe.errors import JournalUnavailable, RaypipeError, StoryboardMismatch, as_raypipe_error
-from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, Write
+from raypipe.errors import LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.gateways import Gateways
+from raypipe.journal import Event, Fence, Journal, StepRecord, VideoRecord, Write
 from raypipe.models import (
     Artifact,
     BeatSequence,
@@ -30,17 +31,12 @@ from raypipe.phases.references import group_sequences, roles_of
 from raypipe.phases.storyboard import check_storyboard
 from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch
 from raypipe.text import valid_text
-from raypipe.workers import Helpers, error_of
+from raypipe.workers import error_of
 
 logger = logging.getLogger(__name__)
 
-#: error code of a video whose making was stopped from outside
-INTERRUPTED = "interrupted"
 #: longest quotation of a failure in the error of its video, in characters
 QUOTED = 600
-#: seconds before the end of a video is tried to be written again
-END_RETRIED_AFTER = (0.2, 0.5, 1.0)
-
 
 #: what took time and money
 Timed = Result | StepFailure | StepRecord
@@ -60,42 +56,48 @@ class _Ending(NamedTuple):
 class VideoRun:
     """One video from its claimed row to its end."""
 
-    def __init__(
-        self, journal: Journal, recorder: Recorder, gateway: Any, helpers: Helpers, video: VideoRecord
-    ) -> None:
-        self.journal, self.recorder, self.gateway, self.helpers = journal, recorder, gateway, helpers
-        self.video, self.spec = video, video.spec
-        self.job = Job.of(video.id, video.spec)
+    def __init__(self, journal: Journal, video: VideoRecord) -> None:
+        self.journal, self.video, self.spec = journal, video, video.spec
+        self.job = Job.of(video.id, video.spec, video.epoch)
+        self._fence = Fence(video.id, video.epoch)
         self._outputs: dict[Phase, PhaseOutput] = {}
+        #: phases that ended before this coordinator had the video
+        self._known: dict[Phase, PhaseOutput] = {}
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
 
-    async def run(self, gateway_up: Callable[[], Awaitable[None]]) -> VideoState:
-        """Make the video once the gateway is up; unless this is cancelled, its row ends in a terminal state.
+    async def run(self, gateways: Callable[[], Awaitable[Gateways]]) -> VideoState:
+        """Make the video once the gateways are known; unless this is cancelled, its row ends in a terminal state.
 
         Raises:
+            LeaseLost: Another coordinator makes the video; nothing more is written of it here.
             JournalUnavailable: The end could not be written; the row says that the video is running.
         """
         try:
-            await gateway_up()
-            ending = await self._make()
+            ending = await self._make(await gateways())
         except Exception as error:
             named = error_of(error) if isinstance(error, RayError) else as_raypipe_error(error, self.video.id)
+            if isinstance(named, LeaseLost):
+                raise named from error
             trace = None if isinstance(error, RaypipeError | RayError) else error
             logger.error("Video %s failed: %s", self.video.id, named, exc_info=trace)
             return await self._end_early(VideoState.FAILED, named.code, f"{named}; what was finished is kept")
         return await self._end(ending)
 
-    async def interrupt(self) -> VideoState:
-        """Write that a video whose run was cancelled goes no further, unless its end is being written already."""
+    async def put_back(self, state: VideoState) -> VideoState:
+        """Write that a video whose run was cancelled is queued again, or waits, unless its end is being written."""
         if self._end_written is not None:
             return await self._end_written
-        said = "interrupted; what was finished is kept"
-        return await self._end_early(VideoState.CANCELLED, INTERRUPTED, said)
+        happened = self._event(f"video.{state}")
+        await self._record(self.journal.put_back(self.video.id, state), happened)
+        return state
 
-    async def _make(self) -> _Ending:
+    async def _make(self, gateways: Gateways) -> _Ending:
         began = time.time()
-        self._note(self._event("video.started"))
+        self.gateway, self.helpers = gateways.of(self.video.id), gateways.helpers
+        if self.video.epoch > 1:
+            self._known = await asyncio.to_thread(self.journal.phases, self.video.id)
+        self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
         sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
         graph = launch(self.gateway, self.job, self.spec, sequences)
         self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
@@ -193,6 +195,8 @@ class VideoRun:
 
     async def _write_end(self, ending: _Ending) -> VideoState:
         for problem in await asyncio.gather(*self._notes, return_exceptions=True):
+            if isinstance(problem, LeaseLost):
+                raise problem
             if problem is not None:
                 logger.error("A note of %s was not journaled: %s", self.video.id, problem)
         said = ending.error and (f"{ending.error} ({ending.kept})" if ending.kept else ending.error)
@@ -203,23 +207,16 @@ class VideoRun:
             "error_code": ending.error_code,
             "error_message": error,
         }
-        await self._record_end(
+        await self._record(
             self.journal.finish(self.video.id, ending.state, **columns),
             self._event(f"video.{ending.state}", error=error),
         )
         logger.info("Video %s is %s", self.video.id, ending.state)
         return ending.state
 
-    async def _record_end(self, *writes: Write) -> None:
-        """Write the end; a journal that is locked or full for a moment is tried again."""
-        for pause in END_RETRIED_AFTER:
-            try:
-                await self.recorder.record(*writes)
-                return
-            except JournalUnavailable as error:
-                logger.warning("The end of %s is written again in %g s: %s", self.video.id, pause, error)
-                await asyncio.sleep(pause)
-        await self.recorder.record(*writes)
+    async def _record(self, *writes: Write) -> None:
+        """Write what must not be lost, however long the journal is locked or full."""
+        await self.journal.writer.put(*writes, fence=self._fence, patience=float("inf"))
 
     def _phase(
         self,
@@ -245,6 +242,9 @@ class VideoRun:
             duration=0.0 if began is None else max(0.0, ended - began),
             error=error,
         )
+        if (known := self._known.get(phase)) is not None and known.status is status:
+            self._outputs[phase] = known  # it is as it was
+            return
         happened = self._event("phase.done", phase=phase, status=status, error=error)
         self._note(self.journal.phase(self._outputs[phase]), happened)
 
@@ -253,7 +253,7 @@ class VideoRun:
 
     def _note(self, *writes: Write) -> None:
         """Have the journal learn something that nothing has to wait for, but the video's end."""
-        note = self.recorder.put(*writes)
+        note = self.journal.writer.put(*writes, fence=self._fence, patience=float("inf"))
         note.add_done_callback(lambda done: done.cancelled() or done.exception())  # `_end` reports it
         self._notes.append(note)
 

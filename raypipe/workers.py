@@ -6,16 +6,16 @@ not queue either, but nothing bounds them: Ray starts a process for each that is
 
 import asyncio
 import itertools
+import logging
 import os
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 from ray.exceptions import (
     ActorDiedError,
-    ActorUnschedulableError,
     ObjectStoreFullError,
     OutOfDiskError,
     RayError,
@@ -27,13 +27,19 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raypipe.errors import DiskFull, InternalError, RaypipeError, RayUnavailable, WorkerLost, as_raypipe_error
 
+logger = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+#: Ray's namespace of raypipe's long-lived actors
+NAMESPACE = "raypipe"
 #: helpers of a cluster: one for each CPU it has when they start, up to this number
 MOST_HELPERS = 8
 #: calls that one helper works on at a time
 HELPER_THREADS = 2
 #: longest that a helper may work on one call; a decoder that hangs must not hold the others up for ever
 HELPER_SECONDS = 120.0
-#: what becomes of a helper's call when its process dies: seconds before each further try on another
+#: what becomes of work when its process dies: seconds before each further try
 RETRY_AFTER = (0.2, 0.5, 1.0)
 #: renders give way to what others wait for: the lowest priority there is
 RENDER_NICENESS = 19
@@ -56,48 +62,38 @@ class Helper:
 
 
 class Helpers:
-    """The helpers of a coordinator; calls go to them in turn. It travels to the gateway as their names."""
+    """An installation's helpers; calls go to them in turn. Whoever needs them first starts them.
 
-    def __init__(self, names: list[str]) -> None:
-        self._names = names
+    They are detached, so that no coordinator's end is theirs, and are found by their names.
+    """
+
+    def __init__(self, family: str, number: int) -> None:
+        """Name so many helpers of a family of actors."""
+        self._family, self.number = family, number
         self._turns = itertools.count()
-        self._actors: list[Any] | None = None
 
     @classmethod
-    def named(cls, number: int | None = None) -> "Helpers":
-        """Name so many helpers, or as many as suit the cluster; they are started later."""
+    def suiting(cls, family: str) -> "Helpers":
+        """Name as many helpers as suit the cluster."""
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        number = number or min(MOST_HELPERS, max(1, cpus, len(ray.nodes())))
-        return cls([f"raypipe-helper-{secrets.token_hex(8)}" for _ in range(number)])
-
-    def start(self) -> None:
-        """Start their processes, on different nodes where there are several."""
-        actor = ray.remote(Helper)
-        options = {"num_cpus": 0, "max_concurrency": HELPER_THREADS, "max_restarts": -1}
-        nodes = itertools.cycle(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        self._actors = [
-            actor.options(
-                name=name,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(next(nodes), soft=False),
-                **options,
-            ).remote()
-            for name in self._names
-        ]
+        return cls(family, min(MOST_HELPERS, max(1, cpus, len(ray.nodes()))))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as names: handles in its arguments could keep Ray from starting the gateway again."""
-        return Helpers, (self._names,)
+        return Helpers, (self._family, self.number)
 
-    @property
-    def _living(self) -> list[Any]:
-        """The helpers that are not gone for good; handles are looked up when they are first needed."""
-        if not self._actors:
-            self._actors = [actor for actor in map(_actor_named, self._names) if actor is not None]
-        return self._actors
+    @cached_property
+    def _actors(self) -> list[Any]:
+        """Handles of all, on different nodes where there are several."""
+        nodes = itertools.cycle(sorted(node["NodeID"] for node in ray.nodes() if node["Alive"]))
+        return [
+            detached(Helper, f"{self._family}/helper-{number}", next(nodes), HELPER_THREADS)
+            for number in range(self.number)
+        ]
 
     async def ready(self, rehearse: Callable[[], Any]) -> None:
         """Return when all of them have called a function that loads what their work needs."""
-        await asyncio.gather(*(actor.run.remote(rehearse) for actor in self._living))
+        await asyncio.gather(*(actor.run.remote(rehearse) for actor in self._actors))
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Ran:
         """Call a function on a helper; if its process dies, on another.
@@ -114,9 +110,7 @@ class Helpers:
         return await self._run_once(function, args)
 
     async def _run_once(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
-        if not self._living:
-            raise WorkerLost("no helper is left")
-        actor = self._living[next(self._turns) % len(self._living)]
+        actor = self._actors[next(self._turns) % self.number]
         try:
             async with asyncio.timeout(HELPER_SECONDS):
                 ran: Ran = await _result(actor.run.remote(function, *args))
@@ -124,30 +118,60 @@ class Helpers:
             ray.kill(actor, no_restart=False)
             raise InternalError(f"{_name_of(function)} took more than {HELPER_SECONDS:g} s") from None
         except WorkerLost as error:
-            # one whose node is gone is never started again
-            if (
-                isinstance(error.__cause__, ActorDiedError | ActorUnschedulableError)
-                and actor in self._living
-            ):
-                self._living.remove(actor)
+            if isinstance(error.__cause__, ActorDiedError):  # for good; the next call starts another
+                self.__dict__.pop("_actors", None)
             raise
         return ran
 
-    def kill(self) -> None:
-        """End their processes."""
-        for actor in self._living:
-            ray.kill(actor)
+
+def detached(kind: type, name: str, node: str, calls: int, *args: Any, retries: int = 0) -> Any:
+    """Find a long-lived actor by its name, or start it; it ends when it is killed, or its cluster ends.
+
+    Args:
+        kind: Its class, whose `__init__` opens nothing: an actor whose `__init__` fails when it is started again stays
+            dead.
+        name: Its name among the actors of all raypipes.
+        node: Where it should run; elsewhere if that node is lost.
+        calls: How many calls it works on at a time.
+        args: What to make it with; the same for all who may come first.
+        retries: How often Ray sends a call again whose process died: 0, or -1 for always. (Any other number is used up
+            while the actor is still being started, https://github.com/ray-project/ray/issues/44719.)
+    """
+    options = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "get_if_exists": True,
+        "lifetime": "detached",
+        "num_cpus": 0,
+        # Ray 2.60 heeds a soft affinity only of actors that ask for something
+        "memory": 2**20,
+        "max_concurrency": calls,
+        "max_restarts": -1,
+        "max_task_retries": retries,
+        "scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True),
+    }
+    return ray.remote(kind).options(**options).remote(*args)
 
 
 async def run_on_cpu(function: Callable[..., Any], *args: Any) -> Ran:
-    """Call a function in a Ray task that holds a CPU.
+    """Call a function in a Ray task that holds a CPU; if its process dies, again.
 
     Raises:
         RaypipeError: What the function raised.
-        WorkerLost: Its process died, more often than Ray starts it again.
+        WorkerLost: Its process died each time.
     """
-    ran: Ran = await _result(_task.remote(function, args))
-    return ran
+    return await _tried_again(lambda: _result(_task.remote(function, args)))
+
+
+async def _tried_again(run: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Run what may lose its process so often, and no oftener: Ray itself would go on for ever where memory runs out."""
+    for pause in RETRY_AFTER:
+        try:
+            return await run()
+        except WorkerLost as error:
+            logger.warning("%s; it is done again", error)
+            await asyncio.sleep(pause)
+    return await run()
 
 
 async def render(
@@ -157,7 +181,7 @@ async def render(
     num_gpus: float,
     started: Callable[[str, float], Any],
 ) -> Any:
-    """Call a function in a Ray task of low priority that reports when it gets its CPUs and GPUs.
+    """Call a function in a Ray task of low priority that reports when it gets its CPUs and GPUs; if it dies, again.
 
     Args:
         function: What to call.
@@ -168,11 +192,15 @@ async def render(
 
     Raises:
         RaypipeError: What the function raised.
-        WorkerLost: Its process died, more often than Ray starts it again.
+        WorkerLost: Its process died each time.
     """
-    reports = _reporting_task.options(num_cpus=num_cpus, num_gpus=num_gpus).remote(function, args)
-    await started(*await _result(await anext(reports)))
-    return await _result(await anext(reports))
+
+    async def run() -> Any:
+        reports = _reporting_task.options(num_cpus=num_cpus, num_gpus=num_gpus).remote(function, args)
+        await started(*await _result(await anext(reports)))
+        return await _result(await anext(reports))
+
+    return await _tried_again(run)
 
 
 def error_of(error: RayError) -> RaypipeError:
@@ -206,13 +234,6 @@ def _name_of(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", "a worker").strip("_")
 
 
-def _actor_named(name: str) -> Any:
-    try:
-        return ray.get_actor(name)
-    except ValueError:
-        return None
-
-
 async def _result(ref: Any) -> Any:
     try:
         return await ref
@@ -220,12 +241,12 @@ async def _result(ref: Any) -> Any:
         raise error_of(error) from error
 
 
-@ray.remote
+@ray.remote(max_retries=0)
 def _task(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
     return _run(function, args)
 
 
-@ray.remote
+@ray.remote(max_retries=0)
 def _reporting_task(function: Callable[..., Any], args: tuple[Any, ...]) -> Iterator[Any]:
     os.nice(max(0, RENDER_NICENESS - os.nice(0)))
     yield ray.get_runtime_context().get_node_id(), time.time()

@@ -29,7 +29,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import BeatNotFound, JournalUnavailable, VideoNotReady
 from raypipe.intake import accept
-from raypipe.journal import Journal, Recorder, VideoRecord
+from raypipe.journal import Journal, VideoRecord
 from raypipe.models import Artifact, StepState
 from raypipe.snapshot import Snapshot
 
@@ -70,13 +70,12 @@ class VideoService:
     def __init__(self, settings: Settings, poke: Callable[[], None]) -> None:
         self.settings, self.poke = settings, poke
         self.journal = Journal(settings.journal_url)
-        self.recorder = Recorder(self.journal)
         self.store = ArtifactStore(settings.artifacts_url)
 
     async def create(self, body: CreateVideo) -> VideoRecord:
         """Plan and commit a video. It may bring pictures to decode, which the event loop must not wait for."""
         video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
-        await self.recorder.record(*rows)
+        await self.journal.writer.put(*rows)
         self.poke()
         return video
 
@@ -111,7 +110,7 @@ class VideoService:
         name = f"{kind}/{beat_index}"
         step = next((s for s in self.journal.steps(video_id) if s.step == name), None)
         if step is None or step.state is not StepState.DONE or step.artifact is None:
-            state = "not started" if step is None else step.state
+            state = "not started" if step is None or step.state is StepState.INTENT else step.state
             never = f", and the video is {video.state}" if video.state.terminal else ""
             raise VideoNotReady(
                 f"Step {name} of video {video_id} is {state}{never}: there is nothing to get."

@@ -22,6 +22,7 @@ OpenAIStatus = Literal["queued", "in_progress", "completed", "failed"]
 _STATUS: dict[VideoState, OpenAIStatus] = {
     VideoState.QUEUED: "queued",
     VideoState.RUNNING: "in_progress",
+    VideoState.WAITING: "queued",
     VideoState.CANCELLING: "in_progress",
     VideoState.COMPLETED: "completed",
     VideoState.CANCELLED: "failed",
@@ -227,10 +228,8 @@ def _beats(snapshot: Snapshot) -> list[BeatView]:
 
 
 def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) -> StepView:
-    if step is None:
+    if step is None or step.state is StepState.INTENT:
         return StepView(state="waiting")
-    if step.state is StepState.INTENT:
-        return StepView(state="queued")
     error = None
     if step.error_code is not None:
         error = ErrorDetail(code=step.error_code, message=step.error_message or "")

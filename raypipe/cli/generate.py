@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,8 +15,8 @@ from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, RayUnavailable
-from raypipe.journal import Journal
+from raypipe.errors import JournalUnavailable, RaypipeError, RayUnavailable, VideoBusy
+from raypipe.journal import LEASE_SECONDS, Journal
 from raypipe.models import VideoRequest
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 5.0
 _CONNECT_SECONDS = 5.0
+_LOOK_SECONDS = 0.5
+
+#: has a coordinator make a video, and gives its id
+Begin = Callable[["Coordinator"], Awaitable[str]]
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +84,14 @@ class StopRequest:
                 self._then()
 
 
-def make(request: VideoRequest, settings: Settings, journal: Journal, console: Console) -> Outcome:
+def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -> Outcome:
     """Make a video and show how it comes about.
+
+    Args:
+        begin: Has a coordinator make it, and gives its id: `submitting` or `resuming`.
+        settings: Where everything is.
+        journal: To watch it in.
+        console: Where to show it.
 
     Raises:
         RayUnavailable: There is no Ray to make it with.
@@ -94,7 +104,7 @@ def make(request: VideoRequest, settings: Settings, journal: Journal, console: C
                 start_ray(settings, stop)
             ray_seconds = time.monotonic() - began
             if stop.signal is None:
-                video_id = asyncio.run(_make(request, settings, journal, console, stop))
+                video_id = asyncio.run(_make(begin, settings, journal, console, stop))
         finally:
             stop.call(None)  # the loop is gone
             wall_seconds = time.monotonic() - began
@@ -163,25 +173,57 @@ def stop_ray() -> None:
     ray.shutdown()
 
 
+def submitting(request: VideoRequest) -> Begin:
+    """Begin with a new video."""
+    return lambda coordinator: coordinator.submit(request)
+
+
+def resuming(video_id: str, console: Console) -> Begin:
+    """Begin where another process left a video; one that was killed is waited for until its lease runs out."""
+
+    async def begin(coordinator: "Coordinator") -> str:
+        gone_at, said = time.monotonic() + LEASE_SECONDS + 1, False
+        while True:
+            try:
+                await coordinator.resume(video_id)
+            except VideoBusy:
+                if time.monotonic() > gone_at:
+                    raise
+                if not said:
+                    say(
+                        console,
+                        f"Waiting up to {LEASE_SECONDS:g} s for the process that had it to be gone ...",
+                    )
+                said = True
+                await asyncio.sleep(_LOOK_SECONDS)
+            else:
+                return video_id
+
+    return begin
+
+
 async def _make(
-    request: VideoRequest, settings: Settings, journal: Journal, console: Console, stop: StopRequest
+    begin: Begin, settings: Settings, journal: Journal, console: Console, stop: StopRequest
 ) -> str | None:
     from raypipe.coordinator import Coordinator
 
+    began = time.time()
     coordinator = Coordinator(settings, helpers=1)  # one video needs no more
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101 - this coroutine runs as one
     stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
     # what the first steps need is loaded while the video is planned and its first steps run
-    warming = asyncio.create_task(coordinator.ready(renders=False))
+    warming = asyncio.create_task(coordinator.ready(renders=False, every=False))
+    beginning = asyncio.ensure_future(begin(coordinator))
     try:
-        video_id = await coordinator.submit(request)
-        with watching(console, journal, video_id):
+        video_id = await asyncio.shield(beginning)
+        with watching(console, journal, video_id, began):
             try:
                 await coordinator.wait(video_id)
             except JournalUnavailable as error:
                 raise JournalUnavailable(
-                    f"{error}. The video goes no further; what was finished is kept: raypipe show {video_id[:16]}"
+                    f"{error}. The video goes no further; what was finished is kept, and this goes on with it: "
+                    f"raypipe resume {video_id[:16]}"
                 ) from error
             finally:
                 await _close(coordinator, warming)
@@ -189,9 +231,15 @@ async def _make(
         if stop.signal is None:
             raise
         await _close(coordinator, warming)
+    except RaypipeError:
+        await _close(coordinator, warming)
+        raise
     stop.call(None)
-    newest = journal.newest_of(coordinator.owner)
-    return None if newest is None else newest.id
+    return beginning.result() if _succeeded(beginning) else None
+
+
+def _succeeded(task: "asyncio.Future[str]") -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 async def _close(coordinator: "Coordinator", warming: asyncio.Task[None]) -> None:

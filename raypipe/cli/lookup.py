@@ -8,7 +8,7 @@ from rich.text import Text
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal, database_file
-from raypipe.models import Artifact
+from raypipe.models import Artifact, StepState
 from raypipe.snapshot import Snapshot
 
 
@@ -86,7 +86,8 @@ def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
             f"--step: {video.id} has no step {step!r}; `raypipe show {video.id}` shows them."
         )
     if record.artifact is None:
-        raise VideoNotReady(f"Step {step} of {video.id} is {record.state}: it has not made a file.")
+        state = "not begun" if record.state is StepState.INTENT else record.state
+        raise VideoNotReady(f"Step {step} of {video.id} is {state}: it has not made a file.")
     return record.artifact
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, is_disk_full
+from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, VideoOver, is_disk_full
 
 if TYPE_CHECKING:
+    from raypipe.cli.generate import Begin
     from raypipe.config import Settings
+    from raypipe.journal import Journal
     from raypipe.models import Artifact
     from raypipe.snapshot import Snapshot
 
@@ -34,6 +36,10 @@ One prompt in, one finished multi-scene video out, on Ray.
   raypipe list
   raypipe show last
   raypipe timeline last --svg storm.svg
+
+[bold]Go on[/bold] with one that was stopped or killed; nothing is made or paid twice:
+
+  raypipe resume last
 
 [bold]Serve[/bold] it over HTTP:
 
@@ -85,6 +91,16 @@ SpecFile = Annotated[
     ),
 ]
 VideoId = Annotated[str, typer.Argument(metavar="ID", help="An id, the beginning of one, or last.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Where to write it, an .mp4 file or a folder; - is standard output. Left out: a new name made of the "
+        "title.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace the output file if there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -149,16 +165,7 @@ def _global(
 @app.command()
 def generate(
     prompt: Prompt = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Where to write it, an .mp4 file or a folder; - is standard output. Left out: a new name made of "
-            "the title.",
-        ),
-    ] = None,
+    output: Output = None,
     force: Force = False,
     duration: Duration = None,
     size: Size = None,
@@ -172,7 +179,7 @@ def generate(
     """Make a video from a prompt or a plan, and write it to a file.
 
     On a terminal a live display shows each beat; elsewhere there is a line for each event.
-    Ctrl-C stops, and what is finished is kept.
+    Ctrl-C stops, and what is finished is kept; `raypipe resume last` goes on.
     """
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
@@ -187,28 +194,82 @@ def _typed(**options: str | None) -> dict[str, str]:
 
 
 def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
-    from rich.console import Console
-
     from raypipe.cli.lookup import open_for_writing
     from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
-    from raypipe.logs import logs_in_file, warnings_as_notes
+    from raypipe.logs import warnings_as_notes
 
     check_output(output, force)
-    settings, console = read_settings(), Console(stderr=True)
+    settings = read_settings()
     request = build_request(typed, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         dry_plan(request, settings)
     journal = open_for_writing(settings)
     try:
-        from raypipe.cli.generate import make
-        from raypipe.cli.outcome import conclude
+        from raypipe.cli.generate import submitting
 
-        with logs_in_file(settings.log_dir) as problem:
-            for note in (*notes, *([problem] if problem else [])):
-                console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
-            outcome = make(request, settings, journal, console)
-        return conclude(outcome, output, force, settings, journal, console)
+        return _make(submitting(request), notes, output, force, settings, journal)
+    finally:
+        journal.close()
+
+
+def _make(
+    begin: "Begin",
+    notes: list[str],
+    output: Path | None,
+    force: bool,
+    settings: "Settings",
+    journal: "Journal",
+) -> int:
+    """Make a video, write its film and give the exit code."""
+    from rich.console import Console
+
+    from raypipe.cli.generate import make
+    from raypipe.cli.outcome import conclude
+    from raypipe.logs import logs_in_file
+
+    console = Console(stderr=True)
+    with logs_in_file(settings.log_dir) as problem:
+        for note in (*notes, *([problem] if problem else [])):
+            console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+        outcome = make(begin, settings, journal, console)
+    return conclude(outcome, output, force, settings, journal, console)
+
+
+@app.command()
+def resume(
+    video_id: VideoId,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Go on with a video that was stopped or whose process was killed: what is finished is not made again.
+
+    Works made by a provider meanwhile are fetched, and not paid a second time.
+    """
+    raise typer.Exit(_resume(video_id, output, force))
+
+
+def _resume(video_id: str, output: Path | None, force: bool) -> int:
+    from rich.console import Console
+
+    from raypipe.cli.lookup import find, open_for_writing
+    from raypipe.cli.request import read_settings
+    from raypipe.cli.target import check_output
+
+    check_output(output, force)
+    settings = read_settings()
+    snapshot = find(video_id, settings)
+    if snapshot.video.state.terminal:
+        raise VideoOver(
+            f"{snapshot.video.id} is {snapshot.video.state}: there is nothing to go on with. "
+            f"`raypipe show {snapshot.handle}` shows what there is, and with -o FILE writes the film."
+        )
+    journal = open_for_writing(settings)
+    try:
+        from raypipe.cli.generate import resuming
+
+        begin = resuming(snapshot.video.id, Console(stderr=True))
+        return _make(begin, [], output, force, settings, journal)
     finally:
         journal.close()
 

@@ -29,7 +29,7 @@ def conclude(
         return stopped
     snapshot = Snapshot.read(journal, outcome.video_id)
     video = snapshot.video
-    if video.state is VideoState.CANCELLED:
+    if video.state in (VideoState.CANCELLED, VideoState.WAITING):
         console.print(interrupted(snapshot), soft_wrap=True)
         return stopped if outcome.stopped_by is not None else 1
     if video.result is None:

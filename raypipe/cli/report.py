@@ -21,6 +21,7 @@ from raypipe.timeline import short_node
 STATES = {
     VideoState.QUEUED: WAITING,
     VideoState.RUNNING: RUNNING,
+    VideoState.WAITING: STOPPED,
     VideoState.CANCELLING: RUNNING,
     VideoState.CANCELLED: STOPPED,
     VideoState.COMPLETED: DONE,
@@ -64,6 +65,8 @@ def interrupted(snapshot: Snapshot) -> RenderableType:
     """Return what to say after Ctrl-C."""
     text = Text("Interrupted. ", "bold yellow")
     text.append(f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept\n")
+    text.append(f"  raypipe resume {snapshot.handle}", "bold")
+    text.append("  goes on; nothing is made or paid twice\n", "dim")
     return text.append_text(_kept(snapshot))
 
 

@@ -18,8 +18,8 @@ LOOKS_PER_SECOND = 5
 
 
 @contextmanager
-def watching(console: Console, journal: Journal, video_id: str) -> Iterator[None]:
-    """Show what becomes of a video while the block runs; the last look is taken at its end."""
+def watching(console: Console, journal: Journal, video_id: str, since: float) -> Iterator[None]:
+    """Show what becomes of a video while the block runs, up to its end, from a moment on (Unix seconds)."""
     if live(console):
         with Live(
             get_renderable=_Drawing(console, journal, video_id).draw,
@@ -29,7 +29,7 @@ def watching(console: Console, journal: Journal, video_id: str) -> Iterator[None
         ):
             yield
         return
-    lines, stop = Lines(console, journal, video_id), threading.Event()
+    lines, stop = Lines(console, journal, video_id, since), threading.Event()
     thread = threading.Thread(target=lines.print_until, args=(stop,), name="raypipe-lines", daemon=True)
     thread.start()
     try:
@@ -73,8 +73,8 @@ class _Drawing:
 class Lines:
     """Prints a line for each event worth one."""
 
-    def __init__(self, console: Console, journal: Journal, video_id: str) -> None:
-        self._console, self._journal, self._video_id = console, journal, video_id
+    def __init__(self, console: Console, journal: Journal, video_id: str, since: float = 0.0) -> None:
+        self._console, self._journal, self._video_id, self._since = console, journal, video_id, since
         self._seen = 0
 
     def print_until(self, stop: threading.Event) -> None:
@@ -93,7 +93,7 @@ class Lines:
         for event in events:
             self._seen = event.seq
             line = line_of(event, snapshot)
-            if line is not None:
+            if line is not None and event.at >= self._since:
                 moment = time.strftime("%H:%M:%S", time.localtime(event.at))
                 line = f"{moment}  {snapshot.progress.overall:3.0f} %  {line}"
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -129,6 +129,11 @@ def _step_line(event: Event, what: str, snapshot: Snapshot) -> str | None:
         record = snapshot.steps[step]
         took = seconds((record.finished_at or event.at) - (record.started_at or event.at))
         return f"{name} done in {took}"
+    if what == "unknown":
+        return printable(f"{name}: sent and not answered, so it is asked for: {event.data.get('reason', '')}")
+    if what == "sent_again":
+        doubt = ", and may be paid twice" if event.data.get("possible_duplicate") else ""
+        return f"{name} sent again{doubt}"
     if what == "started" and step.startswith("chunk/"):
         before = snapshot.follows.get(event.beat_index or 0)
         return f"{name} started from " + (

@@ -2,14 +2,16 @@
 
 from raypipe.journal.database import database_file
 from raypipe.journal.journal import Journal
-from raypipe.journal.recorder import Recorder
+from raypipe.journal.leases import LEASE_SECONDS, Owner
 from raypipe.journal.records import Event, StepRecord, VideoRecord, accepted_at, new_video_id
-from raypipe.journal.writer import Write
+from raypipe.journal.writer import Fence, Write
 
 __all__ = [
+    "LEASE_SECONDS",
     "Event",
+    "Fence",
     "Journal",
-    "Recorder",
+    "Owner",
     "StepRecord",
     "VideoRecord",
     "Write",

@@ -1,6 +1,7 @@
-"""Opening the journal's database: its tables are made once, whoever comes first, and only ever by one at a time."""
+"""Opening the journal's database: its tables are made and changed once, whoever comes first, by one at a time."""
 
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -11,15 +12,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from raypipe.errors import JournalTooNew, JournalUnavailable
-from raypipe.journal import tables
 from raypipe.journal.writer import cause_of
 
-#: seconds that a writer waits for another one
+#: the newest migration
+HEAD = "0003"
+#: seconds that a reader, or whoever makes the tables, waits for a writer
 BUSY_SECONDS = 15.0
 
 
@@ -73,8 +75,8 @@ def _open_file(path: Path, name: str) -> tuple[Engine, bool]:
 def _open_for_reading(path: Path, name: str) -> Engine:
     engine = _readable(path)
     with engine.connect() as connection:
-        found = _version(connection, name)
-    if found != tables.SCHEMA_VERSION:
+        found = _revision(connection, name)
+    if found != HEAD:
         raise JournalUnavailable(
             f"The journal at {name} has to be made anew or changed, but cannot be written to."
         )
@@ -115,47 +117,76 @@ def _configure(connection: Any, _record: Any) -> None:
 
 def _migrated(engine: Engine, name: str, alone: Callable[[Engine], Any]) -> Engine:
     with engine.connect() as connection:
-        if _version(connection, name) == tables.SCHEMA_VERSION:
+        if _revision(connection, name) == HEAD:
             return engine
     with alone(engine) as connection:
         # whoever was first while we waited has done it
-        found = _version(connection, name)
-        if found is None:
-            tables.metadata.create_all(connection)
-            connection.execute(insert(tables.schema).values(version=tables.SCHEMA_VERSION))
-        elif found < tables.SCHEMA_VERSION:
-            for step in range(found, tables.SCHEMA_VERSION):
-                connection.execute(text(_MIGRATIONS[step]))
-            connection.execute(update(tables.schema).values(version=tables.SCHEMA_VERSION))
+        if (found := _revision(connection, name)) != HEAD:
+            _check_nobody_uses(connection, name, found)
+            _upgrade(connection)
     return engine
 
 
-#: what turns tables of a version into those of the next
-_MIGRATIONS = {1: "ALTER TABLE phases ADD COLUMN started_at FLOAT"}
+def _upgrade(connection: Connection) -> None:
+    # imported here: it takes longer than all the rest, and a journal is brought up to date once
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    old = _old_version(connection)
+    if old is not None:
+        connection.exec_driver_sql("DROP TABLE schema_version")
+        command.stamp(config, f"{old:04}")
+    command.upgrade(config, HEAD)
 
 
-def _version(connection: Connection, name: str) -> int | None:
-    """Read which version the tables have; None if there are none.
+def _revision(connection: Connection, name: str) -> str | None:
+    """Read which migration the tables have had last; None if there are none.
 
     Raises:
         JournalUnavailable: They are not a journal's.
         JournalTooNew: A newer raypipe made them.
     """
-    found = set(inspect(connection).get_table_names())
-    if not found:
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
         return None
-    version = (
-        connection.execute(select(tables.schema.c.version)).scalar() if "schema_version" in found else None
-    )
-    if version is None:
+    if "alembic_version" in tables:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    else:
+        old = _old_version(connection)
+        found = None if old is None else f"{old:04}"
+    if found is None or not re.fullmatch(r"\d{4}", found):
         raise JournalUnavailable(f"The database at {name} holds tables, but not those of a raypipe journal.")
-    if version > tables.SCHEMA_VERSION:
+    if found > HEAD:
         raise JournalTooNew(
-            f"The journal at {name} was written by a newer raypipe: its tables have version {version}, this raypipe "
-            f"knows {tables.SCHEMA_VERSION}. Upgrade raypipe, or set RAYPIPE_DATA_DIR or RAYPIPE_JOURNAL to a new "
-            "place."
+            f"The journal at {name} was written by a newer raypipe: its tables have version {found}, this raypipe "
+            f"knows {HEAD}. Upgrade raypipe, or set RAYPIPE_DATA_DIR or RAYPIPE_JOURNAL to a new place."
         )
-    return int(version)
+    return str(found)
+
+
+def _old_version(connection: Connection) -> int | None:
+    """Read the number that stood in a table of its own before there were migrations."""
+    database = inspect(connection)
+    if not database.has_table("schema_version"):
+        return None
+    if "version" not in {column["name"] for column in database.get_columns("schema_version")}:
+        return None  # somebody else's
+    version: int | None = connection.exec_driver_sql("SELECT version FROM schema_version").scalar()
+    return version
+
+
+def _check_nobody_uses(connection: Connection, name: str, found: str | None) -> None:
+    """Refuse to change tables under a coordinator that lives: it writes what it knows."""
+    if found is None or not inspect(connection).has_table("coordinators"):
+        return
+    living = "SELECT count(*) FROM coordinators WHERE lease_until > "
+    if connection.exec_driver_sql(f"{living}{time.time()!r}").scalar():
+        raise JournalUnavailable(
+            f"The journal at {name} is in use by an older raypipe; stop that, then start this one."
+        )
 
 
 @contextmanager

@@ -1,39 +1,44 @@
 """The journal: what was accepted, what was done, what happened. Ray executes, the journal decides."""
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
+from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, take
 from raypipe.journal.records import Event, StepRecord, VideoRecord
-from raypipe.journal.writer import GroupCommit, Write, cause_of
+from raypipe.journal.writer import Write, Writer, cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
+
+#: error code of a video whose making was stopped from outside
+INTERRUPTED = "interrupted"
 
 _VIDEO, _STEP, _PHASE, _EVENT = range(4)
 
 
 class Journal:
-    """The journal of one installation. Safe to use from any thread.
+    """The journal of one installation.
 
-    Writes return futures that are done when the rows are committed; reads see everything committed before them.
+    Reads may come from any thread, and see everything committed before them. Writes come from an event loop.
 
     Attributes:
         read_only: Whether its file may not be written to, so that every write will fail.
+        writer: Commits rows.
     """
 
     def __init__(self, url: str) -> None:
-        """Open the journal and create its tables if there are none.
+        """Open the journal, and make or change its tables if need be.
 
         Raises:
             JournalUnavailable: The database cannot be opened, or holds something else.
@@ -43,28 +48,28 @@ class Journal:
         dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
         self._put_step = _upsert(dialect, tables.steps)
         self._put_phase = _upsert(dialect, tables.phases)
-        self._writer = GroupCommit(self._engine)
+        self.writer = Writer(self._engine)
 
     def close(self) -> None:
-        """Commit what is waiting and let go of the database."""
-        self._writer.close()
+        """Let go of the database; what is not committed fails."""
+        self.writer.close()
         self._engine.dispose()
 
-    def accepted(self, video: VideoRecord, plan: PhaseOutput) -> tuple[Write, ...]:
-        """Return the rows of a new video: itself, the output of its plan phase, and the first event."""
+    def accepted(
+        self, video: VideoRecord, plan: PhaseOutput, steps: Iterable[StepRecord] = ()
+    ) -> tuple[Write, ...]:
+        """Return the rows of a new video: itself, its steps, the output of its plan phase, and the first event."""
         return (
             Write(_VIDEO, _INSERT_VIDEO, video.model_dump(mode="json")),
+            *map(self.step, steps),
             self.phase(plan),
             self.event(Event(video_id=video.id, kind="video.accepted")),
         )
 
-    def record(self, *writes: Write) -> Future[None]:
-        """Commit rows together."""
-        return self._writer.write(writes)
-
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""
-        return Write(_STEP, self._put_step, step.model_dump(mode="json"), key=(step.video_id, step.step))
+        row = step.model_dump(mode="json")
+        return Write(_STEP, self._put_step, row, key=(step.video_id, step.step, step.take))
 
     def phase(self, output: PhaseOutput) -> Write:
         """Return the row of a phase, replacing what it said before."""
@@ -83,12 +88,49 @@ class Journal:
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
         return Write(_VIDEO, _FINISH_VIDEO, row)
 
-    def claim(self, owner: str, limit: int, own_only: bool = False) -> Future[list[VideoRecord]]:
-        """Take up to `limit` queued videos, oldest first, that are the owner's or anybody's, and mark them running.
+    def put_back(self, video_id: str, state: VideoState) -> Write:
+        """Return that nobody makes a video any more: it is queued again, or waits for somebody to go on with it."""
+        waits = state is VideoState.WAITING
+        why = {"error_code": INTERRUPTED, "error_message": "interrupted; what was finished is kept"}
+        nothing = {"error_code": None, "error_message": None}
+        row = {"v_id": video_id, "state": state, "lease_owner": None, **(why if waits else nothing)}
+        return Write(_VIDEO, _PUT_BACK, row)
 
-        A queued video whose row cannot be read is marked failed, so that it stops nobody.
+    async def renew(self, owner: Owner, survived: Sequence[str] = ()) -> None:
+        """Hold a coordinator's lease for another `LEASE_SECONDS`; it has survived those videos."""
+        await self.writer.transact(lambda connection: renew(connection, owner, survived), LEASE_SECONDS)
+
+    async def release(self, owner: Owner) -> bool:
+        """Give up a coordinator's lease; tells whether no other coordinator lives."""
+        last: bool = await self.writer.transact(lambda connection: release(connection, owner))
+        return last
+
+    async def claim(self, owner: Owner, limit: int, own_only: bool = False) -> list[VideoRecord]:
+        """Take up to `limit` videos, oldest first, under a new epoch each, and mark them running.
+
+        They are queued for the owner or for anybody, or their coordinator's lease has run out; all are of the owner's
+        kind. A video whose row cannot be read is marked failed, so that it stops nobody.
         """
-        return self._writer.transact(lambda connection: _claim(connection, owner, limit, own_only))
+        claimed: list[VideoRecord] = await self.writer.transact(
+            lambda connection: _claim(connection, owner, limit, own_only)
+        )
+        return claimed
+
+    async def resume(self, owner: Owner, video_id: str) -> VideoRecord:
+        """Take one video that is not over, whatever kind of coordinator had it, under a new epoch.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has ended.
+            VideoBusy: A coordinator that lives has it.
+        """
+        await self.writer.transact(lambda connection: resume(connection, owner, video_id))
+        return await asyncio.to_thread(self.video, video_id)
+
+    async def installation(self, gateways: int) -> tuple[str, int]:
+        """Return what names the installation's gateways now, and their number: as given, if none is set yet."""
+        found: tuple[str, int] = await self.writer.transact(lambda each: _installation(each, gateways))
+        return found
 
     def video(self, video_id: str) -> VideoRecord:
         """Read a video.
@@ -119,25 +161,19 @@ class Journal:
         query = select(tables.videos).where(tables.videos.c.id.in_(list(video_ids)))
         return {row.id: _parsed(VideoRecord, row) for row in self._read(query, "the videos")}
 
-    def newest_of(self, owner: str) -> VideoRecord | None:
-        """Read the video that an owner took last."""
-        columns = tables.videos.c
-        query = select(columns.id).where(columns.lease_owner == owner).order_by(columns.id.desc()).limit(1)
-        rows = self._read(query, "the videos")
-        return self.video(rows[0].id) if rows else None
-
     def steps(self, video_id: str) -> list[StepRecord]:
         """Read the steps of a video in the order they were meant."""
         return self.steps_of([video_id])[video_id]
 
+    async def steps_async(self, video_id: str) -> list[StepRecord]:
+        """As `steps`, without blocking the event loop."""
+        query = _steps_of([video_id])
+        rows = await self.writer.read(lambda connection: connection.execute(query).all(), float("inf"))
+        return [_parsed(StepRecord, row) for row in rows]
+
     def steps_of(self, video_ids: Iterable[str]) -> dict[str, list[StepRecord]]:
         """Read the steps of videos, each in the order they were meant."""
-        table = tables.steps
-        query = (
-            select(table)
-            .where(table.c.video_id.in_(list(video_ids)))
-            .order_by(table.c.video_id, table.c.intent_at, table.c.step)
-        )
+        query = _steps_of(list(video_ids))
         return self._by_video(StepRecord, query, "the steps")
 
     def phases(self, video_id: str) -> dict[Phase, PhaseOutput]:
@@ -173,24 +209,15 @@ class Journal:
             raise JournalRowBroken(f"The journal's row of {what} cannot be read: {error}") from error
 
 
-def _claim(connection: Connection, owner: str, limit: int, own_only: bool) -> list[VideoRecord]:
-    videos = tables.videos
-    own = videos.c.lease_owner == owner
-    oldest = (
-        select(videos.c.id)
-        .where(videos.c.state == VideoState.QUEUED)
-        .where(own if own_only else or_(own, videos.c.lease_owner.is_(None)))
-        .order_by(videos.c.id)
-        .limit(limit)
-    )
-    taken = {"started_at": time.time(), "lease_owner": owner, "epoch": videos.c.epoch + 1}
-    statement = (
-        update(videos)
-        .where(videos.c.id.in_(oldest), videos.c.state == VideoState.QUEUED)
-        .values(state=VideoState.RUNNING, **taken)
-        .returning(videos.c.id)
-    )
-    claimed = (_claimed(connection, video_id) for video_id in sorted(connection.execute(statement).scalars()))
+def _steps_of(video_ids: list[str]) -> Select[Any]:
+    table = tables.steps
+    order = table.c.video_id, table.c.intent_at, table.c.step, table.c.take
+    return select(table).where(table.c.video_id.in_(video_ids)).order_by(*order)
+
+
+def _claim(connection: Connection, owner: Owner, limit: int, own_only: bool) -> list[VideoRecord]:
+    taken = take(connection, owner, limit, own_only)
+    claimed = (_claimed(connection, video_id) for video_id in taken)
     return [video for video in claimed if video is not None]
 
 
@@ -199,10 +226,15 @@ def _claimed(connection: Connection, video_id: str) -> VideoRecord | None:
         row = connection.execute(select(tables.videos).where(tables.videos.c.id == video_id)).one()
         return _parsed(VideoRecord, row)
     except (JournalRowBroken, ValueError) as error:
-        failed = {"state": VideoState.FAILED, "finished_at": time.time(), "error_code": JournalRowBroken.code}
-        statement = update(tables.videos).where(tables.videos.c.id == video_id)
-        connection.execute(statement.values(**failed, error_message=str(error)))
+        fail(connection, video_id, JournalRowBroken.code, str(error))
         return None
+
+
+def _installation(connection: Connection, gateways: int) -> tuple[str, int]:
+    table = tables.installation
+    connection.execute(update(table).where(table.c.gateways.is_(None)).values(gateways=gateways))
+    row = connection.execute(select(table)).one()
+    return f"{row.id}-{row.gateways_ended}", row.gateways
 
 
 def _parsed(kind: type[ValueT], row: Row[Any]) -> ValueT:
@@ -229,20 +261,26 @@ def _append_event() -> Any:
     e = tables.events
     next_seq = func.coalesce(func.max(e.c.seq), 0) + 1
     values = [
-        bindparam(f"e_{name}", type_=e.c[name].type) for name in ("at", "kind", "step", "beat_index", "data")
+        bindparam(f"e_{name}", type_=e.c[name].type)
+        for name in ("at", "kind", "step", "take", "beat_index", "data")
     ]
     video_id = bindparam("e_video_id", type_=e.c.video_id.type)
     chosen = select(video_id, next_seq, *values).where(e.c.video_id == video_id)
-    return insert(e).from_select(["video_id", "seq", "at", "kind", "step", "beat_index", "data"], chosen)
+    return insert(e).from_select(
+        ["video_id", "seq", "at", "kind", "step", "take", "beat_index", "data"], chosen
+    )
 
 
 _INSERT_VIDEO = insert(tables.videos)
 _APPEND_EVENT = _append_event()
 _TERMINAL = [state for state in VideoState if state.terminal]
 _NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
-_FINISH_VIDEO = (
-    update(tables.videos)
+_OPEN_VIDEO = update(tables.videos).where(
     # an end is final: of two that write one, the first has
-    .where(tables.videos.c.id == bindparam("v_id"), tables.videos.c.state.not_in(_TERMINAL))
-    .values({name: bindparam(name) for name in ("state", "finished_at", *_NO_OUTCOME)})
+    tables.videos.c.id == bindparam("v_id"),
+    tables.videos.c.state.not_in(_TERMINAL),
 )
+_PUT_BACK = _OPEN_VIDEO.values(
+    {name: bindparam(name) for name in ("state", "lease_owner", "error_code", "error_message")}
+)
+_FINISH_VIDEO = _OPEN_VIDEO.values({name: bindparam(name) for name in ("state", "finished_at", *_NO_OUTCOME)})

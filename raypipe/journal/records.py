@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from raypipe.models import Artifact, Phase, Spec, StepState, Value, VideoState
+from raypipe.models import Artifact, Phase, Spec, StepState, Value, VideoRequest, VideoState
 
 
 def new_video_id() -> str:
@@ -27,17 +27,22 @@ class VideoRecord(Value):
 
     id: str
     state: VideoState
+    tenant: str = "local"
+    #: the kind of coordinator that may make it
+    runner: str
+    request: VideoRequest | None = None
     spec: Spec
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
     #: the finished MP4
     result: Artifact | None = None
+    estimated_cost: float | None = None
     cost: float = 0.0
     error_code: str | None = None
     error_message: str | None = None
+    #: the coordinator that makes it, and how many had it before
     lease_owner: str | None = None
-    lease_until: float | None = None
     epoch: int = 0
     cancel_requested_at: float | None = None
     crash_count: int = 0
@@ -48,21 +53,38 @@ class StepRecord(Value):
 
     video_id: str
     step: str
+    take: int = 1
     phase: Phase
     beat_index: int | None
-    state: StepState
-    provider: str
-    attempt: int = 1
+    state: StepState = StepState.INTENT
+    #: how many creates were sent, or runs begun
+    attempt: int = 0
+    #: starts of a gateway that found it under way and were not seen to survive it
+    starts: int = 0
+    provider: str = "raypipe"
+    model: str | None = None
     provider_job_id: str | None = None
+    #: whether an earlier create may have been accepted too
+    possible_duplicate: bool = False
     input_key: str | None = None
     node: str | None = None
-    intent_at: float
+    intent_at: float = Field(default_factory=time.time)
+    sent_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
-    artifact: Artifact | None = None
+    #: what it made, a `Result`, or how it failed, a `StepFailure`
+    result: dict[str, Any] | None = None
+    estimated_cost: float | None = None
+    reserved_cost: float | None = None
     cost: float = 0.0
     error_code: str | None = None
     error_message: str | None = None
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """What it made; None if it has not, or failed."""
+        found = None if self.result is None else self.result.get("artifact")
+        return None if found is None else Artifact.model_validate(found)
 
     def evolve(self, **changes: Any) -> Self:
         """Return the same step with other values."""
@@ -70,12 +92,16 @@ class StepRecord(Value):
 
 
 class Event(Value):
-    """Something that happened to a video; `seq` is given by the journal."""
+    """Something that happened to a video; `id` and `seq` are given by the journal."""
 
+    #: grows with every event of the installation
+    id: int = 0
     video_id: str
+    #: 1, 2, 3, ... within the video
     seq: int = 0
     at: float = Field(default_factory=time.time)
     kind: str
     step: str | None = None
+    take: int | None = None
     beat_index: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)

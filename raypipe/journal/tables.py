@@ -1,34 +1,73 @@
-"""The journal's tables. Times are Unix seconds, money is US dollars."""
+"""The journal's tables. Times are Unix seconds, money is US dollars.
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+A change here needs a migration in `migrations/versions`; a test compares the two.
+"""
 
-#: raised whenever a table changes; an older journal is brought up to it, a newer one is refused
-SCHEMA_VERSION = 2
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
-schema = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+# one row: what all processes that share this journal have to agree on
+installation = Table(
+    "installation",
+    metadata,
+    # part of the names of its actors, so that installations on one cluster keep apart
+    Column("id", String(32), primary_key=True),
+    # how many gateways share its videos
+    Column("gateways", Integer),
+    # grows when the last coordinator has ended the gateways: the next ones get new names
+    Column("gateways_ended", Integer, nullable=False),
+)
+
+coordinators = Table(
+    "coordinators",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("runner", String(20), nullable=False),
+    # it is taken for dead, and its videos may be taken over, when this has passed
+    Column("lease_until", Float, nullable=False),
+)
 
 videos = Table(
     "videos",
     metadata,
     Column("id", String(40), primary_key=True),
     Column("state", String(12), nullable=False),
-    Column("spec", JSON, nullable=False),
+    Column("tenant", String(40), nullable=False),
+    # which kind of coordinator may make it
+    Column("runner", String(20), nullable=False),
+    Column("request", JSON),
+    # missing until it is planned
+    Column("spec", JSON),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("result", JSON),
-    Column("cost", Float, nullable=False, default=0.0),
+    Column("estimated_cost", Float),
+    Column("cost", Float, nullable=False),
     Column("error_code", String(40)),
     Column("error_message", Text),
-    # who may write to the video, and until when; the epoch fences writers that lost it
+    # the coordinator that makes it; the epoch grows with each, and fences the ones before
     Column("lease_owner", String(80)),
-    Column("lease_until", Float),
-    Column("epoch", Integer, nullable=False, default=0),
+    Column("epoch", Integer, nullable=False),
     Column("cancel_requested_at", Float),
-    Column("crash_count", Integer, nullable=False, default=0),
+    # coordinators that died since one was seen to live with it
+    Column("crash_count", Integer, nullable=False),
     Index("videos_by_state", "state", "id"),
+    Index("videos_by_owner", "lease_owner"),
 )
 
 steps = Table(
@@ -36,21 +75,33 @@ steps = Table(
     metadata,
     Column("video_id", String(40), ForeignKey("videos.id"), primary_key=True),
     Column("step", String(40), primary_key=True),
+    # making something anew is a new take; the old ones stay
+    Column("take", Integer, primary_key=True),
     Column("phase", String(12), nullable=False),
     Column("beat_index", Integer),
     Column("state", String(10), nullable=False),
+    # creates that were sent, or runs that were begun
     Column("attempt", Integer, nullable=False),
+    # starts of a gateway that found it under way and were not seen to survive it
+    Column("starts", Integer, nullable=False),
     Column("provider", String(80), nullable=False),
+    Column("model", String(200)),
     # the provider's own id, known once it has accepted the work
     Column("provider_job_id", Text),
-    # what the step is made from: equal keys give equal artifacts
+    # whether an earlier create may have been accepted too
+    Column("possible_duplicate", Boolean, nullable=False),
+    # what the step is made from: equal keys, equal work
     Column("input_key", String(64)),
     Column("node", String(80)),
     Column("intent_at", Float, nullable=False),
+    Column("sent_at", Float),
     Column("started_at", Float),
     Column("finished_at", Float),
-    Column("artifact", JSON),
-    Column("cost", Float, nullable=False, default=0.0),
+    # what it made, or how it failed
+    Column("result", JSON),
+    Column("estimated_cost", Float),
+    Column("reserved_cost", Float),
+    Column("cost", Float, nullable=False),
     Column("error_code", String(40)),
     Column("error_message", Text),
 )
@@ -72,12 +123,17 @@ phases = Table(
 events = Table(
     "events",
     metadata,
-    Column("video_id", String(40), ForeignKey("videos.id"), primary_key=True),
+    # grows with every event of the installation: one cursor for all of them
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("video_id", String(40), ForeignKey("videos.id"), nullable=False),
     # 1, 2, 3, ... without gaps within a video
-    Column("seq", Integer, primary_key=True),
+    Column("seq", Integer, nullable=False),
     Column("at", Float, nullable=False),
     Column("kind", String(40), nullable=False),
     Column("step", String(40)),
+    Column("take", Integer),
     Column("beat_index", Integer),
     Column("data", JSON, nullable=False),
+    UniqueConstraint("video_id", "seq", name="events_by_video"),
+    sqlite_autoincrement=True,
 )

@@ -1,17 +1,29 @@
-"""One thread that writes: whatever waits when it comes round is committed together."""
+"""Writing rows: whatever waits is committed together, on the event loop that waits for it."""
 
-import queue
-import threading
-from collections.abc import Callable, Hashable, Iterable
-from concurrent.futures import Future
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Executable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, Executable, select
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from raypipe.errors import JournalUnavailable
+from raypipe.errors import JournalUnavailable, LeaseLost
+from raypipe.journal import tables
 
+logger = logging.getLogger(__name__)
+
+#: most requests of one commit
 BATCH = 1_000
+#: seconds between commits: under load they are few and large, an idle loop commits at once
+GAP = 0.01
+#: seconds until a database that another process holds, or whose disk is full, is tried again: at first, at most
+RETRY_AFTER, MOST_RETRY_AFTER = 0.02, 0.5
+#: seconds after which a request fails that cannot be written because of that
+PATIENCE = 15.0
 
 
 class Write(NamedTuple):
@@ -26,89 +38,210 @@ class Write(NamedTuple):
     key: Hashable = None
 
 
+class Fence(NamedTuple):
+    """Who writes: a coordinator that has lost the video since, to one of a higher epoch, may not."""
+
+    video_id: str
+    epoch: int
+
+
 class _Request(NamedTuple):
     run: Callable[[Connection], Any] | tuple[Write, ...]
-    done: Future[Any]
+    fence: Fence | None
+    give_up_at: float
+    done: "asyncio.Future[Any]"
 
 
-class GroupCommit:
-    """Writes rows in the order of their requests, many requests to a commit.
+class _NotNow(Exception):
+    """The database cannot be written for the moment; nothing was."""
 
-    A request is durable when its future is done: SQLite syncs at every commit (`synchronous=FULL`).
+
+class Writer:
+    """Writes rows in the order of the requests, many requests to a commit. Used from one event loop at a time.
+
+    A request is durable when its future is done: SQLite syncs at every commit (`synchronous=FULL`). One that fails
+    fails alone. While the database is locked or full everything waits, and the loop goes on with other work: SQLite is
+    asked without waiting, and any other database in a thread.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._requests: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._is_sqlite = engine.dialect.name == "sqlite"
+        self._connection: Connection | None = None
+        self._waiting: list[_Request] = []
+        self._working: asyncio.Task[None] | None = None
+        self._last = -math.inf
         self._closed = False
-        self._closing = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name="raypipe-journal", daemon=True)
-        self._thread.start()
 
-    def write(self, writes: Iterable[Write]) -> Future[None]:
-        """Commit rows, together with whatever else is waiting."""
-        return self._submit(tuple(writes))
+    def put(
+        self, *writes: Write, fence: Fence | None = None, patience: float = PATIENCE
+    ) -> "asyncio.Future[None]":
+        """Have rows committed, together with whatever else is waiting; the future is done when they are.
 
-    def transact(self, run: Callable[[Connection], Any]) -> Future[Any]:
-        """Run a function in a transaction of its own and give what it returns."""
-        return self._submit(run)
+        It fails with `LeaseLost` if the fence's epoch is over, and with `JournalUnavailable` if the rows cannot be
+        written, or not within `patience` seconds.
+        """
+        return self._submit(writes, fence, patience)
+
+    async def transact(self, run: Callable[[Connection], Any], patience: float = PATIENCE) -> Any:
+        """Run a function in a transaction of its own and give what it returns.
+
+        Raises:
+            JournalUnavailable: It cannot be run, or not within `patience` seconds.
+        """
+        return await self._submit(run, None, patience)
+
+    async def read(self, run: Callable[[Connection], Any], patience: float = PATIENCE) -> Any:
+        """Run a function that only reads and give what it returns; locks are waited for without blocking the loop.
+
+        Raises:
+            JournalUnavailable: It cannot be run, or not within `patience` seconds.
+        """
+        give_up_at, pause = time.monotonic() + patience, RETRY_AFTER
+        while True:
+            try:
+                return self._read(run) if self._is_sqlite else await asyncio.to_thread(self._read, run)
+            except OperationalError as error:
+                if not _passes(error) or time.monotonic() > give_up_at:
+                    raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
+            except SQLAlchemyError as error:
+                raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MOST_RETRY_AFTER)
+
+    def _read(self, run: Callable[[Connection], Any]) -> Any:
+        if self._closed:
+            raise _closed()
+        if self._is_sqlite:
+            return run(self._connected())
+        with self._engine.connect() as connection:
+            return run(connection)
+
+    async def drain(self) -> None:
+        """Return when nothing is waiting any more."""
+        while self._working is not None:
+            await asyncio.wait([self._working])
 
     def close(self) -> None:
-        """Commit what is waiting and stop; what is written later fails."""
-        with self._closing:
-            self._closed = True
-            self._requests.put(None)
-        self._thread.join()
+        """Let go of the database; what is waiting, and what is written later, fails."""
+        self._closed = True
+        waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            _answer(request, _closed())
+        if self._connection is not None:
+            self._connection.close()
 
-    def _submit(self, run: Callable[[Connection], Any] | tuple[Write, ...]) -> Future[Any]:
-        request = _Request(run, Future())
-        with self._closing:
-            if self._closed:
-                request.done.set_exception(JournalUnavailable("The journal is closed."))
-            else:
-                self._requests.put(request)
-        return request.done
+    def _submit(self, run: Any, fence: Fence | None, patience: float) -> "asyncio.Future[Any]":
+        done = asyncio.get_running_loop().create_future()
+        request = _Request(run, fence, time.monotonic() + patience, done)
+        if self._closed:
+            _answer(request, _closed())
+        else:
+            self._waiting.append(request)
+            if self._working is None:
+                self._working = asyncio.create_task(self._work())
+        return done
 
-    def _work(self) -> None:
-        while (request := self._requests.get()) is not None:
-            batch = [request]
-            while len(batch) < BATCH and not self._requests.empty():
-                following = self._requests.get()
-                if following is None:
-                    self._requests.put(None)
-                    break
-                batch.append(following)
-            self._commit(batch)
+    async def _work(self) -> None:
+        pause = 0.0
+        try:
+            while self._waiting:
+                await asyncio.sleep(max(pause, self._last + GAP - time.monotonic()))
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                outcomes = await self._outcomes([each for each in batch if not each.done.done()])
+                self._last = time.monotonic()
+                postponed = [each for each, outcome in outcomes if not self._settled(each, outcome)]
+                self._waiting = postponed + self._waiting
+                pause = min(max(RETRY_AFTER, 2 * pause), MOST_RETRY_AFTER) if postponed else 0.0
+        finally:
+            self._working = None  # also where an event loop ends in the middle: the next one starts anew
 
-    def _commit(self, batch: list[_Request]) -> None:
-        batch = [request for request in batch if request.done.set_running_or_notify_cancel()]
+    async def _outcomes(self, batch: list[_Request]) -> list[tuple[_Request, Any]]:
+        found = self._commit(batch) if self._is_sqlite else await asyncio.to_thread(self._commit, batch)
+        return list(zip(batch, found, strict=True))
+
+    def _settled(self, request: _Request, outcome: Any) -> bool:
+        """Answer a request, unless it has time to be tried again."""
+        if isinstance(outcome, _NotNow):
+            if time.monotonic() < request.give_up_at and not self._closed:
+                return False
+            outcome = JournalUnavailable(f"The journal could not be written: {outcome}")
+        _answer(request, outcome)
+        return True
+
+    def _commit(self, batch: list[_Request]) -> list[Any]:
+        """Commit the rows of all requests together, then functions one by one; gives what became of each."""
         rows = [request for request in batch if isinstance(request.run, tuple)]
         try:
-            with self._engine.begin() as connection:
-                _execute(connection, [write for request in rows for write in request.run])  # type: ignore[union-attr]
-        except Exception:  # noqa: BLE001 - whatever it is: the thread goes on, and each request learns its own error
-            # one bad request must not fail its neighbours: each is tried by itself and gets its own answer
-            for request in rows:
-                self._run_alone(request)
-        else:
-            for request in rows:
-                request.done.set_result(None)
-        for request in batch:
-            if not isinstance(request.run, tuple):
-                self._run_alone(request)
+            together = dict(zip(map(id, rows), self._write(rows), strict=True))
+        except _NotNow as problem:
+            return [problem] * len(batch)
+        except Exception:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried by itself
+            together = {}
+        return [together[id(each)] if id(each) in together else self._alone(each) for each in batch]
 
-    def _run_alone(self, request: _Request) -> None:
+    def _write(self, requests: list[_Request]) -> list[Any]:
+        if not requests:
+            return []
+        with self._transaction() as connection:
+            over = _lost(connection, requests)
+            _execute(connection, [w for each in requests if each.fence not in over for w in each.run])  # type: ignore[union-attr]
+        return [over.get(each.fence) for each in requests]
+
+    def _alone(self, request: _Request) -> Any:
         try:
-            with self._engine.begin() as connection:
-                result = _run(connection, request)
+            if isinstance(request.run, tuple):
+                return self._write([request])[0]
+            with self._transaction() as connection:
+                return request.run(connection)
         except SQLAlchemyError as error:
-            request.done.set_exception(
-                JournalUnavailable(f"The journal could not be written: {cause_of(error)}")
-            )
+            return JournalUnavailable(f"The journal could not be written: {cause_of(error)}")
         except Exception as error:  # noqa: BLE001 - a bad row or the caller's function: its error is the caller's
-            request.done.set_exception(error)
-        else:
-            request.done.set_result(result)
+            return error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            connection = self._connected()
+            if self._is_sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.exec_driver_sql("COMMIT") if self._is_sqlite else connection.commit()
+            except BaseException:
+                self._roll_back(connection)
+                raise
+        except OperationalError as error:
+            if not self._is_sqlite:
+                self._disconnect()
+            elif not _passes(error):
+                raise
+            raise _NotNow(cause_of(error)) from error
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = self._engine.connect()
+            if self._is_sqlite:
+                connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            self._connection = connection
+        return self._connection
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            if not self._is_sqlite:
+                connection.rollback()
+            elif connection.connection.dbapi_connection.in_transaction:  # type: ignore[union-attr]
+                connection.exec_driver_sql("ROLLBACK")  # some errors have rolled back already
+        except SQLAlchemyError:
+            logger.exception("The journal could not be rolled back")
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
 
 
 def cause_of(error: SQLAlchemyError) -> str:
@@ -116,11 +249,35 @@ def cause_of(error: SQLAlchemyError) -> str:
     return str(getattr(error, "orig", None) or error).partition("\n")[0]
 
 
-def _run(connection: Connection, request: _Request) -> Any:
-    if not isinstance(request.run, tuple):
-        return request.run(connection)
-    _execute(connection, list(request.run))
-    return None
+def _passes(error: OperationalError) -> bool:
+    """Tell whether SQLite's error may be gone in a while: another process writes, or there is no room."""
+    said = cause_of(error)
+    return any(each in said for each in ("locked", "busy", "full", "disk I/O error"))
+
+
+def _closed() -> JournalUnavailable:
+    return JournalUnavailable("The journal is closed.")
+
+
+def _answer(request: _Request, outcome: Any) -> None:
+    if request.done.done():
+        return  # its coroutine was cancelled
+    if isinstance(outcome, BaseException):
+        request.done.set_exception(outcome)
+    else:
+        request.done.set_result(outcome)
+
+
+def _lost(connection: Connection, requests: list[_Request]) -> dict[Fence | None, LeaseLost]:
+    """Find the fences whose videos have gone to somebody else."""
+    fences = {each.fence for each in requests if each.fence is not None}
+    if not fences:
+        return {}
+    videos = tables.videos.c
+    ids = {fence.video_id for fence in fences}
+    found = connection.execute(select(videos.id, videos.epoch).where(videos.id.in_(ids)))
+    epochs = {row.id: row.epoch for row in found}
+    return {each: LeaseLost(each.video_id) for each in fences if epochs.get(each.video_id) != each.epoch}
 
 
 def _execute(connection: Connection, writes: list[Write]) -> None:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 
-from raypipe.errors import InvalidRequest
+from raypipe.config import Settings
+from raypipe.errors import InvalidRequest, OutcomeUnknown
 from raypipe.explain import place, reason
 from raypipe.models import Beat, Job, Size, Spec, Value
 
@@ -113,25 +114,50 @@ class Provider(ABC):
 
 
 class HostedProvider(Provider):
-    """A provider that works elsewhere. All methods run on the gateway's event loop and must not block it."""
+    """A provider that works elsewhere. All methods run on the gateway's event loop and must not block it.
+
+    Any process may poll, find or cancel what another one submitted.
+    """
+
+    #: seconds that a create may take; one that is not answered by then may have been taken or not
+    create_seconds: ClassVar[float] = 60.0
+    #: seconds after a create for which its outcome, if it is unknown, is asked for
+    unknown_seconds: ClassVar[float] = 3_600.0
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
     @abstractmethod
-    async def submit(self, work: Work) -> str:
+    async def submit(self, work: Work, token: str) -> str:
         """Hand the work in, once, and return the provider's id for it.
+
+        Args:
+            work: What to make.
+            token: Names this create; it goes to the provider, if that can keep it, so that `find` finds it.
 
         Raises:
             ProviderRejected: The provider will not do this work.
             ProviderUnavailable: The provider could not be reached; nothing was accepted.
+            OutcomeUnknown: The provider may have accepted it or not. So does any other error count.
         """
 
     @abstractmethod
-    async def poll(self, job_id: str) -> Media | Pending:
+    async def poll(self, job_id: str, work: Work) -> Media | Pending:
         """Return the finished media, or say when to ask again.
 
         Raises:
             ProviderRejected: The work failed for good.
             ProviderUnavailable: The provider could not be asked.
         """
+
+    async def find(self, work: Work, token: str) -> str | None:
+        """Return the id of the job that a create with that token made; None if there surely is none.
+
+        Raises:
+            OutcomeUnknown: The provider cannot say.
+            ProviderUnavailable: The provider could not be asked.
+        """
+        raise OutcomeUnknown(f"the provider {self.name!r} cannot be asked what became of a create")
 
     @abstractmethod
     async def cancel(self, job_id: str) -> None:

@@ -6,18 +6,22 @@ its caller exactly when to poll again, so that measured times show raypipe's own
 
 import asyncio
 import hashlib
+import json
 import math
+import os
+import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import repeat
+from pathlib import Path
 from random import Random
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from raypipe.errors import ProviderRejected, ProviderUnavailable
+from raypipe.errors import OutcomeUnknown, ProviderRejected
 from raypipe.media.audio import encode_flac
 from raypipe.media.video import Planes, encode_clip, middle_colour, to_planes, with_png_text, write_png
 from raypipe.models import FPS, Size, Value
@@ -97,52 +101,89 @@ class SimulatedOptions(Value):
     scale: float = Field(default=1.0, ge=0, le=1_000, allow_inf_nan=False)
     #: steps that fail when their time is up, such as "chunk/2", with the message they fail with
     fail: dict[str, str] = Field(default_factory=dict)
+    #: steps whose first creates are taken, and not answered: how many of them
+    lose: dict[str, int] = Field(default_factory=dict)
+    #: whether the provider can be asked what became of a create
+    finds: bool = True
     #: US dollars for each image, clip and track
     price: float = Field(default=0.0, ge=0, le=1_000)
 
 
-class _Order(Value):
-    ready_at: float
-    work: Work
-    options: SimulatedOptions
-
-
 class SimulatedProvider(HostedProvider):
-    """Behaves like a hosted provider, for tests, benchmarks and trying things out."""
+    """Behaves like a hosted provider, for tests, benchmarks and trying things out.
+
+    It remembers nothing: a job's id says when the job is ready, so any process can poll it. With the setting
+    `simulated_ledger` it notes every create in that file, as a provider does in its books.
+    """
 
     name: ClassVar[str] = "simulated"
     default_size: ClassVar[Size] = Size(width=64, height=36)
+    create_seconds: ClassVar[float] = 1.0
+    unknown_seconds: ClassVar[float] = 3.0
     Options = SimulatedOptions
 
-    def __init__(self) -> None:
-        self._orders: dict[str, _Order] = {}
-
-    async def submit(self, work: Work) -> str:
+    async def submit(self, work: Work, token: str) -> str:
         """Take the work in; its time starts now."""
-        options = SimulatedOptions.model_validate(work.job.options)
+        options = _options_of(work)
         identity = f"{work.job.seed}/{work.step}/{work.job.prompt}"
         seconds = _latency(work, options).draw(_beat_index(work), Random(identity)) * options.scale
-        job_id = f"sim_{hashlib.sha256(f'{work.job.video_id}/{work.step}'.encode()).hexdigest()[:24]}"
-        self._orders[job_id] = _Order(ready_at=time.monotonic() + seconds, work=work, options=options)
+        ready_at = time.time() + seconds
+        job_id = f"sim_{round(ready_at * 1e6):x}_{hashlib.sha256(token.encode()).hexdigest()[:16]}"
+        if self.settings.simulated_ledger is not None:
+            _note(self.settings.simulated_ledger, token, job_id)
+        if options.lose.get(work.step, 0) >= int(token.rpartition("/")[2]):
+            raise OutcomeUnknown("the connection was cut before the answer came")
         return job_id
 
-    async def poll(self, job_id: str) -> Media | Pending:
+    async def poll(self, job_id: str, work: Work) -> Media | Pending:
         """Deliver when the time is up."""
-        order = self._orders.get(job_id)
-        if order is None:
-            raise ProviderUnavailable(f"the simulated provider does not know the job {job_id}")
-        remaining = order.ready_at - time.monotonic()
+        options, match = _options_of(work), _JOB_ID.fullmatch(job_id)
+        if match is None:
+            raise ProviderRejected(f"the simulated provider does not know the job {job_id}")
+        remaining = int(match[1], 16) / 1e6 - time.time()
         if remaining > 0:
             return Pending(poll_after=remaining)
-        del self._orders[job_id]
-        if (message := order.options.fail.get(order.work.step)) is not None:
+        if (message := options.fail.get(work.step)) is not None:
             raise ProviderRejected(message)
-        media = await _make(order.work)
-        return media.model_copy(update={"cost": order.options.price})
+        media = await _make(work)
+        return media.model_copy(update={"cost": options.price})
+
+    async def find(self, work: Work, token: str) -> str | None:
+        """Look into the ledger; without one nothing that was not answered was made."""
+        if not _options_of(work).finds:
+            return await super().find(work, token)
+        return (
+            None if self.settings.simulated_ledger is None else _noted(self.settings.simulated_ledger, token)
+        )
 
     async def cancel(self, job_id: str) -> None:
-        """Forget the work."""
-        self._orders.pop(job_id, None)
+        """Nothing is under way that could be stopped."""
+
+
+_JOB_ID = re.compile(r"sim_([0-9a-f]{1,16})_[0-9a-f]{16}")
+
+
+def _note(ledger: Path, token: str, job_id: str) -> None:
+    """Add a line in one write, so that those of several processes do not mix."""
+    line = json.dumps({"token": token, "job": job_id, "at": time.time()}) + "\n"
+    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+
+
+def _noted(ledger: Path, token: str) -> str | None:
+    try:
+        text = ledger.read_text()
+    except FileNotFoundError:
+        return None
+    found = text.find(f'{{"token": {json.dumps(token)},')
+    return None if found < 0 else str(json.loads(text[found : text.index("\n", found)])["job"])
+
+
+def _options_of(work: Work) -> SimulatedOptions:
+    return SimulatedOptions.model_validate(work.job.options)
 
 
 def _latency(work: Work, options: SimulatedOptions) -> Fixed | PerBeat | LongTail:

@@ -237,7 +237,7 @@ def test_ctrl_c_on_a_terminal_stops_soon_cleanly_and_keeps_what_is_finished(
     assert "2 of 4 chunks" in running.screen
     assert_no_process_is_left(tmp_path)
     video = json.loads(raypipe(tmp_path, "show", "last", "--json").stdout)
-    assert (video["state"], video["error_code"]) == ("cancelled", "interrupted")
+    assert (video["state"], video["error_code"]) == ("waiting", "interrupted")
     done = {each["step"] for each in video["steps"] if each["state"] == "done"}
     assert {"chunk/0", "chunk/2", "image/0"} <= done
 

@@ -80,9 +80,12 @@ def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_a
     assert ran.returncode == 1
     assert "disk is full" in ran.stderr
     assert "kept" in ran.stderr
-    assert "raypipe show vid_" in ran.stderr
+    assert "raypipe resume vid_" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "never retrieved" not in ran.stderr
+    (small_disk / "filling").unlink()
+    for data in (small_disk / "artifacts").glob("*/*.*"):
+        pytest.fail(f"{data} is half written")
     listed = subprocess.run(
         [RAYPIPE, "list"], env=environs, capture_output=True, text=True, timeout=30, check=False
     )

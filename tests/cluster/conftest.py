@@ -11,7 +11,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raypipe.config import Settings
-from raypipe.coordinator import Coordinator
+from raypipe.coordinator import LOCAL, SERVICE, Coordinator
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +33,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[Coordinator]:
-    coordinator = Coordinator(settings)
+async def _running(settings: Settings, runner: str) -> AsyncIterator[Coordinator]:
+    coordinator = Coordinator(settings, runner)
     try:
         await coordinator.ready()
         yield coordinator
@@ -46,13 +46,13 @@ Test = Callable[[Coordinator], Awaitable[Any]]
 
 
 @pytest.fixture
-def with_coordinator_of(cluster: Cluster) -> Callable[[Settings], Callable[[Test], Any]]:
+def with_coordinator_of(cluster: Cluster) -> Callable[..., Callable[[Test], Any]]:
     """Runs a test's coroutine function with a coordinator of some settings that is ready."""
 
-    def of(settings: Settings) -> Callable[[Test], Any]:
+    def of(settings: Settings, runner: str = LOCAL) -> Callable[[Test], Any]:
         def run(test: Test) -> Any:
             async def main() -> Any:
-                async with _running(settings) as coordinator:
+                async with _running(settings, runner) as coordinator:
                     return await test(coordinator)
 
             return asyncio.run(main())
@@ -64,7 +64,15 @@ def with_coordinator_of(cluster: Cluster) -> Callable[[Settings], Callable[[Test
 
 @pytest.fixture
 def with_coordinator(
-    with_coordinator_of: Callable[[Settings], Callable[[Test], Any]], settings: Settings
+    with_coordinator_of: Callable[..., Callable[[Test], Any]], settings: Settings
 ) -> Callable[[Test], Any]:
     """Runs a test's coroutine function with a coordinator that is ready."""
     return with_coordinator_of(settings)
+
+
+@pytest.fixture
+def with_service(
+    with_coordinator_of: Callable[..., Callable[[Test], Any]], settings: Settings
+) -> Callable[[Test], Any]:
+    """As `with_coordinator`, with a coordinator that takes a service's videos."""
+    return with_coordinator_of(settings, SERVICE)

@@ -294,19 +294,19 @@ def test_chains_and_counts_are_logged_where_the_coordinator_is(
     assert "Gathered 2 chunks of 2 beats" in caplog.text
 
 
-def test_queued_videos_are_claimed_and_made_by_serving(with_coordinator: Run) -> None:
+def test_queued_videos_are_claimed_and_made_by_a_service(with_service: Run) -> None:
     from raypipe.intake import accept
 
     async def test(coordinator: Coordinator) -> None:
         video, rows = accept(simulated(2), coordinator.settings, coordinator.journal, coordinator.store)
-        await coordinator.recorder.record(*rows)
+        await coordinator.journal.writer.put(*rows)
         serving = asyncio.create_task(coordinator.serve())
         while not coordinator.journal.video(video.id).state.terminal:
             await asyncio.sleep(0.05)
         serving.cancel()
         assert coordinator.journal.video(video.id).state is VideoState.COMPLETED
 
-    with_coordinator(test)
+    with_service(test)
 
 
 def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is(

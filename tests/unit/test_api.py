@@ -141,7 +141,7 @@ def test_phases_that_failed_count_no_more_than_their_steps(app: FastAPI, journal
             for phase in (Phase.STORYBOARD, Phase.CHUNKS, Phase.MUSIC, Phase.STITCH)
         ]
         end = journal.finish(video_id, VideoState.FAILED, error_code="x", error_message="x")
-        journal.record(*map(journal.phase, failed), end).result()
+        await journal.writer.put(*map(journal.phase, failed), end)
         shown: dict[str, Any] = (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
         return shown
 
@@ -222,7 +222,7 @@ def test_what_a_running_video_has_cost_is_what_its_steps_have(app: FastAPI, jour
             video_id=video_id, step="image/0", phase=Phase.STORYBOARD, beat_index=0, state=StepState.DONE,
             provider="simulated", intent_at=1, cost=0.25,
         )  # fmt: skip
-        journal.record(journal.step(paid)).result()
+        await journal.writer.put(journal.step(paid))
         return (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
 
     assert asyncio.run(test())["cost"] == 0.25
@@ -262,10 +262,10 @@ def test_a_step_that_waits_is_shown_as_queued(app: FastAPI, journal: Journal) ->
     async def test() -> Any:
         video_id = (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()["id"]
         waiting = StepRecord(
-            video_id=video_id, step="chunk/0", phase=Phase.CHUNKS, beat_index=0, state=StepState.INTENT,
+            video_id=video_id, step="chunk/0", phase=Phase.CHUNKS, beat_index=0, state=StepState.QUEUED,
             provider="local", intent_at=1,
         )  # fmt: skip
-        journal.record(journal.step(waiting), journal.event(Event(video_id=video_id, kind="x"))).result()
+        await journal.writer.put(journal.step(waiting), journal.event(Event(video_id=video_id, kind="x")))
         return (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
 
     assert asyncio.run(test())["beats"][0]["chunk"]["state"] == "queued"

@@ -99,9 +99,7 @@ def test_bytes_are_on_the_disk_before_they_have_their_name_and_then_the_name_is(
         store.put(b"clip", "video/mp4")
     else:
         asyncio.run(store.put_async(b"clip", "video/mp4"))
-    assert happened == ["folder", "sync 4", "name", "folder"], (
-        "a folder for it, its bytes, and its name in that"
-    )
+    assert happened == ["folder", "folder", "sync 4", "name", "folder"], "the store, its folder, bytes, name"
 
 
 def test_many_writes_of_an_event_loop_are_synced_together_and_one_that_is_given_up_leaves_nothing_half_written(

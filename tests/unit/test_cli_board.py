@@ -45,7 +45,7 @@ def video(beats: int, state: VideoState = VideoState.RUNNING, **changes: Any) ->
         followers_per_reference=1,
         beats=tuple(beat(index) for index in range(beats)),
     )
-    record = VideoRecord(id=VIDEO, state=state, spec=spec, created_at=100, started_at=100)
+    record = VideoRecord(id=VIDEO, state=state, runner="local", spec=spec, created_at=100, started_at=100)
     return record.model_copy(update=changes)
 
 
@@ -99,7 +99,7 @@ def midway() -> Snapshot:
         step("chunk/1", StepState.RUNNING, 107.5, node="other-host"),
         failed("chunk/2"),
         failed("chunk/3", "not attempted", "upstream_failed"),
-        step("chunk/4", StepState.INTENT),
+        step("chunk/4", StepState.QUEUED),
         step("music", StepState.DONE, 100, 103),
     )
 

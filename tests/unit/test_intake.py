@@ -15,6 +15,7 @@ from raypipe.journal import Journal
 from raypipe.logs import warnings_as_notes
 from raypipe.media.video import write_png
 from raypipe.models import Artifact, DraftBeat, DraftSpec, VideoRequest, VideoState
+from tests.journals import commit
 
 
 class Intake:
@@ -27,7 +28,7 @@ class Intake:
 
     def accept(self, request: VideoRequest) -> str:
         video, rows = accept(request, self.settings, self.journal, self.store)
-        self.journal.record(*rows).result()
+        commit(self.journal, *rows)
         return video.id
 
 

@@ -3,34 +3,42 @@
 import asyncio
 import multiprocessing
 import os
+import sqlite3
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, event, text
 
 from raypipe.cli.lookup import open_for_writing
 from raypipe.config import Settings
-from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, VideoNotFound
-from raypipe.journal import Event, Journal, Recorder, StepRecord, VideoRecord, new_video_id
+from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, LeaseLost, VideoNotFound
+from raypipe.journal import Event, Fence, Journal, Owner, StepRecord, VideoRecord, new_video_id
+from raypipe.journal.tables import metadata
 from raypipe.models import (
     Artifact,
     Beat,
+    Chunk,
+    Film,
     Phase,
     PhaseOutput,
     PhaseStatus,
+    Result,
     Size,
     Spec,
     StepState,
+    Track,
     VideoState,
 )
 from raypipe.snapshot import Snapshot
+from tests.journals import claim, commit, commit_each
 
 SPEC = Spec(
     title="A title",
@@ -71,9 +79,11 @@ def journal(url: str) -> Iterator[Journal]:
 
 
 def add_video(journal: Journal) -> str:
-    video = VideoRecord(id=new_video_id(), state=VideoState.QUEUED, spec=SPEC, created_at=time.time())
+    video = VideoRecord(
+        id=new_video_id(), state=VideoState.QUEUED, runner="service", spec=SPEC, created_at=time.time()
+    )
     plan = PhaseOutput(video_id=video.id, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
-    journal.record(*journal.accepted(video, plan)).result()
+    commit(journal, *journal.accepted(video, plan))
     return video.id
 
 
@@ -114,7 +124,7 @@ def test_a_queued_video_is_claimed_once_however_many_claim(journal: Journal, url
     ids = {add_video(journal) for _ in range(20)}
     others = [Journal(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        claims = list(pool.map(lambda number: others[number].claim(f"owner {number}", 10).result(), range(4)))
+        claims = list(pool.map(lambda number: claim(others[number], f"owner {number}"), range(4)))
     claimed = [video.id for claim in claims for video in claim]
     assert sorted(claimed) == sorted(ids)
     first = next(video for claim in claims for video in claim)
@@ -129,19 +139,20 @@ def test_claiming_takes_the_oldest_first(journal: Journal) -> None:
     for _ in range(3):
         ids.append(add_video(journal))
         time.sleep(0.002)
-    assert [video.id for video in journal.claim("me", 2).result()] == ids[:2]
+    assert [video.id for video in claim(journal, "me", 2)] == ids[:2]
 
 
 def test_a_step_says_what_was_written_last(journal: Journal) -> None:
     video_id = add_video(journal)
     artifact = Artifact(digest="a" * 64, size=1, media_type="video/mp4")
     running = step(video_id)
-    done = running.evolve(state=StepState.DONE, artifact=artifact, cost=0.5)
-    for record in (running, done):
-        journal.record(journal.step(record))
-    journal.record(journal.step(step(video_id, "chunk/1"))).result()
+    made = Result(artifact=artifact, cost=0.5).model_dump(mode="json")
+    done = running.evolve(state=StepState.DONE, result=made, cost=0.5)
+    commit(journal, *map(journal.step, (running, done)))
+    commit(journal, journal.step(step(video_id, "chunk/1")))
     assert [found.step for found in journal.steps(video_id)] == ["chunk/0", "chunk/1"]
     assert journal.steps(video_id)[0] == done
+    assert journal.steps(video_id)[0].artifact == artifact
 
 
 def test_events_are_numbered_without_gaps_by_many_writers(journal: Journal, url: str) -> None:
@@ -149,15 +160,17 @@ def test_events_are_numbered_without_gaps_by_many_writers(journal: Journal, url:
     others = [journal, Journal(url), Journal(url)]
 
     def write(number: int) -> None:
-        mine = others[number % 3]
-        mine.record(mine.event(Event(video_id=video_id, kind=f"k{number}"))).result()
+        mine = others[number]
+        events = [Event(video_id=video_id, kind=f"k{number}-{i}") for i in range(40)]
+        assert commit_each(mine, [[mine.event(event)] for event in events]) == [None] * 40
 
-    with ThreadPoolExecutor(12) as pool:
-        list(pool.map(write, range(120)))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
     events = journal.events(video_id)
     assert [event.seq for event in events] == list(range(1, 122))
     assert len({event.kind for event in events}) == 121
     assert [event.seq for event in journal.events(video_id, after=100)] == list(range(101, 122))
+    assert [event.id for event in events] == sorted({event.id for event in events})
     for other in others[1:]:
         other.close()
 
@@ -165,14 +178,8 @@ def test_events_are_numbered_without_gaps_by_many_writers(journal: Journal, url:
 def test_one_row_that_cannot_be_written_fails_alone(journal: Journal) -> None:
     video_id = add_video(journal)
 
-    async def write() -> list[BaseException | None]:
-        recorder = Recorder(journal)
-        events = [Event(video_id=each, kind="x") for each in (video_id, "vid_unknown", video_id)]
-        return await asyncio.gather(
-            *(recorder.record(journal.event(event)) for event in events), return_exceptions=True
-        )
-
-    good, bad, also_good = asyncio.run(write())
+    events = [Event(video_id=each, kind="x") for each in (video_id, "vid_unknown", video_id)]
+    good, bad, also_good = commit_each(journal, [[journal.event(event)] for event in events])
     assert (good, also_good) == (None, None)
     assert isinstance(bad, JournalUnavailable)
     assert len(journal.events(video_id)) == 3
@@ -180,9 +187,8 @@ def test_one_row_that_cannot_be_written_fails_alone(journal: Journal) -> None:
 
 def test_a_finished_video_keeps_its_outcome(journal: Journal) -> None:
     video_id = add_video(journal)
-    journal.record(
-        journal.finish(video_id, VideoState.PARTIAL, cost=1.5, error_code="x", error_message="beat 2 failed")
-    ).result()
+    end = {"cost": 1.5, "error_code": "x", "error_message": "beat 2 failed"}
+    commit(journal, journal.finish(video_id, VideoState.PARTIAL, **end))
     video = journal.video(video_id)
     assert (video.state, video.cost, video.error_message) == (VideoState.PARTIAL, 1.5, "beat 2 failed")
     assert video.finished_at
@@ -191,8 +197,8 @@ def test_a_finished_video_keeps_its_outcome(journal: Journal) -> None:
 def test_an_end_is_final(journal: Journal) -> None:
     video_id = add_video(journal)
     film = Artifact(digest="a" * 64, size=1, media_type="video/mp4")
-    journal.record(journal.finish(video_id, VideoState.COMPLETED, result=film.model_dump())).result()
-    journal.record(journal.finish(video_id, VideoState.CANCELLED)).result()
+    commit(journal, journal.finish(video_id, VideoState.COMPLETED, result=film.model_dump()))
+    commit(journal, journal.finish(video_id, VideoState.CANCELLED))
     video = journal.video(video_id)
     assert (video.state, video.result) == (VideoState.COMPLETED, film)
 
@@ -218,29 +224,61 @@ def test_a_journal_that_cannot_be_opened_says_where(tmp_path: Path) -> None:
 
 def test_a_journal_newer_than_the_code_is_refused_with_a_sentence(url: str) -> None:
     Journal(url).close()
-    _change(url, "update schema_version set version = 99")
+    _change(url, "update alembic_version set version_num = '9999'")
     with pytest.raises(
-        JournalTooNew, match=r"newer raypipe: its tables have version 99.*Upgrade raypipe"
+        JournalTooNew, match=r"newer raypipe: its tables have version 9999.*Upgrade raypipe"
     ) as raised:
         Journal(url)
     assert not raised.value.retryable
 
 
-def test_a_database_of_somebody_elses_is_left_alone(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", ["alembic_version", "schema_version", "users"])
+def test_a_database_of_somebody_elses_is_left_alone(url: str, tmp_path: Path, table: str) -> None:
     (tmp_path / "deep").mkdir()
-    _change(url, "create table alembic_version (version_num text)")
+    _change(url, f"create table {table} (version_num text)")
     with pytest.raises(JournalUnavailable, match="not those of a raypipe journal"):
         Journal(url)
 
 
-def test_an_older_journal_is_brought_up_to_date_and_keeps_its_rows(url: str) -> None:
+def test_a_journal_from_before_migrations_is_brought_up_to_date_with_all_that_was_made(url: str) -> None:
+    path = Path(url.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript((Path(__file__).parent / "data" / "journal_before_migrations.sql").read_text())
     journal = Journal(url)
-    video_id = add_video(journal)
+    snapshots = [Snapshot.read(journal, each) for each in journal.video_ids(newest_first=False)]
+    states = [(each.video.state, each.video.runner) for each in snapshots]
+    assert states == [
+        (VideoState.COMPLETED, "local"),
+        (VideoState.FAILED, "local"),
+        (VideoState.WAITING, "local"),  # was running, and nobody runs it any more
+        (VideoState.WAITING, "local"),
+        (VideoState.COMPLETED, "local"),
+        (VideoState.QUEUED, "service"),
+    ]
+    steps = snapshots[0].steps
+    assert Chunk.model_validate(steps["chunk/0"].result).frames == 121
+    assert Chunk.model_validate(steps["chunk/1"].result).frames == 120
+    assert Track.model_validate(steps["music_fit"].result).seconds == 10
+    assert Film.model_validate(steps["stitch"].result).artifact == snapshots[0].video.result
+    assert snapshots[2].steps["chunk/0"].state is StepState.ACCEPTED
+    events = [event for each in snapshots for event in journal.events(each.video.id)]
+    assert sorted(event.id for event in events) == list(range(1, len(events) + 1))
+    commit(journal, journal.event(Event(video_id=snapshots[0].video.id, kind="new")))
+    assert [video.id for video in claim(journal, "me")] == [snapshots[5].video.id]
     journal.close()
-    _change(url, "alter table phases drop column started_at", "update schema_version set version = 1")
-    again = Journal(url)
-    assert again.phases(video_id)[Phase.PLAN].started_at is None
-    again.close()
+
+
+def test_migrations_make_the_tables_that_the_code_describes(journal: Journal) -> None:
+    with journal._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_tables_are_not_changed_under_a_coordinator_that_lives(journal: Journal, url: str) -> None:
+    asyncio.run(journal.renew(Owner("alive", "service")))
+    _change(url, "update alembic_version set version_num = '0002'")
+    with pytest.raises(JournalUnavailable, match="in use by an older raypipe"):
+        Journal(url)
 
 
 def test_a_password_in_the_journals_url_is_not_told() -> None:
@@ -345,20 +383,28 @@ def test_a_spec_that_does_not_hold_together_is_a_broken_row(journal: Journal, ur
 def test_a_broken_row_stops_no_claim(journal: Journal, url: str) -> None:
     good, bad, also_good = (add_video(journal) for _ in range(3))
     _change(url, f"update videos set spec = 'no json' where id = '{bad}'")  # noqa: S608 - our own
-    assert [video.id for video in journal.claim("me", 10).result()] == sorted([good, also_good])
+    assert [video.id for video in claim(journal, "me")] == sorted([good, also_good])
     with create_engine(url).connect() as connection:
         state = connection.execute(text("select state from videos where id = :id"), {"id": bad}).scalar()
     assert state == "failed"
-    assert journal.claim("me", 10).result() == []
+    assert claim(journal, "me") == []
 
 
 def test_a_video_queued_by_its_owner_is_claimed_by_its_owner_alone(journal: Journal) -> None:
-    video = VideoRecord(id=new_video_id(), state=VideoState.QUEUED, spec=SPEC, created_at=1, lease_owner="me")
+    video = VideoRecord(
+        id=new_video_id(),
+        state=VideoState.QUEUED,
+        runner="service",
+        spec=SPEC,
+        created_at=1,
+        lease_owner="me",
+    )
     plan = PhaseOutput(video_id=video.id, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
-    journal.record(*journal.accepted(video, plan)).result()
+    commit(journal, *journal.accepted(video, plan))
     anybodys = add_video(journal)
-    assert [each.id for each in journal.claim("you", 10).result()] == [anybodys]
-    assert [each.id for each in journal.claim("me", 10, own_only=True).result()] == [video.id]
+    asyncio.run(journal.renew(Owner("me", "service")))
+    assert [each.id for each in claim(journal, "you")] == [anybodys]
+    assert [each.id for each in claim(journal, "me", own_only=True)] == [video.id]
 
 
 def test_a_write_that_fails_whatever_the_exception_fails_alone_and_the_next_is_written(
@@ -369,28 +415,21 @@ def test_a_write_that_fails_whatever_the_exception_fails_alone_and_the_next_is_w
     unserialisable = Event(video_id=video_id, kind="k").model_copy(update={"data": {"x": 1}})
     bad = [journal.event(lone), journal.event(unserialisable)._replace(row={"e_data": object()})]
     good = journal.event(Event(video_id=video_id, kind="good"))
-    answers = [journal.record(write) for write in (bad[0], good, bad[1], good)]
-    problems = [answer.exception(timeout=10) for answer in answers]
+    problems = commit_each(journal, [[write] for write in (bad[0], good, bad[1], good)])
     assert [problem is None for problem in problems] == [False, True, False, True]
     assert [event.kind for event in journal.events(video_id)] == ["video.accepted", "good", "good"]
 
 
 def test_a_request_nobody_waits_for_any_more_stops_no_other(journal: Journal) -> None:
     video_id = add_video(journal)
-    held, go_on = threading.Event(), threading.Event()
 
-    def hold(_: object) -> None:
-        held.set()
-        go_on.wait(10)
+    async def write() -> None:
+        given_up = journal.writer.put(journal.event(Event(video_id=video_id, kind="given up")))
+        given_up.cancel()
+        await journal.writer.put(journal.event(Event(video_id=video_id, kind="next")))
 
-    holding = journal._writer.transact(hold)
-    held.wait(10)
-    claim = journal.claim("me", 1)
-    assert claim.cancel()
-    go_on.set()
-    holding.result(timeout=10)
-    journal.record(journal.event(Event(video_id=video_id, kind="next"))).result(timeout=10)
-    assert journal.video(video_id).state is VideoState.QUEUED
+    asyncio.run(write())
+    assert [event.kind for event in journal.events(video_id)] == ["video.accepted", "next"]
 
 
 def test_a_write_to_a_closed_journal_fails_and_does_not_hang(url: str) -> None:
@@ -398,7 +437,81 @@ def test_a_write_to_a_closed_journal_fails_and_does_not_hang(url: str) -> None:
     video_id = add_video(journal)
     journal.close()
     with pytest.raises(JournalUnavailable, match="closed"):
-        journal.record(journal.event(Event(video_id=video_id, kind="late"))).result(timeout=5)
+        commit(journal, journal.event(Event(video_id=video_id, kind="late")))
+
+
+@contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Hold the database as another process does that writes for long."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    connection.execute("begin immediate")
+    try:
+        yield
+    finally:
+        connection.execute("rollback")
+        connection.close()
+
+
+def test_while_the_journal_is_locked_the_loop_goes_on_and_then_all_is_written_in_order(
+    journal: Journal, url: str
+) -> None:
+    video_id = add_video(journal)
+
+    async def test() -> float:
+        with locked(url):
+            writing = [
+                journal.writer.put(journal.event(Event(video_id=video_id, kind=f"k{i}"))) for i in range(50)
+            ]
+            longest, last = 0.0, time.monotonic()
+            for _ in range(100):
+                await asyncio.sleep(0.01)
+                longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            assert not any(future.done() for future in writing)
+        await asyncio.gather(*writing)
+        return longest
+
+    assert asyncio.run(test()) < 0.3, "nothing blocks the loop while it waits"
+    kinds = [event.kind for event in journal.events(video_id)]
+    assert kinds == ["video.accepted", *(f"k{i}" for i in range(50))]
+
+
+def test_a_lock_that_outlasts_ones_patience_fails_ones_write_alone(journal: Journal, url: str) -> None:
+    video_id = add_video(journal)
+
+    async def test() -> None:
+        with locked(url):
+            hasty = journal.writer.put(journal.event(Event(video_id=video_id, kind="hasty")), patience=0.1)
+            patient = journal.writer.put(journal.event(Event(video_id=video_id, kind="patient")))
+            with pytest.raises(JournalUnavailable, match="locked"):
+                await hasty
+        await patient
+
+    asyncio.run(test())
+    assert [event.kind for event in journal.events(video_id)] == ["video.accepted", "patient"]
+
+
+def test_who_has_lost_a_video_writes_nothing_more_of_it(journal: Journal) -> None:
+    lost, kept = add_video(journal), add_video(journal)
+    claim(journal, "first")
+    with journal._engine.begin() as connection:  # its lease has run out
+        connection.execute(text("update coordinators set lease_until = 1"))
+    (mine,) = claim(journal, "second", 1)
+    assert (mine.id, mine.epoch) == (lost, 2)
+
+    async def write() -> list[BaseException | None]:
+        fences = [Fence(lost, 1), Fence(kept, 1), Fence(lost, 2)]
+        asked = [
+            journal.writer.put(
+                journal.event(Event(video_id=each.video_id, kind=f"by {each.epoch}")), fence=each
+            )
+            for each in fences
+        ]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    stale, other, new = asyncio.run(write())
+    assert isinstance(stale, LeaseLost)
+    assert (other, new) == (None, None)
+    assert [event.kind for event in journal.events(lost)] == ["video.accepted", "by 2"]
 
 
 def test_a_page_of_videos_takes_three_queries_however_long_it_is(journal: Journal) -> None:

@@ -1,14 +1,17 @@
 import asyncio
 import io
+import json
 import statistics
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from raypipe.errors import InvalidRequest, ProviderRejected, ProviderUnavailable
+from raypipe.config import Settings
+from raypipe.errors import InvalidRequest, OutcomeUnknown, ProviderRejected
 from raypipe.media.audio import track_seconds
 from raypipe.media.video import probe
 from raypipe.models import Beat, Job, Size
@@ -16,6 +19,7 @@ from raypipe.providers.base import ClipWork, ImageWork, Media, MusicWork, Pendin
 from raypipe.providers.registry import provider_class, provider_names
 from raypipe.providers.simulated import LongTail, PerBeat, SimulatedOptions, SimulatedProvider
 
+CREATE = "vid_1/image/3/1/1"
 BEAT = Beat(
     beat_index=3, beat_id="x", start=15, duration=5, prompt="p", shot_type="wide", camera_movement="static"
 )
@@ -46,9 +50,9 @@ def image_work(**options: Any) -> ImageWork:
 
 
 async def deliver(work: Work) -> Media:
-    provider = SimulatedProvider()
-    job_id = await provider.submit(work)
-    while isinstance(reply := await provider.poll(job_id), Pending):
+    provider = SimulatedProvider(Settings())
+    job_id = await provider.submit(work, CREATE)
+    while isinstance(reply := await provider.poll(job_id, work), Pending):
         await asyncio.sleep(reply.poll_after)
     return reply
 
@@ -77,14 +81,14 @@ def test_every_piece_of_work_has_bytes_of_its_own() -> None:
 
 def test_it_is_pending_until_its_time_is_up_and_says_when_that_is() -> None:
     async def wait() -> float:
-        provider = SimulatedProvider()
+        provider = SimulatedProvider(Settings())
         began = time.perf_counter()
-        job_id = await provider.submit(image_work(image=0.2))
-        reply = await provider.poll(job_id)
+        job_id = await provider.submit(image_work(image=0.2), CREATE)
+        reply = await provider.poll(job_id, image_work())
         assert isinstance(reply, Pending)
         assert 0.15 < reply.poll_after <= 0.2
         await asyncio.sleep(reply.poll_after)
-        assert isinstance(await provider.poll(job_id), Media)
+        assert isinstance(await provider.poll(job_id, image_work()), Media)
         return time.perf_counter() - began
 
     assert asyncio.run(wait()) >= 0.2
@@ -109,10 +113,10 @@ def test_the_same_work_takes_the_same_time_in_any_video() -> None:
     async def waits() -> list[float]:
         found = []
         for video_id in ("vid_1", "vid_2"):
-            provider = SimulatedProvider()
+            provider = SimulatedProvider(Settings())
             work = image_work(image="long_tail", scale=0.1)
             work = work.model_copy(update={"job": work.job.model_copy(update={"video_id": video_id})})
-            reply = await provider.poll(await provider.submit(work))
+            reply = await provider.poll(await provider.submit(work, CREATE), work)
             assert isinstance(reply, Pending)
             found.append(reply.poll_after)
         return found
@@ -127,16 +131,42 @@ def test_a_step_told_to_fail_fails_with_its_message() -> None:
         asyncio.run(deliver(image_work(fail={"image/3": "out of credit"})))
 
 
-def test_a_cancelled_or_unknown_job_is_not_delivered() -> None:
-    async def cancel() -> None:
-        provider = SimulatedProvider()
-        job_id = await provider.submit(image_work())
-        await provider.cancel(job_id)
-        await provider.cancel(job_id)
-        await provider.poll(job_id)
+def test_any_process_can_poll_what_another_one_submitted() -> None:
+    async def test() -> Media | Pending:
+        job_id = await SimulatedProvider(Settings()).submit(image_work(), CREATE)
+        return await SimulatedProvider(Settings()).poll(job_id, image_work())
 
-    with pytest.raises(ProviderUnavailable):
-        asyncio.run(cancel())
+    assert asyncio.run(test()) == asyncio.run(deliver(image_work()))
+
+
+@pytest.mark.parametrize("job_id", ["sim_1", "replicate_1", "", "sim_xyz_0123456789abcdef"])
+def test_a_job_it_never_gave_out_is_unknown_to_it(job_id: str) -> None:
+    with pytest.raises(ProviderRejected, match="does not know"):
+        asyncio.run(SimulatedProvider(Settings()).poll(job_id, image_work()))
+
+
+def test_its_ledger_has_a_line_for_each_create_and_finds_them_by_their_token(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+
+    async def test() -> tuple[str, list[str | None]]:
+        provider = SimulatedProvider(Settings(simulated_ledger=ledger))
+        before = await provider.find(image_work(), "v/image/3/1/1")
+        with pytest.raises(OutcomeUnknown):
+            await provider.submit(image_work(lose={"image/3": 1}), "v/image/3/1/1")
+        again = await provider.submit(image_work(lose={"image/3": 1}), "v/image/3/1/2")
+        found = [await provider.find(image_work(), f"v/image/3/1/{number}") for number in (1, 2, 3)]
+        return again, [before, *found]
+
+    again, (before, first, second, third) = asyncio.run(test())
+    assert (before, third) == (None, None)
+    assert first
+    assert second == again
+    assert [json.loads(line)["job"] for line in ledger.read_text().splitlines()] == [first, second]
+
+
+def test_it_can_be_one_that_cannot_be_asked() -> None:
+    with pytest.raises(OutcomeUnknown):
+        asyncio.run(SimulatedProvider(Settings()).find(image_work(finds=False), CREATE))
 
 
 @pytest.mark.parametrize(

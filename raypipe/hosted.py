@@ -1,0 +1,137 @@
+"""One piece of work at a hosted provider: sent once, then polled by its id, whichever process sent it.
+
+The journal knows of each state before the next thing happens: sent before the create, accepted before the first poll.
+What was sent and not answered is looked for at the provider; only where the provider is sure that it has no such job,
+or where the settings say so, is it sent again.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Literal
+
+from raypipe.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, RaypipeError
+from raypipe.models import StepState
+from raypipe.providers.base import HostedProvider, Media, Pending, Work
+from raypipe.steps import StepLog
+
+logger = logging.getLogger(__name__)
+
+#: seconds between questions that the provider could not answer: at first, at most
+ASK_AGAIN, MOST_ASK_AGAIN = 0.1, 10.0
+#: seconds for which a provider that cannot be reached is polled again
+UNREACHABLE_SECONDS = 600.0
+
+
+class HostedWork:
+    """A piece of work at a hosted provider, on behalf of a step.
+
+    Args:
+        provider: Does it.
+        work: What to make, with its start image.
+        log: The step.
+        node: Where this runs.
+        on_unknown: What to do where nobody knows the outcome of a create.
+    """
+
+    def __init__(
+        self,
+        provider: HostedProvider,
+        work: Work,
+        log: StepLog,
+        node: str,
+        on_unknown: Literal["hold", "resubmit_once"],
+    ) -> None:
+        self._provider, self._work, self._log, self._node = provider, work, log, node
+        self._on_unknown = on_unknown
+
+    async def media(self) -> Media:
+        """Return what the provider makes, sending the work unless it has been sent.
+
+        Raises:
+            ProviderRejected: The provider refused the work or failed at it.
+            ProviderUnavailable: It could not be reached.
+            OutcomeUnknown: Whether it has taken the work is not known, and will not be.
+        """
+        while self._log.record.provider_job_id is None:
+            job_id = await (self._find() if self._is_sent else self._create())
+            if job_id is not None:
+                await self._log.accepted(job_id)
+        return await self._poll(self._log.record.provider_job_id)
+
+    @property
+    def _is_sent(self) -> bool:
+        return self._log.record.state in (StepState.SENT, StepState.UNKNOWN)
+
+    @property
+    def _token(self) -> str:
+        """Name of the create that was sent last."""
+        step = self._log.record
+        return f"{step.video_id}/{step.step}/{step.take}/{step.attempt}"
+
+    async def _create(self, possible_duplicate: bool = False) -> str | None:
+        """Send the work; None if it is not known whether the provider has taken it."""
+        await self._log.sent(self._node, possible_duplicate)
+        try:
+            # a process that was stopped just here must not send so late that others count the create as over
+            async with asyncio.timeout(self._create_ends - time.time()):
+                return await self._provider.submit(self._work, self._token)
+        except (ProviderRejected, ProviderUnavailable):
+            raise
+        except Exception as error:
+            step = self._log.record
+            trace = None if isinstance(error, RaypipeError | TimeoutError) else error
+            logger.warning("Create of %s of %s: %r", step.step, step.video_id, error, exc_info=trace)
+            await self._log.unknown(str(error) or f"no answer within {self._provider.create_seconds:g} s")
+            return None
+
+    @property
+    def _create_ends(self) -> float:
+        return (self._log.record.sent_at or 0.0) + self._provider.create_seconds
+
+    async def _find(self) -> str | None:
+        """Ask the provider what became of a create that was not answered, and go by that."""
+        pause = ASK_AGAIN
+        while True:
+            over = time.time() > self._create_ends
+            try:
+                job_id = await self._provider.find(self._work, self._token)
+            except (OutcomeUnknown, ProviderUnavailable) as error:
+                if over and await self._is_given_up(error):
+                    return await self._create(possible_duplicate=True)
+            else:
+                if job_id is not None:
+                    return job_id
+                if over:  # the provider is sure that there is none
+                    return await self._create(self._log.record.possible_duplicate)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MOST_ASK_AGAIN)
+
+    async def _is_given_up(self, why: RaypipeError) -> bool:
+        """Tell whether to send again what may have been taken: once, and only where the settings say so."""
+        await self._log.unknown(str(why))
+        step = self._log.record
+        if self._on_unknown == "resubmit_once" and not step.possible_duplicate:
+            return True
+        if time.time() > (step.sent_at or 0.0) + self._provider.unknown_seconds:
+            raise OutcomeUnknown(
+                f"the work was sent and not answered, and it is not known whether it was taken, and paid: {why}"
+            )
+        return False
+
+    async def _poll(self, job_id: str) -> Media:
+        pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
+        while True:
+            try:
+                reply = await self._provider.poll(job_id, self._work)
+            except ProviderUnavailable:
+                if time.monotonic() > unreachable_until:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MOST_ASK_AGAIN)
+                continue
+            if not isinstance(reply, Pending):
+                return reply
+            self._log.survived.set()
+            pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
+            await asyncio.sleep(reply.poll_after)

@@ -1,0 +1,131 @@
+"""Who makes which video: coordinators hold a lease, and what one that died has left is taken over by others."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+
+from raypipe.errors import VideoBusy, VideoNotFound, VideoOver
+from raypipe.journal import tables
+from raypipe.models import VideoState
+
+#: seconds after which a coordinator that has not renewed its lease is taken for dead
+LEASE_SECONDS = 8.0
+#: coordinators that may die over a video before it is not tried again
+CRASHES = 3
+#: error code of a video that is not tried again because of that
+QUARANTINED = "quarantined"
+
+_videos, _coordinators = tables.videos, tables.coordinators
+
+
+class Owner(NamedTuple):
+    """A coordinator, as its lease names it."""
+
+    id: str
+    #: its kind; it takes videos of this kind alone
+    runner: str
+
+
+def renew(connection: Connection, owner: Owner, survived: Sequence[str] = ()) -> None:
+    """Hold the owner's lease from now on; videos it has survived are no longer suspected of killing coordinators."""
+    until = {"runner": owner.runner, "lease_until": time.time() + LEASE_SECONDS}
+    changed = connection.execute(update(_coordinators).where(_coordinators.c.id == owner.id).values(until))
+    if not changed.rowcount:
+        connection.execute(insert(_coordinators).values(id=owner.id, **until))
+    if survived:
+        mine = and_(_videos.c.id.in_(survived), _videos.c.lease_owner == owner.id)
+        connection.execute(update(_videos).where(mine).values(crash_count=0))
+
+
+def release(connection: Connection, owner: Owner) -> bool:
+    """Give the lease up; tells whether no other coordinator lives, and if so has the next gateways get new names."""
+    connection.execute(delete(_coordinators).where(_coordinators.c.id == owner.id))
+    living = select(func.count()).select_from(_coordinators).where(_coordinators.c.lease_until > time.time())
+    if connection.execute(living).scalar():
+        return False
+    ended = tables.installation.c.gateways_ended + 1
+    connection.execute(update(tables.installation).values(gateways_ended=ended))
+    return True
+
+
+def take(connection: Connection, owner: Owner, limit: int, own_only: bool) -> list[str]:
+    """Take videos, oldest first: the owner's queued ones, anybody's, and those whose coordinator has died.
+
+    A video over which coordinators have died twice is taken alone, so that it is seen whether it was the one; after a
+    third time it fails.
+    """
+    renew(connection, owner)
+    columns = _videos.c.id, _videos.c.state, _videos.c.crash_count
+    oldest = select(*columns).where(_claimable(owner, own_only)).order_by(_videos.c.id)
+    found = connection.execute(oldest.limit(limit).with_for_update(skip_locked=True)).all()
+    crashes = {row.id: row.crash_count + (row.state == VideoState.RUNNING) for row in found}
+    suspects = [video_id for video_id, count in crashes.items() if count == CRASHES - 1]
+    on_trial = suspects[: 0 if _has_suspect(connection, owner) else 1]
+    taken = [each for each, count in crashes.items() if count < CRASHES - 1 or each in on_trial]
+    for video_id in taken:
+        _hand_over(connection, video_id, owner, crashes[video_id])
+    for video_id, count in crashes.items():
+        if count >= CRASHES:
+            _quarantine(connection, video_id)
+    return taken
+
+
+def resume(connection: Connection, owner: Owner, video_id: str) -> None:
+    """Take one video, whoever's kind it was, and make it the owner's kind.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoOver: It has ended.
+        VideoBusy: A coordinator that lives has it.
+    """
+    renew(connection, owner)
+    columns = _videos.c.state, _videos.c.lease_owner, _coordinators.c.lease_until
+    joined = _videos.outerjoin(_coordinators, _coordinators.c.id == _videos.c.lease_owner)
+    row = connection.execute(select(*columns).select_from(joined).where(_videos.c.id == video_id)).first()
+    if row is None:
+        raise VideoNotFound(video_id)
+    if VideoState(row.state).terminal:
+        raise VideoOver(f"Video {video_id} is {row.state}: there is nothing to go on with.")
+    if row.lease_owner not in (None, owner.id) and (row.lease_until or 0) > time.time():
+        raise VideoBusy(f"Video {video_id} is being made by another process.")
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(runner=owner.runner))
+    _hand_over(connection, video_id, owner, crashes=0)
+
+
+def _claimable(owner: Owner, own_only: bool) -> ColumnElement[bool]:
+    queued, own = _videos.c.state == VideoState.QUEUED, _videos.c.lease_owner == owner.id
+    if own_only:
+        return and_(queued, own)
+    living = select(_coordinators.c.id).where(_coordinators.c.lease_until > time.time())
+    free = or_(_videos.c.lease_owner.is_(None), _videos.c.lease_owner.not_in(living))
+    left = _videos.c.state.in_([VideoState.QUEUED, VideoState.RUNNING])
+    return and_(_videos.c.runner == owner.runner, or_(and_(queued, own), and_(left, free)))
+
+
+def _has_suspect(connection: Connection, owner: Owner) -> bool:
+    mine = and_(_videos.c.lease_owner == owner.id, _videos.c.state == VideoState.RUNNING)
+    suspected = and_(mine, _videos.c.crash_count >= CRASHES - 1)
+    return bool(connection.execute(select(_videos.c.id).where(suspected).limit(1)).first())
+
+
+def _hand_over(connection: Connection, video_id: str, owner: Owner, crashes: int) -> None:
+    begun = func.coalesce(_videos.c.started_at, time.time())
+    now_its = {"lease_owner": owner.id, "epoch": _videos.c.epoch + 1, "crash_count": crashes}
+    statement = update(_videos).where(_videos.c.id == video_id)
+    no_error = {"error_code": None, "error_message": None}
+    connection.execute(statement.values(state=VideoState.RUNNING, started_at=begun, **now_its, **no_error))
+
+
+def _quarantine(connection: Connection, video_id: str) -> None:
+    said = f"{CRASHES} coordinators died while they made it; it is not tried again, and what was finished is kept"
+    fail(connection, video_id, QUARANTINED, said)
+
+
+def fail(connection: Connection, video_id: str, code: str, message: str) -> None:
+    """End a video that nobody runs."""
+    ended: dict[str, Any] = {"state": VideoState.FAILED, "finished_at": time.time()}
+    statement = update(_videos).where(_videos.c.id == video_id)
+    epoch = _videos.c.epoch + 1
+    connection.execute(statement.values(**ended, error_code=code, error_message=message, epoch=epoch))
