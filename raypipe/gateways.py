@@ -60,6 +60,10 @@ class Gateways:
             self._started[number] = detached(Gateway, name, self._node, CALLS, *made_with, retries=-1)
         return self._started[number]
 
+    def forget(self, gateway: Any) -> None:
+        """Look a gateway up anew, or start it, when it is next needed: this one was ended for good."""
+        self._started = {number: each for number, each in self._started.items() if each is not gateway}
+
     async def ready(self, every: bool) -> None:
         """Return when gateways and helpers take calls: those of some video, or every one.
 
@@ -91,7 +95,7 @@ class Gateways:
             ray.kill(gateway, no_restart=False)
             raise
         except RayError:
-            self._started.pop(number, None)
+            self.forget(gateway)
             raise
 
     async def end(self) -> None:

@@ -30,6 +30,11 @@ class Coordination:
         self._serving = loop.create_task(self._coordinator.serve())
         self._warming = loop.create_task(self._coordinator.ready())
 
+    async def __del__(self) -> None:
+        """Stop in an orderly way; Serve awaits this before it ends the replica."""
+        self._warming.cancel()
+        await self._coordinator.close()
+
     async def poke(self) -> None:
         """Look for queued videos now."""
         self._coordinator.poke()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from raypipe.errors import LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.gateways import Gateways
@@ -35,6 +35,8 @@ from raypipe.workers import error_of
 
 logger = logging.getLogger(__name__)
 
+#: how often a video's graph is launched anew because its gateway was ended for good
+RELAUNCHES = 2
 #: longest quotation of a failure in the error of its video, in characters
 QUOTED = 600
 
@@ -74,7 +76,7 @@ class VideoRun:
             JournalUnavailable: The end could not be written; the row says that the video is running.
         """
         try:
-            ending = await self._make(await gateways())
+            ending = await self._launch(await gateways())
         except Exception as error:
             named = error_of(error) if isinstance(error, RayError) else as_raypipe_error(error, self.video.id)
             if isinstance(named, LeaseLost):
@@ -92,12 +94,22 @@ class VideoRun:
         await self._record(self.journal.put_back(self.video.id, state), happened)
         return state
 
-    async def _make(self, gateways: Gateways) -> _Ending:
-        began = time.time()
-        self.gateway, self.helpers = gateways.of(self.video.id), gateways.helpers
+    async def _launch(self, gateways: Gateways) -> _Ending:
         if self.video.epoch > 1:
             self._known = await asyncio.to_thread(self.journal.phases, self.video.id)
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
+        self.helpers = gateways.helpers
+        for _ in range(RELAUNCHES):
+            self.gateway = gateways.of(self.video.id)
+            try:
+                return await self._make()
+            except ActorDiedError as error:  # for good; its successor answers from the same rows
+                logger.warning("The gateway of %s is gone, another is started: %s", self.video.id, error)
+                gateways.forget(self.gateway)
+        return await self._make()
+
+    async def _make(self) -> _Ending:
+        began = time.time()
         sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
         graph = launch(self.gateway, self.job, self.spec, sequences)
         self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
@@ -242,7 +254,8 @@ class VideoRun:
             duration=0.0 if began is None else max(0.0, ended - began),
             error=error,
         )
-        if (known := self._known.get(phase)) is not None and known.status is status:
+        known = self._known.get(phase) or self._outputs.get(phase)
+        if known is not None and known.status is status:
             self._outputs[phase] = known  # it is as it was
             return
         happened = self._event("phase.done", phase=phase, status=status, error=error)

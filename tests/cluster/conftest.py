@@ -1,6 +1,7 @@
 """One real cluster for all cluster tests."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,11 +13,23 @@ from ray.cluster_utils import Cluster
 
 from raypipe.config import Settings
 from raypipe.coordinator import LOCAL, SERVICE, Coordinator
+from raypipe.providers.registry import _installed
+
+PROVIDERS = str(Path(__file__).parents[1] / "providers")
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A real cluster of two nodes with one CPU each, the driver on the first."""
+    """A real cluster of two nodes with one CPU each, the driver on the first; its workers find tests' providers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PROVIDERS, prepend=os.pathsep)
+        patch.syspath_prepend(PROVIDERS)
+        _installed.cache_clear()
+        yield from _cluster()
+    _installed.cache_clear()
+
+
+def _cluster() -> Iterator[Cluster]:
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     nodes.add_node(num_cpus=1)
     nodes.wait_for_nodes()

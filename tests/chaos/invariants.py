@@ -1,0 +1,81 @@
+"""What must hold of an installation whatever was killed: read from its journal, its artifacts and the ledger."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from sqlalchemy import create_engine, text
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.errors import ArtifactMissing
+from raypipe.journal import Journal, StepRecord
+from raypipe.models import StepState, VideoState
+
+
+def broken(settings: Settings, video_ids: Iterable[str]) -> list[str]:
+    """Return what does not hold: nothing, if all is well."""
+    journal = Journal(settings.journal_url)
+    try:
+        return list(_broken(settings, journal, sorted(video_ids)))
+    finally:
+        journal.close()
+
+
+def creates(settings: Settings) -> Counter[tuple[str, str]]:
+    """Count the ledger's creates of each video and step."""
+    assert settings.simulated_ledger is not None
+    if not settings.simulated_ledger.exists():
+        return Counter()
+    tokens = [json.loads(line)["token"] for line in settings.simulated_ledger.read_text().splitlines()]
+    parts = [token.split("/") for token in tokens]
+    return Counter((video_id, "/".join(rest[:-2])) for video_id, *rest in parts)
+
+
+def _broken(settings: Settings, journal: Journal, video_ids: list[str]) -> Iterator[str]:
+    videos, steps = journal.videos(video_ids), journal.steps_of(video_ids)
+    for video_id in video_ids:
+        state = videos[video_id].state
+        if not (state.terminal or state is VideoState.WAITING):
+            yield f"{video_id} is {state}"
+        yield from _broken_events(journal, video_id)
+    rows = {(step.video_id, step.step): step for each in steps.values() for step in each}
+    if settings.simulated_ledger is not None:
+        for key, number in creates(settings).items():
+            if key in rows and number > 1 and not rows[key].possible_duplicate:
+                yield f"{key} was created {number} times, and its row does not say so"
+    store = ArtifactStore(settings.artifacts_url)
+    for step in rows.values():
+        yield from _broken_artifact(store, step)
+    yield from _broken_order(settings)
+
+
+def _broken_events(journal: Journal, video_id: str) -> Iterator[str]:
+    seqs = [event.seq for event in journal.events(video_id)]
+    if seqs != list(range(1, len(seqs) + 1)):
+        yield f"the events of {video_id} are numbered {seqs}"
+
+
+def _broken_artifact(store: ArtifactStore, step: StepRecord) -> Iterator[str]:
+    if step.state is not StepState.DONE:
+        return
+    if step.artifact is None:
+        yield f"{step.video_id} {step.step} is done and has no artifact"
+        return
+    try:
+        data = store.get(step.artifact)
+    except ArtifactMissing:
+        yield f"{step.video_id} {step.step}: its artifact is missing"
+        return
+    if hashlib.sha256(data).hexdigest() != step.artifact.digest:
+        yield f"{step.video_id} {step.step}: its artifact is not what its name says"
+
+
+def _broken_order(settings: Settings) -> Iterator[str]:
+    engine = create_engine(settings.journal_url)
+    with engine.connect() as connection:
+        rows = connection.execute(text("select id, at from events order by id")).all()
+    engine.dispose()
+    if len({row.id for row in rows}) != len(rows):
+        yield "event ids repeat"
