@@ -80,6 +80,7 @@ class Gateway:
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
+        self._steps: Steps | None = None
         self._opening: asyncio.Task[Steps] | None = None
 
     @cached_property
@@ -88,9 +89,11 @@ class Gateway:
 
     async def _opened(self) -> Steps:
         """Open the journal when it is first needed; a journal that is locked is waited for."""
-        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-            self._opening = asyncio.create_task(_open(self._settings))
-        return await asyncio.shield(self._opening)
+        if self._steps is None:
+            if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+                self._opening = asyncio.create_task(_open(self._settings))
+            self._steps = await asyncio.shield(self._opening)
+        return self._steps
 
     async def ready(self) -> None:
         """Return once the gateway can take work.
@@ -111,13 +114,13 @@ class Gateway:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < seconds:
             await asyncio.sleep(min(1.0, seconds))
-            if self._opening is not None and self._opening.done() and (await self._opening).under_way:
+            if self._steps is not None and self._steps.under_way:
                 quiet_since = time.monotonic()
 
     async def stop(self) -> None:
-        """Return when what was done up to now is in the journal."""
-        if self._opening is not None:
-            await (await self._opening).journal.writer.drain()
+        """End all calls where they stand; what was done up to now is in the journal when this returns."""
+        if self._steps is not None:
+            await self._steps.stop()
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""

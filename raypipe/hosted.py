@@ -73,9 +73,7 @@ class HostedWork:
         """Send the work; None if it is not known whether the provider has taken it."""
         await self._log.sent(self._node, possible_duplicate)
         try:
-            # a process that was stopped just here must not send so late that others count the create as over
-            async with asyncio.timeout(self._create_ends - time.time()):
-                return await self._provider.submit(self._work, self._token)
+            return await self._submit()
         except (ProviderRejected, ProviderUnavailable):
             raise
         except Exception as error:
@@ -84,6 +82,13 @@ class HostedWork:
             logger.warning("Create of %s of %s: %r", step.step, step.video_id, error, exc_info=trace)
             await self._log.unknown(str(error) or f"no answer within {self._provider.create_seconds:g} s")
             return None
+
+    async def _submit(self) -> str:
+        left = self._create_ends - time.time()
+        if left <= 0:  # this process was stopped just here; meanwhile others may count the create as over
+            raise TimeoutError
+        async with asyncio.timeout(left):
+            return await self._provider.submit(self._work, self._token)
 
     @property
     def _create_ends(self) -> float:

@@ -28,6 +28,8 @@ JOIN_SECONDS = 60.0
 STARTS = 3
 #: seconds for which one that was found twice is begun alone
 TRIAL_SECONDS = 1.0
+#: seconds that creates under way get to be answered when the gateway is ended
+ANSWER_SECONDS = 1.0
 #: videos whose rows are kept at hand
 VIDEOS_KEPT = 2_000
 #: states in which a step is not under way
@@ -216,6 +218,16 @@ class Steps:
         """How many steps are being done."""
         return len(self._flights)
 
+    async def stop(self) -> None:
+        """End all steps where they stand, once creates under way are answered and all that was done is written."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while any(flight.log.record.state is StepState.SENT for flight in self._flights.values()):
+                    await asyncio.sleep(0.01)
+        await self.journal.writer.drain()
+        for flight in list(self._flights.values()):
+            flight.task.cancel()
+
     async def run(
         self, step: StepRecord, epoch: int, kind: type[ResultT], work: Work[ResultT]
     ) -> ResultT | StepFailure:
@@ -325,7 +337,8 @@ class Steps:
             while len(self._rows) > VIDEOS_KEPT:
                 del self._rows[next(iter(self._rows))]
         try:
-            return (await asyncio.shield(rows.read)).get(_key(log.record), log.record)
+            read = rows.read.result() if rows.read.done() else await asyncio.shield(rows.read)
+            return read.get(_key(log.record), log.record)
         except RaypipeError:
             self._rows.pop(video_id, None)  # the next call reads again
             raise

@@ -1,7 +1,9 @@
 """Writing to a journal from a test that has no event loop."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 from raypipe.journal import Fence, Journal, Owner, VideoRecord, Write
 
@@ -23,6 +25,15 @@ def commit_each(
         return await asyncio.gather(*asked, return_exceptions=True)
 
     return asyncio.run(write())
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold a database as another process does that writes for long."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("begin immediate")
+        yield
+        connection.execute("rollback")
 
 
 def claim(journal: Journal, owner: str, limit: int = 10, own_only: bool = False) -> list[VideoRecord]:

@@ -33,6 +33,9 @@ from raypipe.journal import Journal, VideoRecord
 from raypipe.models import Artifact, StepState
 from raypipe.snapshot import Snapshot
 
+#: seconds for which a new video waits for a journal that is locked; then its client is told to come again
+PATIENCE = 5.0
+
 VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -75,7 +78,7 @@ class VideoService:
     async def create(self, body: CreateVideo) -> VideoRecord:
         """Plan and commit a video. It may bring pictures to decode, which the event loop must not wait for."""
         video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
-        await self.journal.writer.put(*rows)
+        await self.journal.writer.put(*rows, patience=PATIENCE)
         self.poke()
         return video
 

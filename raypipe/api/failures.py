@@ -38,6 +38,8 @@ STATUSES: dict[type[RaypipeError], int] = {
     DiskFull: 507,
     RaypipeError: 500,
 }
+#: seconds after which to come again, where something is unavailable for the moment
+RETRY_AFTER = "5"
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -55,7 +57,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RaypipeError)
     async def _raypipe_error(_: Request, error: RaypipeError) -> JSONResponse:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        return failure(status, error.code, str(error))
+        headers = {"Retry-After": RETRY_AFTER} if status == 503 and error.retryable else None
+        return failure(status, error.code, str(error), headers=headers)
 
     @app.exception_handler(RequestValidationError)
     async def _bad_body(_: Request, error: RequestValidationError) -> JSONResponse:

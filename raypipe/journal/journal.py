@@ -7,7 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Row,
+    Select,
+    String,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,15 +28,13 @@ from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, take
 from raypipe.journal.records import Event, StepRecord, VideoRecord
-from raypipe.journal.writer import Write, Writer, cause_of
+from raypipe.journal.writer import Statement, Write, Writer, cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
 
 #: error code of a video whose making was stopped from outside
 INTERRUPTED = "interrupted"
-
-_VIDEO, _STEP, _PHASE, _EVENT = range(4)
 
 
 class Journal:
@@ -45,10 +55,8 @@ class Journal:
             JournalTooNew: A newer raypipe wrote it.
         """
         self._engine, self.read_only = open_database(url)
-        dialect: Any = postgresql if self._engine.dialect.name == "postgresql" else sqlite
-        self._put_step = _upsert(dialect, tables.steps)
-        self._put_phase = _upsert(dialect, tables.phases)
         self.writer = Writer(self._engine)
+        self._statements = _Statements(self._engine.dialect)
 
     def close(self) -> None:
         """Let go of the database; what is not committed fails."""
@@ -60,7 +68,7 @@ class Journal:
     ) -> tuple[Write, ...]:
         """Return the rows of a new video: itself, its steps, the output of its plan phase, and the first event."""
         return (
-            Write(_VIDEO, _INSERT_VIDEO, video.model_dump(mode="json")),
+            Write(self._statements.insert_video, video.model_dump(mode="json")),
             *map(self.step, steps),
             self.phase(plan),
             self.event(Event(video_id=video.id, kind="video.accepted")),
@@ -69,16 +77,16 @@ class Journal:
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""
         row = step.model_dump(mode="json")
-        return Write(_STEP, self._put_step, row, key=(step.video_id, step.step, step.take))
+        return Write(self._statements.put_step, row, key=(step.video_id, step.step, step.take))
 
     def phase(self, output: PhaseOutput) -> Write:
         """Return the row of a phase, replacing what it said before."""
-        return Write(_PHASE, self._put_phase, output.model_dump(mode="json"))
+        return Write(self._statements.put_phase, output.model_dump(mode="json"))
 
     def event(self, happened: Event) -> Write:
         """Return a new event at the end of the video's log."""
         row = {f"e_{key}": value for key, value in happened.model_dump(mode="json").items()}
-        return Write(_EVENT, _APPEND_EVENT, row)
+        return Write(self._statements.append_event, row)
 
     def finish(self, video_id: str, state: VideoState, **columns: Any) -> Write:
         """Return the end of a video: its state and, as columns, its result, cost and error.
@@ -86,7 +94,7 @@ class Journal:
         A video that has ended already keeps its end.
         """
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
-        return Write(_VIDEO, _FINISH_VIDEO, row)
+        return Write(self._statements.finish_video, row)
 
     def put_back(self, video_id: str, state: VideoState) -> Write:
         """Return that nobody makes a video any more: it is queued again, or waits for somebody to go on with it."""
@@ -94,7 +102,7 @@ class Journal:
         why = {"error_code": INTERRUPTED, "error_message": "interrupted; what was finished is kept"}
         nothing = {"error_code": None, "error_message": None}
         row = {"v_id": video_id, "state": state, "lease_owner": None, **(why if waits else nothing)}
-        return Write(_VIDEO, _PUT_BACK, row)
+        return Write(self._statements.put_back, row)
 
     async def renew(self, owner: Owner, survived: Sequence[str] = ()) -> None:
         """Hold a coordinator's lease for another `LEASE_SECONDS`; it has survived those videos."""
@@ -250,8 +258,21 @@ def _parsed(kind: type[ValueT], row: Row[Any]) -> ValueT:
         ) from error
 
 
-def _upsert(dialect: Any, table: Any) -> Any:
-    statement = dialect.insert(table)
+class _Statements:
+    """All that is written row by row, in the order in which rows need each other."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        insert_or_update = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        self.insert_video = Statement(0, insert(tables.videos), dialect)
+        self.put_back = Statement(0, _PUT_BACK, dialect)
+        self.finish_video = Statement(0, _FINISH_VIDEO, dialect)
+        self.put_step = Statement(1, _upsert(insert_or_update, tables.steps), dialect)
+        self.put_phase = Statement(2, _upsert(insert_or_update, tables.phases), dialect)
+        self.append_event = Statement(3, _append_event(), dialect)
+
+
+def _upsert(insert_or_update: Any, table: Table) -> Any:
+    statement = insert_or_update(table)
     keys = [column.name for column in table.primary_key]
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
@@ -261,26 +282,26 @@ def _append_event() -> Any:
     e = tables.events
     next_seq = func.coalesce(func.max(e.c.seq), 0) + 1
     values = [
-        bindparam(f"e_{name}", type_=e.c[name].type)
+        bindparam(f"e_{name}", None, type_=e.c[name].type)
         for name in ("at", "kind", "step", "take", "beat_index", "data")
     ]
-    video_id = bindparam("e_video_id", type_=e.c.video_id.type)
+    video_id = bindparam("e_video_id", None, type_=e.c.video_id.type)
     chosen = select(video_id, next_seq, *values).where(e.c.video_id == video_id)
     return insert(e).from_select(
         ["video_id", "seq", "at", "kind", "step", "take", "beat_index", "data"], chosen
     )
 
 
-_INSERT_VIDEO = insert(tables.videos)
-_APPEND_EVENT = _append_event()
-_TERMINAL = [state for state in VideoState if state.terminal]
+_TERMINAL = [state.value for state in VideoState if state.terminal]
 _NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
 _OPEN_VIDEO = update(tables.videos).where(
     # an end is final: of two that write one, the first has
-    tables.videos.c.id == bindparam("v_id"),
-    tables.videos.c.state.not_in(_TERMINAL),
+    tables.videos.c.id == bindparam("v_id", None, type_=String),
+    *(tables.videos.c.state != state for state in _TERMINAL),
 )
 _PUT_BACK = _OPEN_VIDEO.values(
-    {name: bindparam(name) for name in ("state", "lease_owner", "error_code", "error_message")}
+    {name: bindparam(name, None) for name in ("state", "lease_owner", "error_code", "error_message")}
 )
-_FINISH_VIDEO = _OPEN_VIDEO.values({name: bindparam(name) for name in ("state", "finished_at", *_NO_OUTCOME)})
+_FINISH_VIDEO = _OPEN_VIDEO.values(
+    {name: bindparam(name, None) for name in ("state", "finished_at", *_NO_OUTCOME)}
+)

@@ -1,6 +1,7 @@
 """Writing rows: whatever waits is committed together, on the event loop that waits for it."""
 
 import asyncio
+import json
 import logging
 import math
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Executable, select
+from sqlalchemy import ClauseElement, Connection, Dialect, Engine, bindparam, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from raypipe.errors import JournalUnavailable, LeaseLost
@@ -26,14 +27,31 @@ RETRY_AFTER, MOST_RETRY_AFTER = 0.02, 0.5
 PATIENCE = 15.0
 
 
-class Write(NamedTuple):
-    """A row for a statement. Within a batch statements run by ascending rank, each with all of its rows.
+class Statement:
+    """SQL for many rows, compiled once: SQLAlchemy's own way to parameters takes longer than the database does.
 
-    Of the rows with the same key only the last is written: each replaces the one before.
+    Within a batch statements run by ascending rank, each with all of its rows.
     """
 
-    rank: int
-    statement: Executable
+    def __init__(self, rank: int, clause: ClauseElement, dialect: Dialect) -> None:
+        compiled: Any = clause.compile(dialect=dialect)
+        self.rank, self.sql = rank, str(compiled)
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._places: list[str] | None = compiled.positiontup
+
+    def parameters(self, row: dict[str, Any]) -> Any:
+        """Return a row as the database's driver takes it; what is no scalar goes as JSON."""
+        values = {
+            name: json.dumps(value) if isinstance(value, dict | list) else value
+            for name, value in (self._constants | row).items()
+        }
+        return values if self._places is None else tuple([values[name] for name in self._places])
+
+
+class Write(NamedTuple):
+    """A row for a statement. Of the rows with the same key only the last is written: it replaces those before."""
+
+    statement: Statement
     row: dict[str, Any]
     key: Hashable = None
 
@@ -70,7 +88,7 @@ class Writer:
         self._connection: Connection | None = None
         self._waiting: list[_Request] = []
         self._working: asyncio.Task[None] | None = None
-        self._last = -math.inf
+        self._next = -math.inf
         self._closed = False
 
     def put(
@@ -146,10 +164,10 @@ class Writer:
         pause = 0.0
         try:
             while self._waiting:
-                await asyncio.sleep(max(pause, self._last + GAP - time.monotonic()))
+                await asyncio.sleep(max(pause, self._next - time.monotonic()))
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
                 outcomes = await self._outcomes([each for each in batch if not each.done.done()])
-                self._last = time.monotonic()
+                self._next = time.monotonic() + GAP
                 postponed = [each for each, outcome in outcomes if not self._settled(each, outcome)]
                 self._waiting = postponed + self._waiting
                 pause = min(max(RETRY_AFTER, 2 * pause), MOST_RETRY_AFTER) if postponed else 0.0
@@ -268,23 +286,24 @@ def _answer(request: _Request, outcome: Any) -> None:
         request.done.set_result(outcome)
 
 
+_EPOCHS = select(tables.videos.c.id, tables.videos.c.epoch).where(
+    tables.videos.c.id.in_(bindparam("ids", expanding=True))
+)
+
+
 def _lost(connection: Connection, requests: list[_Request]) -> dict[Fence | None, LeaseLost]:
     """Find the fences whose videos have gone to somebody else."""
     fences = {each.fence for each in requests if each.fence is not None}
     if not fences:
         return {}
-    videos = tables.videos.c
     ids = {fence.video_id for fence in fences}
-    found = connection.execute(select(videos.id, videos.epoch).where(videos.id.in_(ids)))
-    epochs = {row.id: row.epoch for row in found}
+    epochs = {row.id: row.epoch for row in connection.execute(_EPOCHS, {"ids": list(ids)})}
     return {each: LeaseLost(each.video_id) for each in fences if epochs.get(each.video_id) != each.epoch}
 
 
 def _execute(connection: Connection, writes: list[Write]) -> None:
-    groups: dict[tuple[int, int], tuple[Executable, dict[Hashable, dict[str, Any]]]] = {}
-    for number, (rank, statement, row, key) in enumerate(writes):
-        _, rows = groups.setdefault((rank, id(statement)), (statement, {}))
-        rows[number if key is None else key] = row
-    for group in sorted(groups):
-        statement, rows = groups[group]
-        connection.execute(statement, list(rows.values()))
+    groups: dict[Statement, dict[Hashable, dict[str, Any]]] = {}
+    for number, (statement, row, key) in enumerate(writes):
+        groups.setdefault(statement, {})[number if key is None else key] = row
+    for statement, rows in sorted(groups.items(), key=lambda group: group[0].rank):
+        connection.exec_driver_sql(statement.sql, list(map(statement.parameters, rows.values())))

@@ -71,6 +71,10 @@ class ClipInfo(NamedTuple):
         return float(self.frames / self.fps)
 
 
+#: pixels up to which a decoder's threads take longer to start than it takes to decode
+SMALL_PICTURE = 320 * 180
+
+
 @contextmanager
 def open_clip(source: Path | bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open an MP4 for reading and give the container with its first video stream.
@@ -258,6 +262,8 @@ def frame_as_png(source: Path | bytes, index: int) -> bytes:
         rate, base = stream.average_rate, stream.time_base
         if rate is None or base is None:
             raise MediaError("the clip gives no frame rate")
+        if stream.width * stream.height <= SMALL_PICTURE:
+            stream.codec_context.thread_count = 1
         wanted = min(index, max(stream.frames - 1, 0))
         container.seek(int(wanted / rate / base), stream=stream, backward=True)
         found, frames_a_tick = None, float(base * rate)

@@ -137,12 +137,13 @@ class SimulatedProvider(HostedProvider):
 
     async def poll(self, job_id: str, work: Work) -> Media | Pending:
         """Deliver when the time is up."""
-        options, match = _options_of(work), _JOB_ID.fullmatch(job_id)
+        match = _JOB_ID.fullmatch(job_id)
         if match is None:
             raise ProviderRejected(f"the simulated provider does not know the job {job_id}")
         remaining = int(match[1], 16) / 1e6 - time.time()
         if remaining > 0:
             return Pending(poll_after=remaining)
+        options = _options_of(work)
         if (message := options.fail.get(work.step)) is not None:
             raise ProviderRejected(message)
         media = await _make(work)

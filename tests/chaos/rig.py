@@ -64,13 +64,14 @@ async def kill_gateway(coordinator: Coordinator, number: int) -> int:
 
 
 @contextmanager
-def service(settings: Settings, address: str, log: Path) -> Iterator[subprocess.Popen[str]]:
+def service(settings: Settings, address: str, log: Path, **more: str) -> Iterator[subprocess.Popen[str]]:
     """A coordinator in a process of its own; it is killed at the end, if it still lives."""
     environment = {
         **os.environ,
         "RAY_ADDRESS": address,
         "RAYPIPE_DATA_DIR": str(settings.data_dir),
         "RAYPIPE_SIMULATED_LEDGER": str(settings.simulated_ledger),
+        **more,
     }
     if settings.gateways is not None:
         environment["RAYPIPE_GATEWAYS"] = str(settings.gateways)
@@ -81,7 +82,8 @@ def service(settings: Settings, address: str, log: Path) -> Iterator[subprocess.
         )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", log.read_text()[-2_000:]
+        said = process.stdout.readline()
+        assert said == "ready\n" or process.wait() == -signal.SIGKILL, log.read_text()[-2_000:]
         yield process
     finally:
         process.kill()

@@ -6,12 +6,28 @@ It connects to the cluster of RAY_ADDRESS and says "ready" on its standard outpu
 import asyncio
 import contextlib
 import logging
+import os
 import signal
+from typing import Any
 
 import ray
 
 from raypipe.config import Settings
 from raypipe.coordinator import SERVICE, Coordinator
+from raypipe.models import VideoState
+from raypipe.video_run import VideoRun
+
+
+def poison(prompt: str) -> None:
+    """Have a video with that prompt kill the coordinator as soon as it is loaded."""
+    make = VideoRun.run
+
+    async def run(self: VideoRun, *args: Any) -> VideoState:
+        if self.spec.prompt == prompt:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await make(self, *args)
+
+    VideoRun.run = run  # type: ignore[method-assign]
 
 
 async def main() -> None:
@@ -29,4 +45,6 @@ async def main() -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
+    if prompt := os.environ.get("RAYPIPE_TEST_POISON"):
+        poison(prompt)
     asyncio.run(main())

@@ -1,10 +1,6 @@
 """What a crash may cost: nothing that was paid, and no video. Real processes are killed, a real ledger is read."""
 
 import asyncio
-import os
-import random
-import signal
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +13,10 @@ from ray.cluster_utils import Cluster
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.errors import LeaseLost
-from raypipe.journal import Journal
 from raypipe.models import Job, StepState, Track, VideoState
 from raypipe.providers.base import MusicWork
 from tests.chaos.invariants import broken, creates
-from tests.chaos.rig import ended, hand_in, kill_gateway, pid_of, service, six_beats
+from tests.chaos.rig import hand_in, pid_of, six_beats
 
 from .test_pipeline import Run, make, simulated, steps_of
 
@@ -36,25 +31,6 @@ def settings(tmp_path: Path) -> Settings:
 def fragile(beats: int, kill: dict[str, str], **options: Any) -> Any:
     request = simulated(beats, kill=kill, **options)
     return request.model_copy(update={"provider": "fragile"})
-
-
-def test_gateways_killed_with_50_videos_in_flight_lose_no_video_and_create_nothing_twice(
-    with_coordinator: Run, settings: Settings
-) -> None:
-    chosen = random.Random(13)
-
-    async def test(coordinator: Coordinator) -> None:
-        for seconds in (0.15, chosen.uniform(0.3, 1.0), chosen.uniform(1.0, 2.5)):
-            ids = await asyncio.gather(*(coordinator.submit(six_beats(seed)) for seed in range(50)))
-            ends = asyncio.gather(*map(coordinator.wait, ids))
-            await asyncio.sleep(seconds)
-            await kill_gateway(coordinator, chosen.randrange(2))
-            assert set(await asyncio.wait_for(ends, 60)) == DONE
-            made = creates(settings)
-            assert all(sum(made[key] for key in made if key[0] == each) == 13 for each in ids)
-            assert broken(settings, ids) == []
-
-    with_coordinator(test)
 
 
 @pytest.mark.parametrize("moment", ["before create", "after create", "polling", "before delivery"])
@@ -115,133 +91,6 @@ def test_who_prefers_paying_twice_to_waiting_has_it_sent_once_more_and_marked(
         assert marked == ["chunk/1"]
 
     with_coordinator_of(settings.model_copy(update={"on_unknown": "resubmit_once"}))(test)
-
-
-def test_a_call_that_kills_its_gateway_every_time_fails_alone_after_three_starts(
-    with_coordinator_of: Callable[..., Run], settings: Settings
-) -> None:
-    async def test(coordinator: Coordinator) -> None:
-        ids = await asyncio.gather(*(coordinator.submit(six_beats(seed)) for seed in range(49)))
-        bad = await coordinator.submit(fragile(2, {"chunk/1": "polling"}, times=99))
-        states = await asyncio.wait_for(asyncio.gather(*map(coordinator.wait, ids)), 90)
-        assert set(states) == DONE
-        assert await asyncio.wait_for(coordinator.wait(bad), 60) is VideoState.PARTIAL
-        step = steps_of(coordinator, bad)["chunk/1"]
-        assert step.error_code == "step_kills_gateway"
-        assert (settings.data_dir / "kills").read_text().count("chunk/1") == 3
-        assert broken(settings, [*ids, bad]) == []
-
-    with_coordinator_of(settings.model_copy(update={"gateways": 1}))(test)
-
-
-def test_a_journal_that_is_locked_for_ten_seconds_delays_and_loses_nothing(
-    with_coordinator: Run, settings: Settings
-) -> None:
-    async def test(coordinator: Coordinator) -> None:
-        ids = await asyncio.gather(*(coordinator.submit(six_beats(seed)) for seed in range(50)))
-        ends = asyncio.gather(*map(coordinator.wait, ids))
-        await asyncio.sleep(0.6)
-        other = sqlite3.connect(settings.data_dir / "journal.db", isolation_level=None, timeout=10)
-        other.execute("begin immediate")
-        until, slowest = time.monotonic() + 10, 0.0
-        while time.monotonic() < until:
-            asked = time.monotonic()
-            await coordinator.check()  # as Serve's health check does
-            slowest = max(slowest, time.monotonic() - asked)
-            await asyncio.sleep(0.1)
-        assert not ends.done()
-        other.execute("rollback")
-        other.close()
-        assert set(await asyncio.wait_for(ends, 30)) == DONE
-        assert slowest < 2.0, "who waits for the journal serves everybody else meanwhile"
-        assert set(creates(settings).values()) == {1}
-        assert broken(settings, ids) == []
-
-    with_coordinator(test)
-
-
-def test_a_killed_coordinators_50_videos_are_taken_over_and_nothing_is_made_again(
-    cluster: Cluster, settings: Settings
-) -> None:
-    async def test(journal: Journal) -> None:
-        log = settings.data_dir / "service.log"
-        with (
-            service(settings, cluster.address, log) as first,
-            service(settings, cluster.address, log) as second,
-        ):
-            ids = await hand_in(settings, journal, map(six_beats, range(50)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
-            first.kill()
-            second.kill()
-            killed = time.monotonic()
-            with service(settings, cluster.address, log):
-                assert set(await ended(journal, ids, 60)) == DONE
-            assert time.monotonic() - killed < 30
-        assert set(creates(settings).values()) == {1}
-        assert sum(creates(settings).values()) == 13 * 50
-        assert {video.epoch for video in journal.videos(ids).values()} == {2}
-        assert broken(settings, ids) == []
-
-    _with_journal(settings, test)
-
-
-def _with_journal(settings: Settings, test: Callable[[Journal], Any]) -> None:
-    journal = Journal(settings.journal_url)
-    try:
-        asyncio.run(test(journal))
-    finally:
-        journal.close()
-
-
-def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_up(
-    cluster: Cluster, settings: Settings
-) -> None:
-    async def test(journal: Journal) -> None:
-        log = settings.data_dir / "service.log"
-        with service(settings, cluster.address, log) as sleeper:
-            ids = await hand_in(settings, journal, (six_beats(seed, scale=2) for seed in range(20)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
-            os.kill(sleeper.pid, signal.SIGSTOP)
-            with service(settings, cluster.address, log):
-                assert set(await ended(journal, ids, 60)) == DONE
-                before = journal.videos(ids), journal.steps_of(ids), journal.phases_of(ids)
-                last = {each: len(journal.events(each)) for each in ids}
-                os.kill(sleeper.pid, signal.SIGCONT)
-                await asyncio.sleep(3)
-                assert (journal.videos(ids), journal.steps_of(ids), journal.phases_of(ids)) == before
-                assert {each: len(journal.events(each)) for each in ids} == last
-                more = await hand_in(settings, journal, map(six_beats, range(20, 26)))
-                assert set(await ended(journal, more, 30)) == DONE, "both go on with other videos"
-            assert sleeper.poll() is None
-        assert set(creates(settings).values()) == {1}
-        assert {video.epoch for video in journal.videos(ids).values()} == {2}
-        assert broken(settings, [*ids, *more]) == []
-
-    _with_journal(settings, test)
-
-
-def test_a_service_that_is_stopped_and_started_again_goes_on_by_itself(
-    cluster: Cluster, settings: Settings
-) -> None:
-    async def test(journal: Journal) -> None:
-        log = settings.data_dir / "service.log"
-        with service(settings, cluster.address, log) as first:
-            ids = await hand_in(settings, journal, map(six_beats, range(20)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
-            first.send_signal(signal.SIGTERM)
-            assert await asyncio.to_thread(first.wait, 20) == 0
-        assert {video.state for video in journal.videos(ids).values()} <= {VideoState.QUEUED, *DONE}
-        began = time.monotonic()
-        with service(settings, cluster.address, log):
-            assert set(await ended(journal, ids, 60)) == DONE
-        assert time.monotonic() - began < 20
-        assert set(creates(settings).values()) == {1}
-        assert broken(settings, ids) == []
-
-    _with_journal(settings, test)
 
 
 def test_a_coordinators_end_is_not_that_of_the_gateways_of_others(

@@ -93,7 +93,11 @@ def test_what_a_worker_raises_arrives_as_what_it_is(
 
 
 @WAYS
-def test_only_a_process_that_died_is_a_lost_worker(with_coordinator: Run, way: str) -> None:
+def test_only_a_process_that_died_is_a_lost_worker(
+    with_coordinator: Run, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "RETRY_AFTER", (0.1,))
+
     async def test(coordinator: Coordinator) -> None:
         with pytest.raises(WorkerLost):
             await _do(coordinator, way, os._exit, 1)

@@ -14,6 +14,7 @@ from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken
 from raypipe.journal import Event, Journal, StepRecord
 from raypipe.models import Phase, PhaseOutput, PhaseStatus, StepState, VideoState
+from tests.journals import locked
 
 BODY = {"prompt": "A lighthouse in a storm", "model": "simulated"}
 
@@ -40,6 +41,7 @@ class Answer:
 
     def __init__(self, messages: list[dict[str, Any]]) -> None:
         self.status = int(messages[0]["status"])
+        self.headers = dict(messages[0]["headers"])
         self.body = b"".join(message.get("body", b"") for message in messages[1:])
 
     def json(self) -> Any:
@@ -269,3 +271,22 @@ def test_a_step_that_waits_is_shown_as_queued(app: FastAPI, journal: Journal) ->
         return (await ask(app, "GET", f"/v1/videos/{video_id}")).json()
 
     assert asyncio.run(test())["beats"][0]["chunk"]["state"] == "queued"
+
+
+def test_while_the_journal_is_locked_a_new_video_is_refused_for_now_and_old_ones_are_shown(
+    app: FastAPI, journal: Journal, tmp_path: Path
+) -> None:
+    body = json.dumps(BODY).encode()
+
+    async def test() -> tuple[Answer, Answer, Answer]:
+        video_id = (await ask(app, "POST", "/v1/videos", body)).json()["id"]
+        with locked(journal._engine.url.database or ""):
+            refused = await ask(app, "POST", "/v1/videos", body)
+            shown = await ask(app, "GET", f"/v1/videos/{video_id}")
+        return refused, shown, await ask(app, "POST", "/v1/videos", body)
+
+    refused, shown, taken = asyncio.run(test())
+    assert (refused.status, refused.json()["error"]["code"]) == (503, "journal_unavailable")
+    assert b"retry-after" in refused.headers
+    assert (shown.status, taken.status) == (200, 202)
+    assert len(journal.video_ids()) == 2, "what was refused is not made later"

@@ -38,7 +38,7 @@ from raypipe.models import (
     VideoState,
 )
 from raypipe.snapshot import Snapshot
-from tests.journals import claim, commit, commit_each
+from tests.journals import claim, commit, commit_each, locked
 
 SPEC = Spec(
     title="A title",
@@ -440,25 +440,13 @@ def test_a_write_to_a_closed_journal_fails_and_does_not_hang(url: str) -> None:
         commit(journal, journal.event(Event(video_id=video_id, kind="late")))
 
 
-@contextmanager
-def locked(url: str) -> Iterator[None]:
-    """Hold the database as another process does that writes for long."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    connection.execute("begin immediate")
-    try:
-        yield
-    finally:
-        connection.execute("rollback")
-        connection.close()
-
-
 def test_while_the_journal_is_locked_the_loop_goes_on_and_then_all_is_written_in_order(
     journal: Journal, url: str
 ) -> None:
     video_id = add_video(journal)
 
     async def test() -> float:
-        with locked(url):
+        with locked(url.removeprefix("sqlite:///")):
             writing = [
                 journal.writer.put(journal.event(Event(video_id=video_id, kind=f"k{i}"))) for i in range(50)
             ]
@@ -479,7 +467,7 @@ def test_a_lock_that_outlasts_ones_patience_fails_ones_write_alone(journal: Jour
     video_id = add_video(journal)
 
     async def test() -> None:
-        with locked(url):
+        with locked(url.removeprefix("sqlite:///")):
             hasty = journal.writer.put(journal.event(Event(video_id=video_id, kind="hasty")), patience=0.1)
             patient = journal.writer.put(journal.event(Event(video_id=video_id, kind="patient")))
             with pytest.raises(JournalUnavailable, match="locked"):
@@ -534,3 +522,26 @@ def test_every_commit_is_synced_to_disk(journal: Journal) -> None:
     with journal._engine.connect() as connection:
         assert connection.execute(text("pragma synchronous")).scalar() == 2
         assert connection.execute(text("pragma journal_mode")).scalar() == "wal"
+
+
+def test_after_a_power_cut_all_that_was_acknowledged_is_there(
+    journal: Journal, url: str, tmp_path: Path
+) -> None:
+    """What a power cut may take is what was not synced: everything behind the end that the log had at an answer."""
+    path = Path(url.removeprefix("sqlite:///"))
+    log = path.with_name("journal.db-wal")
+    video_id = add_video(journal)
+    answered = []
+    for number in range(12):
+        commit(journal, journal.event(Event(video_id=video_id, kind=f"k{number}")))
+        answered.append((path.read_bytes(), log.read_bytes()))
+    for number, (database, frames) in enumerate(answered):
+        for torn in (b"", b"\0" * 500, answered[-1][1][len(frames) : len(frames) + 700]):
+            copy = tmp_path / f"copy {number} {len(torn)}" / "journal.db"
+            copy.parent.mkdir()
+            copy.write_bytes(database)
+            copy.with_name("journal.db-wal").write_bytes(frames + torn)
+            again = Journal(f"sqlite:///{copy}")
+            kinds = [event.kind for event in again.events(video_id)]
+            assert kinds == ["video.accepted", *(f"k{i}" for i in range(number + 1))]
+            again.close()

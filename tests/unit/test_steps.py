@@ -1,0 +1,402 @@
+"""Steps answer from their rows: on a real journal, with a gateway's restart as a new `Steps` on the same file."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypipe import steps as steps_module
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.errors import LeaseLost, OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from raypipe.hosted import HostedWork
+from raypipe.intake import accept
+from raypipe.journal import Journal, StepRecord
+from raypipe.models import Artifact, Image, Job, Phase, StepFailure, StepState, VideoRequest
+from raypipe.providers.base import HostedProvider, ImageWork, Media, Pending, Work
+from raypipe.steps import StepLog, Steps, new_step
+
+MADE = Image(artifact=Artifact(digest="a" * 64, size=1, media_type="image/png"), beat_index=0, cost=0.5)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def journal(settings: Settings) -> Iterator[Journal]:
+    opened = Journal(settings.journal_url)
+    yield opened
+    opened.close()
+
+
+class Rig:
+    """A video whose first image is to be made, and a gateway's steps, which a restart replaces."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self.settings, self.journal, self.steps = settings, journal, Steps(journal)
+        request = VideoRequest(prompt="a boat", duration=10, provider="simulated", options={"image": 0.0})
+        self.video, self.rows = accept(
+            request, settings, journal, ArtifactStore(settings.artifacts_url), running=True
+        )
+        self.job = Job.of(self.video.id, self.video.spec, self.video.epoch)
+        self.begun = 0
+
+    async def accept(self) -> None:
+        await self.journal.writer.put(*self.rows)
+
+    def restart(self) -> None:
+        self.steps = Steps(self.journal)
+
+    def row(self, step: str = "image/0") -> StepRecord:
+        return next(each for each in self.journal.steps(self.video.id) if each.step == step)
+
+    async def leave(self, step: str = "image/0", **changes: Any) -> None:
+        """Write a row as a gateway that died has left it."""
+        await self.journal.writer.put(self.journal.step(self.row(step).evolve(**changes)))
+
+    async def run(
+        self,
+        work: Callable[[StepLog], Awaitable[Image]] | None = None,
+        epoch: int | None = None,
+        step: str = "image/0",
+    ) -> Image | StepFailure:
+        planned = new_step(self.job, step, Phase.STORYBOARD, 0, "simulated")
+        return await self.steps.run(
+            planned, self.job.epoch if epoch is None else epoch, Image, work or self.make
+        )
+
+    async def make(self, log: StepLog) -> Image:
+        self.begun += 1
+        await log.started("node")
+        await asyncio.sleep(0.02)
+        return MADE
+
+
+Test = Callable[[Rig], Awaitable[None]]
+
+
+@pytest.fixture
+def with_rig(settings: Settings, journal: Journal) -> Callable[[Test], None]:
+    def run(test: Test) -> None:
+        async def main() -> None:
+            rig = Rig(settings, journal)
+            await rig.accept()
+            await test(rig)
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_a_step_that_is_called_by_several_at_once_is_done_once(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        results = await asyncio.gather(*(rig.run() for _ in range(10)))
+        assert rig.begun == 1
+        assert all(result == results[0] for result in results)
+        assert rig.row().attempt == 1
+
+    with_rig(test)
+
+
+def test_a_step_that_is_done_answers_with_what_it_made_after_a_restart(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        made = await rig.run()
+        rig.restart()
+        assert await rig.run() == made
+        assert rig.begun == 1
+        assert rig.row().cost == 0.5
+
+    with_rig(test)
+
+
+def test_a_step_that_failed_stays_failed_after_a_restart(with_rig: Callable[[Test], None]) -> None:
+    async def refuse(log: StepLog) -> Image:
+        log.note_cost(0.25)
+        raise ProviderRejected("no")
+
+    async def test(rig: Rig) -> None:
+        failure = await rig.run(refuse)
+        rig.restart()
+        assert await rig.run() == failure
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, failure.cost, rig.begun) == ("provider_rejected", 0.25, 0)
+
+    with_rig(test)
+
+
+def test_who_gives_up_waiting_for_a_step_does_not_end_it(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        waiting = asyncio.create_task(rig.run())
+        while not rig.begun:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        assert isinstance(await rig.run(), Image)
+        assert rig.begun == 1
+
+    with_rig(test)
+
+
+def _hand_over(rig: Rig) -> None:
+    with rig.journal._engine.begin() as connection:
+        connection.exec_driver_sql("update videos set epoch = epoch + 1")
+
+
+def test_a_step_under_way_goes_on_for_the_coordinator_that_takes_its_video_over(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        old = asyncio.create_task(rig.run())
+        while not rig.begun:
+            await asyncio.sleep(0)
+        _hand_over(rig)
+        await asyncio.sleep(0.1)
+        assert not old.done(), "it waits to be called by the new one"
+        made = await rig.run(epoch=2)
+        assert await old == made
+        assert rig.begun == 1
+        assert rig.row().state is StepState.DONE
+
+    with_rig(test)
+
+
+def test_a_step_nobody_calls_any_more_writes_nothing(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "JOIN_SECONDS", 0.1)
+
+    async def test(rig: Rig) -> None:
+        before = rig.row()
+        _hand_over(rig)
+        with pytest.raises(LeaseLost):
+            await rig.run()
+        assert rig.row() == before
+
+    with_rig(test)
+
+
+def test_a_step_found_under_way_at_three_starts_is_failed_before_anything_runs(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def die(log: StepLog) -> Image:
+        rig_begun.append(1)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    rig_begun: list[int] = []
+
+    async def test(rig: Rig) -> None:
+        await rig.leave(state=StepState.ACCEPTED, provider_job_id="x")
+        for start in (1, 2):
+            rig.restart()
+            dying = asyncio.create_task(rig.run(die))
+            while len(rig_begun) < start:
+                await asyncio.sleep(0.01)
+            assert rig.row().starts == start
+            dying.cancel()
+        rig.restart()
+        failure = await rig.run(die)
+        assert isinstance(failure, StepFailure)
+        assert failure.code == "step_kills_gateway"
+        assert len(rig_begun) == 2
+
+    with_rig(test)
+
+
+def test_steps_found_under_way_twice_are_begun_one_at_a_time_and_cleared_when_they_are_survived(
+    with_rig: Callable[[Test], None],
+) -> None:
+    running: list[str] = []
+    most: list[int] = []
+
+    async def work(log: StepLog) -> Image:
+        running.append(log.record.step)
+        most.append(len(running))
+        await asyncio.sleep(0.05)
+        running.remove(log.record.step)
+        log.survived.set()
+        await asyncio.sleep(0.3)
+        return MADE
+
+    async def test(rig: Rig) -> None:
+        for step in ("image/0", "image/1", "music"):
+            await rig.leave(step, state=StepState.ACCEPTED, provider_job_id="x", starts=1)
+        ends = asyncio.gather(*(rig.run(work, step=step) for step in ("image/0", "image/1", "music")))
+        await asyncio.sleep(0.25)
+        assert rig.row("image/0").starts == 0, "cleared while it goes on"
+        await ends
+        assert max(most) == 1
+
+    with_rig(test)
+
+
+class Vendor(HostedProvider):
+    """A provider whose answers are scripted."""
+
+    name = "vendor"
+    create_seconds = 0.3
+    unknown_seconds = 0.8
+
+    def __init__(self, *found: str | Exception | None, submitted: Any = "job 2") -> None:
+        super().__init__(Settings())
+        self.found, self.submitted = list(found), submitted
+        self.calls: list[str] = []
+
+    async def submit(self, work: Work, token: str) -> str:
+        self.calls.append(f"submit {token.rpartition('/')[2]}")
+        if isinstance(self.submitted, float):
+            await asyncio.sleep(self.submitted)
+        if isinstance(self.submitted, Exception):
+            error, self.submitted = self.submitted, "job 2"
+            raise error
+        return str(self.submitted)
+
+    async def poll(self, job_id: str, work: Work) -> Media | Pending:
+        self.calls.append(f"poll {job_id}")
+        if self.calls.count(f"poll {job_id}") == 1:
+            raise ProviderUnavailable("for the moment")
+        return Media(data=b"x", media_type="image/png")
+
+    async def find(self, work: Work, token: str) -> str | None:
+        self.calls.append("find")
+        answer = self.found.pop(0) if len(self.found) > 1 else self.found[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def cancel(self, job_id: str) -> None: ...
+
+    @property
+    def told(self) -> list[str]:
+        """The calls, each run of equal ones once."""
+        return [call for i, call in enumerate(self.calls) if i == 0 or self.calls[i - 1] != call]
+
+
+def hosted(rig: Rig, vendor: Vendor, on_unknown: Any = "hold") -> Callable[[StepLog], Awaitable[Image]]:
+    async def work(log: StepLog) -> Image:
+        image = ImageWork(job=rig.job, beat=rig.video.spec.beats[0])
+        await HostedWork(vendor, image, log, "node", on_unknown).media()
+        return MADE
+
+    return work
+
+
+UNKNOWN = OutcomeUnknown("cannot say")
+
+
+@pytest.mark.parametrize(
+    ("state", "found", "told"),
+    [
+        (StepState.INTENT, [None], ["submit 1", "poll job 2"]),
+        (StepState.ACCEPTED, [None], ["poll job 1"]),
+        (StepState.SENT, ["job 1"], ["find", "poll job 1"]),
+        (StepState.SENT, [None, None, None, None, "job 1"], ["find", "submit 2", "poll job 2"]),
+        (StepState.SENT, [ProviderUnavailable("down"), "job 1"], ["find", "poll job 1"]),
+        (StepState.UNKNOWN, [UNKNOWN, UNKNOWN, "job 1"], ["find", "poll job 1"]),
+    ],
+    ids=[
+        "nothing yet",
+        "accepted",
+        "sent, found",
+        "sent, surely not taken",
+        "sent, unreachable",
+        "unknown, found",
+    ],
+)
+def test_what_a_hosted_step_does_follows_from_its_row(
+    with_rig: Callable[[Test], None], state: StepState, found: list[Any], told: list[str]
+) -> None:
+    async def test(rig: Rig) -> None:
+        job_id = "job 1" if state is StepState.ACCEPTED else None
+        if state is not StepState.INTENT:
+            await rig.leave(state=state, attempt=1, sent_at=time.time(), provider_job_id=job_id)
+        vendor = Vendor(*found)
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert vendor.told == told
+        assert not rig.row().possible_duplicate
+
+    with_rig(test)
+
+
+def test_a_create_is_not_taken_for_lost_before_its_own_time_is_over(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.leave(state=StepState.SENT, attempt=1, sent_at=time.time())
+        vendor, began = Vendor(None), time.monotonic()
+        await rig.run(hosted(rig, vendor))
+        assert time.monotonic() - began > Vendor.create_seconds
+
+    with_rig(test)
+
+
+@pytest.mark.parametrize("submitted", [UNKNOWN, ConnectionResetError("cut"), KeyError("id"), 5.0])
+def test_a_create_that_is_not_answered_is_unknown_and_looked_for(
+    with_rig: Callable[[Test], None], submitted: Any
+) -> None:
+    async def test(rig: Rig) -> None:
+        vendor = Vendor("job 1", submitted=submitted)
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert vendor.told == ["submit 1", "find", "poll job 1"]
+        kinds = [event.kind for event in rig.journal.events(rig.video.id)]
+        assert kinds == ["video.accepted", "step.started", "step.unknown", "step.done"]
+
+    with_rig(test)
+
+
+def test_held_until_the_providers_deadline_and_then_failed(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(UNKNOWN, submitted=UNKNOWN)
+        failure = await rig.run(hosted(rig, vendor))
+        assert isinstance(failure, StepFailure)
+        assert failure.code == "outcome_unknown"
+        assert vendor.told == ["submit 1", "find"]
+
+    with_rig(test)
+
+
+def test_resubmitted_once_and_marked_and_not_a_third_time(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(UNKNOWN, submitted=UNKNOWN)
+        assert isinstance(await rig.run(hosted(rig, vendor, "resubmit_once")), Image)
+        assert vendor.told == ["submit 1", "find", "submit 2", "poll job 2"]
+        assert (rig.row().possible_duplicate, rig.row().attempt) == (True, 2)
+        await rig.leave("music", state=StepState.UNKNOWN, attempt=2, sent_at=1.0, possible_duplicate=True)
+        rig.restart()
+        vendor = Vendor(UNKNOWN)
+        failure = await rig.run(hosted(rig, vendor, "resubmit_once"), step="music")
+        assert isinstance(failure, StepFailure)
+        assert vendor.told == ["find"]
+
+    with_rig(test)
+
+
+def test_what_the_provider_refuses_or_never_got_is_known(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        for step, error in (("image/0", ProviderRejected("no")), ("image/1", ProviderUnavailable("down"))):
+            failure = await rig.run(hosted(rig, Vendor(None, submitted=error)), step=step)
+            assert isinstance(failure, StepFailure)
+            assert failure.code == error.code
+
+    with_rig(test)
+
+
+def test_a_process_that_was_stopped_before_its_create_does_not_send_it_too_late(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(rig: Rig) -> None:
+        vendor, sent = Vendor("job of another process"), StepLog.sent
+
+        async def stopped(self: StepLog, *args: Any) -> None:
+            await sent(self, *args)
+            time.sleep(Vendor.create_seconds + 0.1)
+
+        monkeypatch.setattr(StepLog, "sent", stopped)
+        await rig.run(hosted(rig, vendor))
+        assert vendor.told == ["find", "poll job of another process"]
+
+    with_rig(test)
