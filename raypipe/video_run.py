@@ -63,8 +63,6 @@ class VideoRun:
         self.job = Job.of(video.id, video.spec, video.epoch)
         self._fence = Fence(video.id, video.epoch)
         self._outputs: dict[Phase, PhaseOutput] = {}
-        #: phases that ended before this coordinator had the video
-        self._known: dict[Phase, PhaseOutput] = {}
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
 
@@ -96,7 +94,7 @@ class VideoRun:
 
     async def _launch(self, gateways: Gateways) -> _Ending:
         if self.video.epoch > 1:
-            self._known = await asyncio.to_thread(self.journal.phases, self.video.id)
+            self._outputs = dict(await asyncio.to_thread(self.journal.phases, self.video.id))
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
         self.helpers = gateways.helpers
         for _ in range(RELAUNCHES):
@@ -240,6 +238,8 @@ class VideoRun:
         started_at: float | None = None,
         finished_at: float | None = None,
     ) -> None:
+        if phase in self._outputs and self._outputs[phase].status is status:
+            return  # it had ended so before this coordinator had the video, or before its graph was launched anew
         began = started_at or _earliest(results)
         ended = finished_at or _latest(results) or time.time()
         error = None if error is None else valid_text(error)
@@ -254,10 +254,6 @@ class VideoRun:
             duration=0.0 if began is None else max(0.0, ended - began),
             error=error,
         )
-        known = self._known.get(phase) or self._outputs.get(phase)
-        if known is not None and known.status is status:
-            self._outputs[phase] = known  # it is as it was
-            return
         happened = self._event("phase.done", phase=phase, status=status, error=error)
         self._note(self.journal.phase(self._outputs[phase]), happened)
 

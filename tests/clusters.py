@@ -42,7 +42,7 @@ def _cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings with a journal and a store of the test's own."""
-    return Settings(data_dir=tmp_path)
+    return Settings(data_dir=tmp_path, gateways=1)
 
 
 @asynccontextmanager

@@ -536,8 +536,9 @@ def test_after_a_power_cut_all_that_was_acknowledged_is_there(
         commit(journal, journal.event(Event(video_id=video_id, kind=f"k{number}")))
         answered.append((path.read_bytes(), log.read_bytes()))
     for number, (database, frames) in enumerate(answered):
-        for torn in (b"", b"\0" * 500, answered[-1][1][len(frames) : len(frames) + 700]):
-            copy = tmp_path / f"copy {number} {len(torn)}" / "journal.db"
+        unanswered = answered[-1][1][len(frames) : len(frames) + 700]  # the next commit, cut off
+        for kind, torn in enumerate((b"", bytes(500), unanswered)):
+            copy = tmp_path / f"copy {number} {kind}" / "journal.db"
             copy.parent.mkdir()
             copy.write_bytes(database)
             copy.with_name("journal.db-wal").write_bytes(frames + torn)
