@@ -154,8 +154,24 @@ class Coordinator:
             VideoOver: It has ended.
             VideoBusy: A coordinator that lives has it; one that was killed counts as living for `LEASE_SECONDS`.
         """
-        video = await self.journal.resume(self.owner, video_id)
         await self._hold_lease()
+        self._run_again(await self.journal.resume(self.owner, video_id))
+
+    async def retry(self, video_id: str, resubmit: bool = False) -> None:
+        """Try the failed steps of a video again that ended as failed or partial; what is done is not done again.
+
+        Args:
+            video_id: Which.
+            resubmit: Whether to send what a provider did not answer again, which may pay it twice.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: No step of it failed that may be tried again, or it has not ended.
+        """
+        await self._hold_lease()
+        self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
+
+    def _run_again(self, video: VideoRecord) -> None:
         self._active += 1
         self._start(video)
 

@@ -54,7 +54,8 @@ class HostedWork:
             OutcomeUnknown: Whether it has taken the work is not known, and will not be.
         """
         while self._log.record.provider_job_id is None:
-            job_id = await (self._find() if self._is_sent else self._create())
+            doubt = self._log.record.possible_duplicate
+            job_id = await (self._find() if self._is_sent else self._create(doubt))
             if job_id is not None:
                 await self._log.accepted(job_id)
         return await self._poll(self._log.record.provider_job_id)
@@ -69,7 +70,7 @@ class HostedWork:
         step = self._log.record
         return f"{step.video_id}/{step.step}/{step.take}/{step.attempt}"
 
-    async def _create(self, possible_duplicate: bool = False) -> str | None:
+    async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
         await self._log.sent(self._node, possible_duplicate)
         try:
@@ -120,7 +121,8 @@ class HostedWork:
             return True
         if time.time() > (step.sent_at or 0.0) + self._provider.unknown_seconds:
             raise OutcomeUnknown(
-                f"the work was sent and not answered, and it is not known whether it was taken, and paid: {why}"
+                f"the work was sent and not answered, and it is not known whether it was taken, and paid: {why}. "
+                "`raypipe retry ID --resubmit` sends it again"
             )
         return False
 

@@ -94,7 +94,8 @@ class VideoRun:
 
     async def _launch(self, gateways: Gateways) -> _Ending:
         if self.video.epoch > 1:
-            self._outputs = dict(await asyncio.to_thread(self.journal.phases, self.video.id))
+            before = await asyncio.to_thread(self.journal.phases, self.video.id)
+            self._outputs = {ph: out for ph, out in before.items() if out.status is PhaseStatus.SUCCESS}
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
         self.helpers = gateways.helpers
         for _ in range(RELAUNCHES):

@@ -88,7 +88,7 @@ def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -
     """Make a video and show how it comes about.
 
     Args:
-        begin: Has a coordinator make it, and gives its id: `submitting` or `resuming`.
+        begin: Has a coordinator make it, and gives its id: `submitting`, `resuming` or `retrying`.
         settings: Where everything is.
         journal: To watch it in.
         console: Where to show it.
@@ -198,6 +198,16 @@ def resuming(video_id: str, console: Console) -> Begin:
                 await asyncio.sleep(_LOOK_SECONDS)
             else:
                 return video_id
+
+    return begin
+
+
+def retrying(video_id: str, resubmit: bool) -> Begin:
+    """Begin with the failed steps of a video."""
+
+    async def begin(coordinator: "Coordinator") -> str:
+        await coordinator.retry(video_id, resubmit)
+        return video_id
 
     return begin
 

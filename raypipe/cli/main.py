@@ -13,6 +13,10 @@ import typer
 from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, VideoOver, is_disk_full
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
     from raypipe.cli.generate import Begin
     from raypipe.config import Settings
     from raypipe.journal import Journal
@@ -246,10 +250,42 @@ def resume(
 
     Works made by a provider meanwhile are fetched, and not paid a second time.
     """
-    raise typer.Exit(_resume(video_id, output, force))
+    from raypipe.cli.generate import resuming
+
+    raise typer.Exit(_again(video_id, output, force, resuming, ("queued", "running", "waiting")))
 
 
-def _resume(video_id: str, output: Path | None, force: bool) -> int:
+@app.command()
+def retry(
+    video_id: VideoId,
+    output: Output = None,
+    force: Force = False,
+    resubmit: Annotated[
+        bool,
+        typer.Option(
+            "--resubmit",
+            help="Send again also what a provider did not answer, so that nobody knows whether it is being made and "
+            "paid already.",
+        ),
+    ] = False,
+) -> None:
+    """Try the failed steps of a video again that ended as failed or partial: what is finished is not made again."""
+    from raypipe.cli.generate import retrying
+
+    def begin(found: str, _: "Console") -> "Begin":
+        return retrying(found, resubmit)
+
+    raise typer.Exit(_again(video_id, output, force, begin, ("failed", "partial")))
+
+
+def _again(
+    video_id: str,
+    output: Path | None,
+    force: bool,
+    begin: "Callable[[str, Console], Begin]",
+    states: tuple[str, ...],
+) -> int:
+    """Go on with a video that is in one of those states."""
     from rich.console import Console
 
     from raypipe.cli.lookup import find, open_for_writing
@@ -259,17 +295,15 @@ def _resume(video_id: str, output: Path | None, force: bool) -> int:
     check_output(output, force)
     settings = read_settings()
     snapshot = find(video_id, settings)
-    if snapshot.video.state.terminal:
-        raise VideoOver(
-            f"{snapshot.video.id} is {snapshot.video.state}: there is nothing to go on with. "
-            f"`raypipe show {snapshot.handle}` shows what there is, and with -o FILE writes the film."
-        )
+    state, handle = snapshot.video.state, snapshot.handle
+    if state not in states:
+        hints = {"failed": f"raypipe retry {handle}", "partial": f"raypipe retry {handle}"}
+        hint = hints.get(state, f"raypipe {'show' if state.terminal else 'resume'} {handle}")
+        raise VideoOver(f"{snapshot.video.id} is {state}: there is nothing to go on with here. Try: {hint}")
     journal = open_for_writing(settings)
     try:
-        from raypipe.cli.generate import resuming
-
-        begin = resuming(snapshot.video.id, Console(stderr=True))
-        return _make(begin, [], output, force, settings, journal)
+        started = begin(snapshot.video.id, Console(stderr=True))
+        return _make(started, [], output, force, settings, journal)
     finally:
         journal.close()
 

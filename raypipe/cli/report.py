@@ -12,7 +12,7 @@ from rich.text import Text
 from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
-from raypipe.errors import ArtifactMissing, JournalRowBroken
+from raypipe.errors import ArtifactMissing, JournalRowBroken, OutcomeUnknown
 from raypipe.models import Artifact, Phase, StepState, VideoState
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
 from raypipe.text import clock, printable, seconds, size_of
@@ -58,6 +58,12 @@ def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
         lines.append(f"Its film was made none the less and is in {film}")
     for line in lines:
         text.append(f"  {line}\n", "red")
+    unknown = any(step.error_code == OutcomeUnknown.code for step in snapshot.failures)
+    text.append(f"  raypipe retry {snapshot.handle}{' --resubmit' if unknown else ''}", "bold")
+    doubt = (
+        "what was sent and not answered may be paid twice" if unknown else "what is made is not made again"
+    )
+    text.append(f"  tries the failed steps again; {doubt}\n", "dim")
     return text.append_text(_kept(snapshot))
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
-from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, take
+from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
 from raypipe.journal.records import Event, StepRecord, VideoRecord
 from raypipe.journal.writer import Statement, Write, Writer, cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
@@ -133,6 +133,16 @@ class Journal:
             VideoBusy: A coordinator that lives has it.
         """
         await self.writer.transact(lambda connection: resume(connection, owner, video_id))
+        return await asyncio.to_thread(self.video, video_id)
+
+    async def retry(self, owner: Owner, video_id: str, resubmit: bool) -> VideoRecord:
+        """Take one video that ended as failed or partial, with its failed steps as if they had not been tried.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: No step of it failed that may be tried again, or it has not ended.
+        """
+        await self.writer.transact(lambda connection: retry(connection, owner, video_id, resubmit))
         return await asyncio.to_thread(self.video, video_id)
 
     async def installation(self, gateways: int) -> tuple[str, int]:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
-from raypipe.errors import VideoBusy, VideoNotFound, VideoOver
+from raypipe.errors import OutcomeUnknown, VideoBusy, VideoNotFound, VideoOver
 from raypipe.journal import tables
-from raypipe.models import VideoState
+from raypipe.models import StepState, VideoState
 
 #: seconds after which a coordinator that has not renewed its lease is taken for dead
 LEASE_SECONDS = 8.0
@@ -73,23 +73,68 @@ def take(connection: Connection, owner: Owner, limit: int, own_only: bool) -> li
 
 
 def resume(connection: Connection, owner: Owner, video_id: str) -> None:
-    """Take one video, whoever's kind it was, and make it the owner's kind.
+    """Take one video that is not over, whoever's kind it was, and make it the owner's kind.
 
     Raises:
         VideoNotFound: There is no such video.
         VideoOver: It has ended.
         VideoBusy: A coordinator that lives has it.
     """
+    state = _state_if_free(connection, owner, video_id)
+    if state.terminal:
+        raise VideoOver(f"Video {video_id} is {state}: there is nothing to go on with.")
+    _take_one(connection, owner, video_id)
+
+
+def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -> None:
+    """Take one video that ended as failed or partial, with its failed steps as if they had not been tried.
+
+    A step whose outcome nobody knew stays failed, unless `resubmit` says to send it again; then its row says that it
+    may be paid twice.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoOver: It has not ended so, or has no failed step that may be tried again.
+        VideoBusy: A coordinator that lives has it.
+    """
+    state = _state_if_free(connection, owner, video_id)
+    if state not in (VideoState.FAILED, VideoState.PARTIAL):
+        raise VideoOver(f"Video {video_id} is {state}: it has no failed steps to retry.")
+    steps = tables.steps
+    failed = and_(steps.c.video_id == video_id, steps.c.state == StepState.FAILED)
+    unknown = and_(failed, steps.c.error_code == OutcomeUnknown.code)
+    if resubmit:
+        connection.execute(update(steps).where(unknown).values(possible_duplicate=True))
+    tried = failed if resubmit else and_(failed, steps.c.error_code != OutcomeUnknown.code)
+    no_outcome = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
+    anew = {
+        "state": StepState.INTENT,
+        "starts": 0,
+        "provider_job_id": None,
+        "started_at": None,
+        "sent_at": None,
+    }
+    if not connection.execute(update(steps).where(tried).values(**anew, **no_outcome)).rowcount:
+        raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
+    reopened = {"finished_at": None, "result": None}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))
+    _take_one(connection, owner, video_id)
+
+
+def _state_if_free(connection: Connection, owner: Owner, video_id: str) -> VideoState:
     renew(connection, owner)
     columns = _videos.c.state, _videos.c.lease_owner, _coordinators.c.lease_until
     joined = _videos.outerjoin(_coordinators, _coordinators.c.id == _videos.c.lease_owner)
     row = connection.execute(select(*columns).select_from(joined).where(_videos.c.id == video_id)).first()
     if row is None:
         raise VideoNotFound(video_id)
-    if VideoState(row.state).terminal:
-        raise VideoOver(f"Video {video_id} is {row.state}: there is nothing to go on with.")
-    if row.lease_owner not in (None, owner.id) and (row.lease_until or 0) > time.time():
+    state, held = VideoState(row.state), (row.lease_until or 0) > time.time()
+    if not state.terminal and row.lease_owner not in (None, owner.id) and held:
         raise VideoBusy(f"Video {video_id} is being made by another process.")
+    return state
+
+
+def _take_one(connection: Connection, owner: Owner, video_id: str) -> None:
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(runner=owner.runner))
     _hand_over(connection, video_id, owner, crashes=0)
 

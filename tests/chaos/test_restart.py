@@ -63,7 +63,7 @@ def test_a_killed_generate_is_resumed_and_the_film_is_what_it_would_have_been(tm
     assert (killed / "film.mp4").read_bytes() == (whole / "film.mp4").read_bytes()
     again = raypipe(killed, "resume", "last")
     assert again.returncode == 1
-    assert "is completed: there is nothing to go on with" in again.stderr
+    assert "is completed: there is nothing to go on with here. Try: raypipe show" in again.stderr
     kill_all(killed)  # some of Ray's own
 
 

@@ -12,8 +12,8 @@ from ray.cluster_utils import Cluster
 
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
-from raypipe.errors import LeaseLost
-from raypipe.models import Job, StepState, Track, VideoState
+from raypipe.errors import LeaseLost, VideoOver
+from raypipe.models import Job, Phase, PhaseStatus, StepState, Track, VideoState
 from raypipe.providers.base import MusicWork
 from tests.chaos.invariants import broken, creates
 from tests.chaos.rig import hand_in, pid_of, six_beats
@@ -62,6 +62,37 @@ def test_a_create_whose_outcome_nobody_can_tell_is_held_and_then_fails_and_says_
         assert "not known whether it was taken, and paid" in step.error_message
         kinds = [event.kind for event in coordinator.journal.events(video_id) if event.step == "chunk/1"]
         assert kinds == ["step.started", "step.unknown", "step.failed"]
+
+    with_coordinator(test)
+
+
+def test_retry_tries_what_failed_again_and_nothing_else_and_sends_in_doubt_only_when_told(
+    with_coordinator: Run, settings: Settings
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(4, lose={"chunk/1": 1}, finds=False, price=0.5))
+        assert state is VideoState.PARTIAL
+        before = {
+            name: step
+            for name, step in steps_of(coordinator, video_id).items()
+            if step.state is StepState.DONE
+        }
+        with pytest.raises(VideoOver, match="--resubmit"):
+            await coordinator.retry(video_id)
+        assert coordinator.journal.video(video_id).state is VideoState.PARTIAL
+        await coordinator.retry(video_id, resubmit=True)
+        assert await coordinator.wait(video_id) is VideoState.COMPLETED
+        after = steps_of(coordinator, video_id)
+        assert {name: after[name] for name in before} == before
+        assert (after["chunk/1"].attempt, after["chunk/1"].possible_duplicate) == (2, True)
+        made = creates(settings)
+        assert made.pop((video_id, "chunk/1")) == 2
+        assert set(made.values()) == {1}
+        assert coordinator.journal.phases(video_id)[Phase.CHUNKS].status is PhaseStatus.SUCCESS
+        video = coordinator.journal.video(video_id)
+        assert (video.error_code, video.cost) == (None, 4.5)
+        with pytest.raises(VideoOver):
+            await coordinator.retry(video_id)
 
     with_coordinator(test)
 
