@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, LeaseLost, RaypipeError, VideoNotReady
+from raypipe.errors import JournalUnavailable, LeaseLost, RaypipeError, VideoBusy, VideoNotReady
 from raypipe.gateway import relax_garbage_collection
 from raypipe.gateways import GATEWAYS, Gateways
 from raypipe.intake import accept
@@ -56,14 +56,14 @@ class Coordinator:
         self.settings = settings
         self.journal = Journal(settings.journal_url)
         self.store = ArtifactStore(settings.artifacts_url)
-        self.owner = Owner(f"coord_{secrets.token_hex(12)}", runner)
+        self.owner = _new_owner(runner)
         self._number_of_helpers = helpers
         self._runs: dict[str, tuple[VideoRun, asyncio.Task[VideoState]]] = {}
         #: ends of the videos that run here, and of those submitted here that wait for a place
         self._ends: dict[str, asyncio.Future[VideoState]] = {}
         self._active = 0
         self._poked = asyncio.Event()
-        self._serving = self._closing = False
+        self._serving = self._closed = False
         self._submitting: set[asyncio.Task[str]] = set()
         self._taking: asyncio.Task[None] | None = None
         self._lease: asyncio.Task[None] | None = None
@@ -154,6 +154,8 @@ class Coordinator:
             VideoOver: It has ended.
             VideoBusy: A coordinator that lives has it; one that was killed counts as living for `LEASE_SECONDS`.
         """
+        if video_id in self._ends:
+            raise VideoBusy(f"Video {video_id} is being made here.")
         await self._hold_lease()
         self._run_again(await self.journal.resume(self.owner, video_id))
 
@@ -226,19 +228,25 @@ class Coordinator:
         """Say that a video may be queued, so that it need not wait for the next look."""
         self._poked.set()
 
-    async def close(self) -> None:
+    async def close(self, ends_cluster: bool = False) -> None:
         """Stop running videos where they stand, and give up the lease; what is finished is kept.
 
         A service's videos are queued for the next service, others wait for `resume`. The last coordinator of an
         installation ends the gateways.
+
+        Args:
+            ends_cluster: Whether the Ray cluster ends next, and its gateways with it, whoever else there is elsewhere.
         """
-        self._closing = True
+        if self._closed:
+            return
+        self._closed = True
+        self._fail_held(JournalUnavailable("The coordinator is closed."))
         await asyncio.gather(*self._submitting, return_exceptions=True)
         runs = [run for run, _ in self._runs.values()]
         tasks = [self._taking, *self._background, *(task for _, task in self._runs.values())]
         await _cancel([task for task in tasks if task is not None])
         await self._put_back(runs)
-        await self._release()
+        await self._release(ends_cluster)
         self.journal.close()
 
     async def _put_back(self, stopped: list[VideoRun]) -> None:
@@ -257,21 +265,21 @@ class Coordinator:
         await self.journal.writer.put(self.journal.put_back(video_id, state), fence=Fence(video_id, 0))
         return state
 
-    async def _release(self) -> None:
-        """Give up the lease; without it, nobody's end is ours to bring about."""
+    async def _release(self, ends_cluster: bool) -> None:
+        """Give up the lease, and end the gateways if no other coordinator needs them."""
         if self._lease is None:
             return
         await _cancel([self._lease])
         try:
             is_last = await self.journal.release(self.owner)
-            if is_last and self._gateways is not None:
+            if (is_last or ends_cluster) and self._gateways is not None:
                 await (await self._gateways).end()
         except (RaypipeError, RayError) as error:
             logger.warning("The lease could not be given up, and runs out by itself: %s", error)
 
     async def _hold_lease(self) -> None:
         """Return when this coordinator holds a lease; it is renewed from then on."""
-        if self._held is None:
+        if self._held is None or _has_failed(self._held):
             self._held = asyncio.get_running_loop().create_future()
             self._lease = asyncio.create_task(self._renew(self._held))
         await asyncio.shield(self._held)
@@ -287,6 +295,7 @@ class Coordinator:
                 logger.warning("The lease could not be renewed: %s", error)
                 if self.owner.runner == LOCAL and time.monotonic() - renewed > JOURNAL_SECONDS:
                     self._give_up(error)
+                    renewed = time.monotonic()
             else:
                 renewed = time.monotonic()
                 for video_id in survived:
@@ -296,13 +305,23 @@ class Coordinator:
             await asyncio.sleep(SURVIVED_SECONDS / 2 if self._suspects else LEASE_SECONDS / 4)
 
     def _give_up(self, error: JournalUnavailable) -> None:
-        """Stop everything: whoever waits in front of this should be told, and not wait for a journal for ever."""
+        """Stop everything: whoever waits in front of this should be told, and not wait for a journal for ever.
+
+        The rows are left to a lease that runs out, and what is submitted next has another.
+        """
+        self._fail_held(error)
+        self.owner = _new_owner(self.owner.runner)
         for _, task in self._runs.values():
             task.cancel()
         while self._ends:
             _, end = self._ends.popitem()
             end.set_exception(error)
             end.exception()  # it is logged: nobody has to wait for it
+
+    def _fail_held(self, error: JournalUnavailable) -> None:
+        if self._held is not None and not self._held.done():
+            self._held.set_exception(error)
+            self._held.exception()  # whoever waits for it gets it too
 
     @property
     def _waiting_own(self) -> bool:
@@ -361,7 +380,11 @@ class Coordinator:
         self.poke()
 
 
-def _has_failed(task: asyncio.Task[Any]) -> bool:
+def _new_owner(runner: str) -> Owner:
+    return Owner(f"coord_{secrets.token_hex(12)}", runner)
+
+
+def _has_failed(task: asyncio.Future[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 

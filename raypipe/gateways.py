@@ -28,7 +28,7 @@ CALLS = 20_000
 #: seconds within which a gateway that lives answers; starting again takes one to three
 ANSWER_SECONDS = 15.0
 #: seconds that gateways get to finish what they are writing, before they are killed
-STOP_SECONDS = 2.0
+STOP_SECONDS = 4.0
 #: seconds for which gateways of older code must have had nothing to do, before they are ended
 IDLE_SECONDS = 30.0
 
@@ -110,14 +110,19 @@ class Gateways:
     async def retire_older(self) -> None:
         """End gateways of the installation that were started by other code or with other settings, once idle."""
         older = _names(f"{self._installation.partition('-')[0]}-", but=f"{self._family}/")
-        for name in older:
-            if "/gateway-" in name and (gateway := _found(name)) is not None:
-                try:
-                    await gateway.idle.remote(IDLE_SECONDS)
-                except RayError as error:
-                    logger.info("Older gateway %s: %s", name, error)
+        await asyncio.gather(*(_retire(name) for name in older if "/gateway-" in name))
         for name in older:
             await asyncio.to_thread(_kill, name)
+
+
+async def _retire(name: str) -> None:
+    if (gateway := _found(name)) is not None:
+        try:
+            await gateway.idle.remote(IDLE_SECONDS)
+            await gateway.stop.remote()
+        except RayError as error:
+            logger.info("Older gateway %s: %s", name, error)
+        await asyncio.to_thread(_kill, name)
 
 
 def _kill(prefix: str) -> None:

@@ -8,7 +8,8 @@ or where the settings say so, is it sent again.
 import asyncio
 import logging
 import time
-from typing import Literal
+from collections.abc import Awaitable
+from typing import Literal, TypeVar
 
 from raypipe.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, RaypipeError
 from raypipe.models import StepState
@@ -17,10 +18,16 @@ from raypipe.steps import StepLog
 
 logger = logging.getLogger(__name__)
 
+ResultT = TypeVar("ResultT")
+
 #: seconds between questions that the provider could not answer: at first, at most
 ASK_AGAIN, MOST_ASK_AGAIN = 0.1, 10.0
-#: seconds for which a provider that cannot be reached is polled again
-UNREACHABLE_SECONDS = 600.0
+#: seconds that a question may take
+ANSWER_SECONDS = 60.0
+#: seconds for which a provider that cannot be asked is polled again
+UNREACHABLE_SECONDS = 3_600.0
+#: how often a create is sent that the provider surely never got
+CREATES = 3
 
 
 class HostedWork:
@@ -100,8 +107,10 @@ class HostedWork:
         pause = ASK_AGAIN
         while True:
             over = time.time() > self._create_ends
+            if (job_id := await self._log.job_id_by_another()) is not None:
+                return job_id
             try:
-                job_id = await self._provider.find(self._work, self._token)
+                job_id = await _in_time(self._provider.find(self._work, self._token))
             except (OutcomeUnknown, ProviderUnavailable) as error:
                 if over and await self._is_given_up(error):
                     return await self._create(possible_duplicate=True)
@@ -109,9 +118,15 @@ class HostedWork:
                 if job_id is not None:
                     return job_id
                 if over:  # the provider is sure that there is none
-                    return await self._create(self._log.record.possible_duplicate)
+                    return await self._send_again()
             await asyncio.sleep(pause)
             pause = min(2 * pause, MOST_ASK_AGAIN)
+
+    async def _send_again(self) -> str | None:
+        step = self._log.record
+        if step.attempt >= CREATES:
+            raise ProviderUnavailable(f"it was sent {step.attempt} times, and the provider never got it")
+        return await self._create(step.possible_duplicate)
 
     async def _is_given_up(self, why: RaypipeError) -> bool:
         """Tell whether to send again what may have been taken: once, and only where the settings say so."""
@@ -130,10 +145,14 @@ class HostedWork:
         pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
         while True:
             try:
-                reply = await self._provider.poll(job_id, self._work)
-            except ProviderUnavailable:
+                reply = await _in_time(self._provider.poll(job_id, self._work))
+            except ProviderUnavailable as error:
+                # it is paid: whatever goes wrong with asking is asked again
                 if time.monotonic() > unreachable_until:
                     raise
+                logger.info(
+                    "%s of %s is asked for again: %s", self._work.step, self._work.job.video_id, error
+                )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MOST_ASK_AGAIN)
                 continue
@@ -142,3 +161,21 @@ class HostedWork:
             self._log.survived.set()
             pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
             await asyncio.sleep(reply.poll_after)
+
+
+async def _in_time(question: Awaitable[ResultT]) -> ResultT:
+    """Ask a provider.
+
+    Raises:
+        ProviderUnavailable: It does not answer in time, or with something that cannot be understood.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await question
+    except RaypipeError:
+        raise
+    except TimeoutError as error:
+        raise ProviderUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from error
+    except Exception as error:
+        logger.warning("A provider's answer cannot be understood", exc_info=error)
+        raise ProviderUnavailable(f"{type(error).__name__}: {error}") from error

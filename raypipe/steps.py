@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from raypipe.errors import LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
+from raypipe.errors import InternalError, LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
 from raypipe.journal import Event, Fence, Journal, StepRecord
 from raypipe.models import Job, Phase, Result, StepFailure, StepState
 from raypipe.text import valid_text
@@ -26,10 +26,10 @@ Key = tuple[str, str, int]
 JOIN_SECONDS = 60.0
 #: starts of a gateway that may find a step under way, without it being seen to survive, before it is failed
 STARTS = 3
-#: seconds for which one that was found twice is begun alone
+#: seconds after which a gateway has survived a step, whatever the step does
 TRIAL_SECONDS = 1.0
 #: seconds that creates under way get to be answered when the gateway is ended
-ANSWER_SECONDS = 1.0
+ANSWER_SECONDS = 3.0
 #: videos whose rows are kept at hand
 VIDEOS_KEPT = 2_000
 #: states in which a step is not under way
@@ -72,7 +72,13 @@ class StepLog:
         await self.write()
 
     async def sent(self, node: str, possible_duplicate: bool) -> None:
-        """Journal that the work is about to be given to a hosted provider, once more if it was before."""
+        """Journal that the work is about to be given to a hosted provider, once more if it was before.
+
+        Raises:
+            LeaseLost: The gateway is being ended.
+        """
+        if self._steps.stopping:
+            raise LeaseLost(self.record.video_id)
         now, record = time.time(), self.record
         changes = {"state": StepState.SENT, "attempt": record.attempt + 1, "sent_at": now, "node": node}
         started = record.started_at or now
@@ -89,6 +95,14 @@ class StepLog:
         job_id = valid_text(provider_job_id)
         self.record = self.record.evolve(state=StepState.ACCEPTED, provider_job_id=job_id)
         await self.write()
+
+    async def job_id_by_another(self) -> str | None:
+        """Read the id that the provider gave this create, should the process that sent it have learned it meanwhile."""
+        record = self.record
+        for row in await self._steps.journal.steps_async(record.video_id):
+            if (row.step, row.take, row.attempt) == (record.step, record.take, record.attempt):
+                return row.provider_job_id
+        return None
 
     async def unknown(self, why: str) -> None:
         """Journal that nobody knows whether the provider has taken the work."""
@@ -166,6 +180,10 @@ class StepLog:
                 await self._steps.write(self.record, happened, epoch)
                 return
             except LeaseLost:
+                if (
+                    self.record.state is StepState.ACCEPTED
+                ):  # it is paid: the next coordinator must learn the id
+                    await self._steps.journal.writer.put(self._steps.journal.job_id(self.record))
                 await self._newer_than(epoch)
 
     async def _newer_than(self, epoch: int) -> None:
@@ -202,6 +220,8 @@ class _Rows(NamedTuple):
 
     epoch: int
     read: "asyncio.Task[dict[Key, StepRecord]]"
+    #: what was written since
+    written: dict[Key, StepRecord]
 
 
 class Steps:
@@ -212,6 +232,7 @@ class Steps:
         self._flights: dict[Key, _Flight] = {}
         self._rows: dict[str, _Rows] = {}
         self._trials = asyncio.Lock()
+        self.stopping = False
 
     @property
     def under_way(self) -> int:
@@ -219,7 +240,13 @@ class Steps:
         return len(self._flights)
 
     async def stop(self) -> None:
-        """End all steps where they stand, once creates under way are answered and all that was done is written."""
+        """End all steps where they stand, once creates under way are answered and all that was done is written.
+
+        Nothing is sent any more, and an end that was asked for counts against no step.
+        """
+        self.stopping = True
+        for flight in self._flights.values():
+            flight.log.survived.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 while any(flight.log.record.state is StepState.SENT for flight in self._flights.values()):
@@ -263,8 +290,8 @@ class Steps:
         writes = [self.journal.step(record), *map(self.journal.event, happened)]
         fence = Fence(record.video_id, epoch)
         await self.journal.writer.put(*writes, fence=fence, patience=float("inf"))
-        if (rows := self._rows.get(record.video_id)) is not None and rows.read.done():
-            rows.read.result()[_key(record)] = record
+        if (rows := self._rows.get(record.video_id)) is not None:
+            rows.written[_key(record)] = record
 
     async def _join(self, step: StepRecord, epoch: int, do: Callable[[StepLog], Any]) -> Any:
         key = _key(step)
@@ -279,10 +306,10 @@ class Steps:
 
     async def _answer(self, log: StepLog, kind: type[ResultT], work: Work[ResultT]) -> ResultT | StepFailure:
         record = log.record = await self._row(log)
-        if record.state is StepState.DONE:
+        if record.state is StepState.DONE and record.result is not None:
             return kind.model_validate(record.result)
         if record.state is StepState.FAILED:
-            return StepFailure.model_validate(record.result)
+            return _stored_failure(record)
         try:
             result = await (work(log) if record.state in _AT_REST else self._go_on(log, work))
         except Exception as error:
@@ -293,6 +320,8 @@ class Steps:
 
     async def _pass_on(self, log: StepLog, cause: StepFailure) -> StepFailure:
         log.record = await self._row(log)
+        if log.record.state is StepState.FAILED:
+            return _stored_failure(log.record)
         return await log.not_attempted(cause)
 
     async def _go_on(self, log: StepLog, work: Work[ResultT]) -> ResultT:
@@ -306,26 +335,30 @@ class Steps:
             raise StepKillsGateway(
                 f"it was under way each of the {STARTS} times that its gateway died, and is not tried again"
             )
-        clearing = asyncio.create_task(self._clear(log))
+        tasks: list[asyncio.Future[Any]] = []
         try:
             if starts == 1:
                 await self._count_start(log, starts)
-                return await work(log)
-            async with self._trials:
-                await self._count_start(log, starts)
-                working = asyncio.ensure_future(work(log))
-                first = [working, asyncio.ensure_future(log.survived.wait())]
-                await asyncio.wait(first, timeout=TRIAL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            return await working
+                tasks = [asyncio.create_task(self._clear(log)), asyncio.ensure_future(work(log))]
+            else:
+                async with self._trials:
+                    await self._count_start(log, starts)
+                    tasks = [asyncio.create_task(self._clear(log)), asyncio.ensure_future(work(log))]
+                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            result: ResultT = await tasks[1]
+            return result
         finally:
-            clearing.cancel()
+            for task in tasks:
+                task.cancel()
 
     async def _count_start(self, log: StepLog, starts: int) -> None:
         log.record = log.record.evolve(starts=starts)
         await log.write()
 
     async def _clear(self, log: StepLog) -> None:
-        await log.survived.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRIAL_SECONDS):
+                await log.survived.wait()
         log.record = log.record.evolve(starts=0)
         await log.write()
 
@@ -333,12 +366,13 @@ class Steps:
         video_id, epoch = log.record.video_id, log.epoch
         rows = self._rows.get(video_id)
         if rows is None or rows.epoch < epoch:
-            rows = self._rows[video_id] = _Rows(epoch, asyncio.create_task(self._read(video_id)))
+            rows = self._rows[video_id] = _Rows(epoch, asyncio.create_task(self._read(video_id)), {})
             while len(self._rows) > VIDEOS_KEPT:
                 del self._rows[next(iter(self._rows))]
         try:
             read = rows.read.result() if rows.read.done() else await asyncio.shield(rows.read)
-            return read.get(_key(log.record), log.record)
+            key = _key(log.record)
+            return rows.written.get(key) or read.get(key, log.record)
         except RaypipeError:
             self._rows.pop(video_id, None)  # the next call reads again
             raise
@@ -349,6 +383,18 @@ class Steps:
 
 def _key(step: StepRecord) -> Key:
     return step.video_id, step.step, step.take
+
+
+def _stored_failure(record: StepRecord) -> StepFailure:
+    if record.result is not None:
+        return StepFailure.model_validate(record.result)
+    # journaled before failures were stored whole
+    names = ("step", "phase", "beat_index", "provider", "cost")
+    said = {
+        "code": record.error_code or InternalError.code,
+        "message": record.error_message or "no reason is known",
+    }
+    return StepFailure(**{name: getattr(record, name) for name in names}, **said)
 
 
 def _named(error: Exception, record: StepRecord) -> RaypipeError:

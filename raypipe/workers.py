@@ -37,8 +37,8 @@ NAMESPACE = "raypipe"
 MOST_HELPERS = 8
 #: calls that one helper works on at a time
 HELPER_THREADS = 2
-#: longest that a helper may work on one call; a decoder that hangs must not hold the others up for ever
-HELPER_SECONDS = 120.0
+#: longest that a helper's call may take, with its turn in the queue; a decoder that hangs must not stop it for ever
+HELPER_SECONDS = 600.0
 #: what becomes of work when its process dies: seconds before each further try
 RETRY_AFTER = (0.1, 0.2, 0.5, 1.0, 2.0)
 #: renders give way to what others wait for: the lowest priority there is

@@ -15,14 +15,14 @@ from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, RaypipeError, RayUnavailable, VideoBusy
+from raypipe.errors import JournalUnavailable, RayUnavailable, VideoBusy
 from raypipe.journal import LEASE_SECONDS, Journal
 from raypipe.models import VideoRequest
 
 if TYPE_CHECKING:
     from raypipe.coordinator import Coordinator
 
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 8.0
 _CONNECT_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 
@@ -236,14 +236,12 @@ async def _make(
                     f"raypipe resume {video_id[:16]}"
                 ) from error
             finally:
-                await _close(coordinator, warming)
+                await _close(coordinator, warming, settings)
     except asyncio.CancelledError:
         if stop.signal is None:
             raise
-        await _close(coordinator, warming)
-    except RaypipeError:
-        await _close(coordinator, warming)
-        raise
+    finally:
+        await _close(coordinator, warming, settings)
     stop.call(None)
     return beginning.result() if _succeeded(beginning) else None
 
@@ -252,11 +250,11 @@ def _succeeded(task: "asyncio.Future[str]") -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _close(coordinator: "Coordinator", warming: asyncio.Task[None]) -> None:
+async def _close(coordinator: "Coordinator", warming: asyncio.Task[None], settings: Settings) -> None:
     warming.cancel()
     await asyncio.gather(warming, return_exceptions=True)
     try:
-        await asyncio.wait_for(coordinator.close(), _CLOSE_SECONDS)
+        await asyncio.wait_for(coordinator.close(settings.ray_address == "local"), _CLOSE_SECONDS)
     except TimeoutError:
         logger.warning("The coordinator did not close in time")
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -29,7 +30,7 @@ from raypipe.journal.database import open_database
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
 from raypipe.journal.records import Event, StepRecord, VideoRecord
 from raypipe.journal.writer import Statement, Write, Writer, cause_of
-from raypipe.models import Phase, PhaseOutput, Value, VideoState
+from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
 
@@ -78,6 +79,11 @@ class Journal:
         """Return the row of a step, replacing what it said before."""
         row = step.model_dump(mode="json")
         return Write(self._statements.put_step, row, key=(step.video_id, step.step, step.take))
+
+    def job_id(self, step: StepRecord) -> Write:
+        """Return the id of a create that the row still has as sent or unknown; whoever has the video by now."""
+        row = {f"s_{name}": getattr(step, name) for name in ("video_id", "step", "take", "attempt")}
+        return Write(self._statements.job_id, {**row, "job_id": step.provider_job_id})
 
     def phase(self, output: PhaseOutput) -> Write:
         """Return the row of a phase, replacing what it said before."""
@@ -277,6 +283,7 @@ class _Statements:
         self.put_back = Statement(0, _PUT_BACK, dialect)
         self.finish_video = Statement(0, _FINISH_VIDEO, dialect)
         self.put_step = Statement(1, _upsert(insert_or_update, tables.steps), dialect)
+        self.job_id = Statement(1, _JOB_ID, dialect)
         self.put_phase = Statement(2, _upsert(insert_or_update, tables.phases), dialect)
         self.append_event = Statement(3, _append_event(), dialect)
 
@@ -304,6 +311,18 @@ def _append_event() -> Any:
 
 _TERMINAL = [state.value for state in VideoState if state.terminal]
 _NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
+_JOB_ID = (
+    update(tables.steps)
+    .where(
+        *(
+            tables.steps.c[name] == bindparam(f"s_{name}", None)
+            for name in ("video_id", "step", "take", "attempt")
+        )
+    )
+    .where(tables.steps.c.provider_job_id.is_(None))
+    .where(or_(*(tables.steps.c.state == each.value for each in (StepState.SENT, StepState.UNKNOWN))))
+    .values(provider_job_id=bindparam("job_id", None))
+)
 _OPEN_VIDEO = update(tables.videos).where(
     # an end is final: of two that write one, the first has
     tables.videos.c.id == bindparam("v_id", None, type_=String),

@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, not_, or_, select, update
 
-from raypipe.errors import OutcomeUnknown, VideoBusy, VideoNotFound, VideoOver
+from raypipe.errors import OutcomeUnknown, ProviderRejected, VideoBusy, VideoNotFound, VideoOver
 from raypipe.journal import tables
 from raypipe.models import StepState, VideoState
 
@@ -97,24 +97,23 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
         VideoOver: It has not ended so, or has no failed step that may be tried again.
         VideoBusy: A coordinator that lives has it.
     """
-    state = _state_if_free(connection, owner, video_id)
-    if state not in (VideoState.FAILED, VideoState.PARTIAL):
-        raise VideoOver(f"Video {video_id} is {state}: it has no failed steps to retry.")
-    steps = tables.steps
-    failed = and_(steps.c.video_id == video_id, steps.c.state == StepState.FAILED)
-    unknown = and_(failed, steps.c.error_code == OutcomeUnknown.code)
+    found = _state_if_free(connection, owner, video_id)
+    if found not in (VideoState.FAILED, VideoState.PARTIAL):
+        raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry.")
+    steps = tables.steps.c
+    failed = and_(steps.video_id == video_id, steps.state == StepState.FAILED)
+    unknown = steps.error_code == OutcomeUnknown.code
     if resubmit:
-        connection.execute(update(steps).where(unknown).values(possible_duplicate=True))
-    tried = failed if resubmit else and_(failed, steps.c.error_code != OutcomeUnknown.code)
+        doubtful = update(tables.steps).where(failed, unknown)
+        connection.execute(doubtful.values(possible_duplicate=True))
+    # what a provider has made, but could not be fetched or stored, is paid: it is fetched
+    made = and_(steps.provider_job_id.is_not(None), steps.error_code != ProviderRejected.code)
+    kept = ("provider_job_id", "started_at", "sent_at")
+    again = {name: case((made, steps[name]), else_=None) for name in kept}
+    again |= {"state": case((made, StepState.ACCEPTED), else_=StepState.INTENT)}
     no_outcome = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
-    anew = {
-        "state": StepState.INTENT,
-        "starts": 0,
-        "provider_job_id": None,
-        "started_at": None,
-        "sent_at": None,
-    }
-    if not connection.execute(update(steps).where(tried).values(**anew, **no_outcome)).rowcount:
+    tried = update(tables.steps).where(failed if resubmit else and_(failed, not_(unknown)))
+    if not connection.execute(tried.values(**again, **no_outcome, starts=0)).rowcount:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
     reopened = {"finished_at": None, "result": None}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))

@@ -11,11 +11,11 @@ import pytest
 from raypipe import steps as steps_module
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import LeaseLost, OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from raypipe.errors import DiskFull, LeaseLost, OutcomeUnknown, ProviderRejected, ProviderUnavailable
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept
-from raypipe.journal import Journal, StepRecord
-from raypipe.models import Artifact, Image, Job, Phase, StepFailure, StepState, VideoRequest
+from raypipe.journal import Journal, Owner, StepRecord
+from raypipe.models import Artifact, Image, Job, Phase, StepFailure, StepState, VideoRequest, VideoState
 from raypipe.providers.base import HostedProvider, ImageWork, Media, Pending, Work
 from raypipe.steps import StepLog, Steps, new_step
 
@@ -232,6 +232,105 @@ def test_steps_found_under_way_twice_are_begun_one_at_a_time_and_cleared_when_th
         assert rig.row("image/0").starts == 0, "cleared while it goes on"
         await ends
         assert max(most) == 1
+
+    with_rig(test)
+
+
+def test_a_step_that_a_gateway_lives_with_for_a_while_is_no_longer_suspected_whatever_it_does(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_module, "TRIAL_SECONDS", 0.05)
+    began: list[int] = []
+
+    async def slow(log: StepLog) -> Image:
+        began.append(1)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def test(rig: Rig) -> None:
+        await rig.leave(state=StepState.RUNNING)
+        for start in range(1, 5):
+            rig.restart()
+            running = asyncio.create_task(rig.run(slow))
+            while len(began) < start or rig.row().starts:
+                await asyncio.sleep(0.01)
+            running.cancel()
+
+    with_rig(test)
+
+
+def test_ending_a_gateway_counts_against_no_step_and_sends_nothing_more(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.leave(state=StepState.ACCEPTED, attempt=1, provider_job_id="job 1", starts=1)
+        vendor = Vendor(None, submitted=0.2)
+        held = asyncio.create_task(rig.run(lambda log: asyncio.Event().wait()))  # type: ignore[arg-type, return-value]
+        sending = asyncio.create_task(rig.run(hosted(rig, vendor), step="image/1"))
+        while "submit 1" not in vendor.calls or rig.row().starts < 2:
+            await asyncio.sleep(0.01)
+        await rig.steps.stop()
+        late = Vendor(None)
+        with pytest.raises(LeaseLost):
+            await rig.run(hosted(rig, late), step="music")
+        await asyncio.gather(held, sending, return_exceptions=True)
+        assert not late.calls
+        assert rig.row("image/1").state is StepState.ACCEPTED, "a create under way is answered first"
+        assert rig.row().starts == 0
+
+    with_rig(test)
+
+
+def test_the_id_of_a_paid_job_reaches_the_next_coordinator_even_from_a_gateway_it_does_not_use(
+    with_rig: Callable[[Test], None], settings: Settings
+) -> None:
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(UNKNOWN, submitted=0.2)
+        old = asyncio.create_task(rig.run(hosted(rig, vendor)))
+        while not vendor.calls:
+            await asyncio.sleep(0.01)
+        _hand_over(rig)
+        rig.restart()  # another gateway
+        other = Vendor(UNKNOWN)
+        assert isinstance(await rig.run(hosted(rig, other), epoch=2), Image)
+        assert other.told == ["find", "poll 0.2"]
+        old.cancel()
+
+    with_rig(test)
+
+
+@pytest.mark.parametrize("hiccup", [ConnectionResetError("cut"), KeyError("status"), TimeoutError()])
+def test_whatever_goes_wrong_with_asking_for_a_paid_job_is_asked_again(
+    with_rig: Callable[[Test], None], hiccup: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll, problems = Vendor.poll, [hiccup]
+
+    async def hiccuping(self: Vendor, job_id: str, work: Work) -> Media | Pending:
+        if problems:
+            raise problems.pop()
+        return await poll(self, job_id, work)
+
+    monkeypatch.setattr(Vendor, "poll", hiccuping)
+
+    async def test(rig: Rig) -> None:
+        await rig.leave(state=StepState.ACCEPTED, attempt=1, provider_job_id="job 1")
+        assert isinstance(await rig.run(hosted(rig, Vendor(None))), Image)
+
+    with_rig(test)
+
+
+def test_retry_fetches_what_is_paid_and_could_not_be_stored(with_rig: Callable[[Test], None]) -> None:
+    async def full(log: StepLog) -> Image:
+        await log.accepted("job 1")
+        raise DiskFull("no room")
+
+    async def test(rig: Rig) -> None:
+        await rig.run(full)
+        await rig.run(hosted(rig, Vendor(None, submitted=ProviderRejected("no"))), step="music")
+        await rig.journal.writer.put(rig.journal.finish(rig.video.id, VideoState.FAILED))
+        await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit=False)
+        assert (rig.row().state, rig.row().provider_job_id) == (StepState.ACCEPTED, "job 1")
+        assert rig.row("music").state is StepState.INTENT
 
     with_rig(test)
 
