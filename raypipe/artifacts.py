@@ -117,6 +117,9 @@ class _Folder:
     def read(self, key: str) -> bytes:
         return Path(self._root, key).read_bytes()
 
+    def holds(self, key: str) -> bool:
+        return os.path.exists(os.path.join(self._root, key))  # noqa: PTH110, PTH118
+
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -223,6 +226,21 @@ class ArtifactStore:
         if self._at_hand(artifact.size):
             return self.get(artifact)
         return await asyncio.to_thread(self.get, artifact)
+
+    async def holds(self, artifact: Artifact) -> bool:
+        """Tell whether an artifact is there.
+
+        Raises:
+            ArtifactStoreUnavailable: The store cannot be read.
+        """
+        if isinstance(self._backend, _Folder):
+            return self._backend.holds(_key(artifact))
+        with self._named_errors(artifact):
+            try:
+                await obstore.head_async(self._backend.store, _key(artifact))  # type: ignore[attr-defined]
+            except (NotFoundError, FileNotFoundError):
+                return False
+        return True
 
     def path_of(self, artifact: Artifact, scratch: Path) -> Path:
         """Give a file that holds the artifact: the stored one if it is on this disk, else a copy in `scratch`.

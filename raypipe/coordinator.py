@@ -290,7 +290,7 @@ class Coordinator:
             now = time.monotonic()
             survived = [each for each, since in self._suspects.items() if now - since > SURVIVED_SECONDS]
             try:
-                await self.journal.renew(self.owner, survived)
+                lost = await self.journal.renew(self.owner, survived, list(self._runs))
             except JournalUnavailable as error:
                 logger.warning("The lease could not be renewed: %s", error)
                 if self.owner.runner == LOCAL and time.monotonic() - renewed > JOURNAL_SECONDS:
@@ -298,11 +298,23 @@ class Coordinator:
                     renewed = time.monotonic()
             else:
                 renewed = time.monotonic()
+                for video_id in lost:
+                    self._lose(video_id)
                 for video_id in survived:
                     del self._suspects[video_id]
                 if not held.done():
                     held.set_result(None)
             await asyncio.sleep(SURVIVED_SECONDS / 2 if self._suspects else LEASE_SECONDS / 4)
+
+    def _lose(self, video_id: str) -> None:
+        """Stop running a video that another coordinator has taken over."""
+        if video_id in self._runs and video_id in self._ends:
+            logger.warning("Video %s was taken over by another coordinator", video_id)
+            _, task = self._runs[video_id]
+            task.cancel()
+            end = self._ends.pop(video_id)
+            end.set_exception(LeaseLost(video_id))
+            end.exception()  # it is logged: nobody has to wait for it
 
     def _give_up(self, error: JournalUnavailable) -> None:
         """Stop everything: whoever waits in front of this should be told, and not wait for a journal for ever.

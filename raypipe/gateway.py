@@ -91,7 +91,7 @@ class Gateway:
         """Open the journal when it is first needed; a journal that is locked is waited for."""
         if self._steps is None:
             if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-                self._opening = asyncio.create_task(_open(self._settings))
+                self._opening = asyncio.create_task(_open(self._settings, self._store))
             self._steps = await asyncio.shield(self._opening)
         return self._steps
 
@@ -288,8 +288,8 @@ class Gateway:
         return made
 
 
-async def _open(settings: Settings) -> Steps:
-    return Steps(await asyncio.to_thread(Journal, settings.journal_url))
+async def _open(settings: Settings, store: ArtifactStore) -> Steps:
+    return Steps(await asyncio.to_thread(Journal, settings.journal_url), store.holds)
 
 
 def input_key(work: Work, picture: Artifact | None) -> str:

@@ -159,7 +159,8 @@ class Snapshot:
         if record is None or record.state is StepState.INTENT:
             return Status(STOPPED if self._goes_no_further else WAITING)
         if record.state is StepState.DONE:
-            return Status(DONE, seconds((record.finished_at or 0) - (record.started_at or 0)))
+            took = seconds((record.finished_at or 0) - (record.started_at or 0))
+            return Status(DONE, f"{took}, maybe paid twice" if record.possible_duplicate else took)
         if record.state is StepState.FAILED:
             skipped = record.error_code == "upstream_failed"
             return Status(SKIPPED if skipped else FAILED, printable(record.error_message or ""))
@@ -173,7 +174,17 @@ class Snapshot:
 
     @property
     def _goes_no_further(self) -> bool:
-        return self.video.state.terminal or self.video.state is VideoState.WAITING
+        return self.video.state.terminal or self.video.state is VideoState.WAITING or self.abandoned
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the video's coordinator has died, and no other has taken it over yet."""
+        return self.video.state is VideoState.RUNNING and (self.video.lease_until or 0.0) < self.now
+
+    @property
+    def doubtful_cost(self) -> float:
+        """US dollars that may have been paid on top, for creates that were sent again without knowing of the first."""
+        return sum(step.cost for step in self.steps.values() if step.possible_duplicate)
 
     def phase(self, phase: Phase) -> Status:
         """Return how a phase stands: its state, and what went wrong."""

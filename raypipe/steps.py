@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from raypipe.errors import InternalError, LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
 from raypipe.journal import Event, Fence, Journal, StepRecord
-from raypipe.models import Job, Phase, Result, StepFailure, StepState
+from raypipe.models import Artifact, Job, Phase, Result, StepFailure, StepState
 from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
@@ -227,8 +227,9 @@ class _Rows(NamedTuple):
 class Steps:
     """Does the steps of all videos of a gateway, each once at a time."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
+    def __init__(self, journal: Journal, holds: Callable[[Artifact], Awaitable[bool]]) -> None:
+        """Do steps of a journal, whose results are where `holds` looks."""
+        self.journal, self._holds = journal, holds
         self._flights: dict[Key, _Flight] = {}
         self._rows: dict[str, _Rows] = {}
         self._trials = asyncio.Lock()
@@ -307,16 +308,19 @@ class Steps:
     async def _answer(self, log: StepLog, kind: type[ResultT], work: Work[ResultT]) -> ResultT | StepFailure:
         record = log.record = await self._row(log)
         if record.state is StepState.DONE and record.result is not None:
-            return kind.model_validate(record.result)
+            result = kind.model_validate(record.result)
+            if await self._holds(result.artifact):
+                return result
+            record = log.record = _without_result(record)
         if record.state is StepState.FAILED:
             return _stored_failure(record)
         try:
-            result = await (work(log) if record.state in _AT_REST else self._go_on(log, work))
+            made = await (work(log) if record.state in _AT_REST else self._go_on(log, work))
         except Exception as error:
             if isinstance(error, LeaseLost):
                 raise
             return await log.failed(_named(error, record))
-        return await log.done(result)
+        return await log.done(made)
 
     async def _pass_on(self, log: StepLog, cause: StepFailure) -> StepFailure:
         log.record = await self._row(log)
@@ -383,6 +387,15 @@ class Steps:
 
 def _key(step: StepRecord) -> Key:
     return step.video_id, step.step, step.take
+
+
+def _without_result(record: StepRecord) -> StepRecord:
+    """Return a step whose artifact is gone as it was before that was there: what was paid is fetched again."""
+    logger.warning(
+        "The artifact of %s of %s is gone and is made or fetched again", record.step, record.video_id
+    )
+    state = StepState.INTENT if record.provider_job_id is None else StepState.ACCEPTED
+    return record.evolve(state=state, result=None)
 
 
 def _stored_failure(record: StepRecord) -> StepFailure:

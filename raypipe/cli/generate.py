@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, RayUnavailable, VideoBusy
+from raypipe.errors import JournalUnavailable, RayUnavailable, VideoBusy, VideoOver
 from raypipe.journal import LEASE_SECONDS, Journal
 from raypipe.models import VideoRequest
 
@@ -182,24 +182,32 @@ def resuming(video_id: str, console: Console) -> Begin:
     """Begin where another process left a video; one that was killed is waited for until its lease runs out."""
 
     async def begin(coordinator: "Coordinator") -> str:
-        gone_at, said = time.monotonic() + LEASE_SECONDS + 1, False
-        while True:
-            try:
-                await coordinator.resume(video_id)
-            except VideoBusy:
-                if time.monotonic() > gone_at:
-                    raise
-                if not said:
-                    say(
-                        console,
-                        f"Waiting up to {LEASE_SECONDS:g} s for the process that had it to be gone ...",
-                    )
-                said = True
-                await asyncio.sleep(_LOOK_SECONDS)
-            else:
-                return video_id
+        gone_at, waited = time.monotonic() + LEASE_SECONDS + 1, False
+        while not await _resumed(coordinator, video_id, waited):
+            if not waited:
+                say(
+                    console,
+                    f"Another process has it; waiting {LEASE_SECONDS:g} s to see whether it is gone ...",
+                )
+            if time.monotonic() > gone_at:
+                raise VideoBusy(f"Video {video_id} is being made by another process.")
+            waited = True
+            await asyncio.sleep(_LOOK_SECONDS)
+        return video_id
 
     return begin
+
+
+async def _resumed(coordinator: "Coordinator", video_id: str, waited: bool) -> bool:
+    """Tell whether a video could be taken, or was ended by another process while it was waited for."""
+    try:
+        await coordinator.resume(video_id)
+    except VideoBusy:
+        return False
+    except VideoOver:
+        if not waited:
+            raise
+    return True
 
 
 def retrying(video_id: str, resubmit: bool) -> Begin:

@@ -58,6 +58,8 @@ def _full_id(text: str, journal: Journal) -> str:
             raise VideoNotFound(text)
         return newest[0]
     start = text if text.startswith("vid_") else f"vid_{text}"
+    if start == "vid_":
+        raise InvalidRequest("An empty id names no video; `raypipe list` shows them.")
     # ids sort, so all that begin with `start` follow the largest text that is smaller
     after = start[:-1] + chr(ord(start[-1]) - 1) + "\x7f"
     found = [each for each in journal.video_ids(2, after, newest_first=False) if each.startswith(start)]

@@ -289,17 +289,16 @@ def _again(
     from rich.console import Console
 
     from raypipe.cli.lookup import find, open_for_writing
+    from raypipe.cli.report import next_command
     from raypipe.cli.request import read_settings
     from raypipe.cli.target import check_output
 
     check_output(output, force)
     settings = read_settings()
     snapshot = find(video_id, settings)
-    state, handle = snapshot.video.state, snapshot.handle
-    if state not in states:
-        hints = {"failed": f"raypipe retry {handle}", "partial": f"raypipe retry {handle}"}
-        hint = hints.get(state, f"raypipe {'show' if state.terminal else 'resume'} {handle}")
-        raise VideoOver(f"{snapshot.video.id} is {state}: there is nothing to go on with here. Try: {hint}")
+    if snapshot.video.state not in states:
+        said = f"{snapshot.video.id} is {snapshot.video.state}: there is nothing to go on with here"
+        raise VideoOver(f"{said}. Try: raypipe {next_command(snapshot)}")
     journal = open_for_writing(settings)
     try:
         started = begin(snapshot.video.id, Console(stderr=True))

@@ -67,6 +67,15 @@ def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
     return text.append_text(_kept(snapshot))
 
 
+def next_command(snapshot: Snapshot) -> str:
+    """Return the command that goes on with a video, or shows it if there is nothing to go on with."""
+    state = snapshot.video.state
+    if state in (VideoState.FAILED, VideoState.PARTIAL):
+        unknown = any(step.error_code == OutcomeUnknown.code for step in snapshot.failures)
+        return f"retry {snapshot.handle}{' --resubmit' if unknown else ''}"
+    return f"{'show' if state.terminal else 'resume'} {snapshot.handle}"
+
+
 def interrupted(snapshot: Snapshot) -> RenderableType:
     """Return what to say after Ctrl-C."""
     text = Text("Interrupted. ", "bold yellow")
@@ -108,6 +117,10 @@ def _kept(snapshot: Snapshot) -> Text:
     return text.append(f"  raypipe show {video_id}  shows all of it", "dim")
 
 
+def _state_of(snapshot: Snapshot) -> str:
+    return STOPPED if snapshot.abandoned else STATES[snapshot.video.state]
+
+
 # --- list -----------------------------------------------------------------------------------------
 
 
@@ -125,7 +138,9 @@ def video_list(found: Mapping[str, Snapshot | JournalRowBroken]) -> Table:
             table.add_row(ids[video_id], Text.assemble(MARKS[FAILED], " broken"), "", "", "", said)
             continue
         video = snapshot.video
-        state = Text.assemble(MARKS[STATES[video.state]], f" {video.state}")
+        state = Text.assemble(
+            MARKS[_state_of(snapshot)], " stopped" if snapshot.abandoned else f" {video.state}"
+        )
         age, length = seconds(time.time() - video.created_at), f"{video.spec.duration:g} s"
         progress = f"{snapshot.progress.overall:.0f} %"
         table.add_row(ids[video_id], state, progress, age, length, Text(snapshot.title))
@@ -158,6 +173,7 @@ def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str
     brief = video.model_dump(mode="json", include=columns)
     spec = video.spec
     about = {"title": spec.title, "duration": spec.duration, "beats": len(spec.beats)}
+    brief |= {"abandoned": snapshot.abandoned, "doubtful_cost": snapshot.doubtful_cost}
     return {**brief, "cost": snapshot.cost, "progress": round(snapshot.progress.overall, 1), **about}
 
 
@@ -179,14 +195,20 @@ def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
     grid.add_row("id", video.id)
     grid.add_row(
         "state",
-        Text.assemble(MARKS[STATES[video.state]], f" {video.state}, {snapshot.progress.overall:.0f} %"),
+        Text.assemble(MARKS[_state_of(snapshot)], f" {video.state}, {snapshot.progress.overall:.0f} %"),
     )
+    if snapshot.abandoned:
+        goes_on = f"raypipe resume {snapshot.handle}" if video.runner == "local" else "raypipe serve"
+        grid.add_row("", Text(f"the process that made it is gone; this goes on with it: {goes_on}", "yellow"))
     if video.error_message:
         grid.add_row("error", Text(f"{video.error_code}: {printable(video.error_message)}", "red"))
     grid.add_row("prompt", Text(printable(video.spec.prompt)))
     grid.add_row("plan", Text(facts(snapshot)))
     accepted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
-    grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, cost ${snapshot.cost:.2f}")
+    cost = f"cost ${snapshot.cost:.2f}"
+    if snapshot.doubtful_cost:
+        cost += f", and up to ${snapshot.doubtful_cost:.2f} more for what may have been paid twice"
+    grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, {cost}")
     if video.result is not None:
         grid.add_row("file", Text(f"{path_of(video.result, settings)} ({size_of(video.result.size)})"))
     return grid

@@ -110,9 +110,17 @@ class Journal:
         row = {"v_id": video_id, "state": state, "lease_owner": None, **(why if waits else nothing)}
         return Write(self._statements.put_back, row)
 
-    async def renew(self, owner: Owner, survived: Sequence[str] = ()) -> None:
-        """Hold a coordinator's lease for another `LEASE_SECONDS`; it has survived those videos."""
-        await self.writer.transact(lambda connection: renew(connection, owner, survived), LEASE_SECONDS)
+    async def renew(
+        self, owner: Owner, survived: Sequence[str] = (), running: Sequence[str] = ()
+    ) -> list[str]:
+        """Hold a coordinator's lease for another `LEASE_SECONDS`; it has survived those videos.
+
+        Gives those of the videos that it runs which others have taken over.
+        """
+        lost: list[str] = await self.writer.transact(
+            lambda connection: renew(connection, owner, survived, running), LEASE_SECONDS
+        )
+        return lost
 
     async def release(self, owner: Owner) -> bool:
         """Give up a coordinator's lease; tells whether no other coordinator lives."""
@@ -163,7 +171,7 @@ class Journal:
             VideoNotFound: There is no such video.
             JournalRowBroken: Its row does not hold a video.
         """
-        rows = self._read(select(tables.videos).where(tables.videos.c.id == video_id), f"video {video_id}")
+        rows = self._read(_WITH_LEASE.where(tables.videos.c.id == video_id), f"video {video_id}")
         if not rows:
             raise VideoNotFound(video_id)
         return _parsed(VideoRecord, rows[0])
@@ -182,7 +190,7 @@ class Journal:
         Raises:
             JournalRowBroken: One of the rows does not hold a video.
         """
-        query = select(tables.videos).where(tables.videos.c.id.in_(list(video_ids)))
+        query = _WITH_LEASE.where(tables.videos.c.id.in_(list(video_ids)))
         return {row.id: _parsed(VideoRecord, row) for row in self._read(query, "the videos")}
 
     def steps(self, video_id: str) -> list[StepRecord]:
@@ -311,6 +319,9 @@ def _append_event() -> Any:
 
 _TERMINAL = [state.value for state in VideoState if state.terminal]
 _NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
+_WITH_LEASE = select(tables.videos, tables.coordinators.c.lease_until).outerjoin(
+    tables.coordinators, tables.coordinators.c.id == tables.videos.c.lease_owner
+)
 _JOB_ID = (
     update(tables.steps)
     .where(

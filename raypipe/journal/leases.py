@@ -28,8 +28,13 @@ class Owner(NamedTuple):
     runner: str
 
 
-def renew(connection: Connection, owner: Owner, survived: Sequence[str] = ()) -> None:
-    """Hold the owner's lease from now on; videos it has survived are no longer suspected of killing coordinators."""
+def renew(
+    connection: Connection, owner: Owner, survived: Sequence[str] = (), running: Sequence[str] = ()
+) -> list[str]:
+    """Hold the owner's lease from now on; gives those of the videos it runs that others have taken over.
+
+    Videos it has survived are no longer suspected of killing coordinators.
+    """
     until = {"runner": owner.runner, "lease_until": time.time() + LEASE_SECONDS}
     changed = connection.execute(update(_coordinators).where(_coordinators.c.id == owner.id).values(until))
     if not changed.rowcount:
@@ -37,6 +42,10 @@ def renew(connection: Connection, owner: Owner, survived: Sequence[str] = ()) ->
     if survived:
         mine = and_(_videos.c.id.in_(survived), _videos.c.lease_owner == owner.id)
         connection.execute(update(_videos).where(mine).values(crash_count=0))
+    if not running:
+        return []
+    others = select(_videos.c.id).where(_videos.c.id.in_(running), _videos.c.lease_owner != owner.id)
+    return list(connection.execute(others).scalars())
 
 
 def release(connection: Connection, owner: Owner) -> bool:

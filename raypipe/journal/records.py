@@ -43,6 +43,8 @@ class VideoRecord(Value):
     error_message: str | None = None
     #: the coordinator that makes it, and how many had it before
     lease_owner: str | None = None
+    #: when that coordinator's lease runs out, as it was read
+    lease_until: float | None = None
     epoch: int = 0
     cancel_requested_at: float | None = None
     crash_count: int = 0

@@ -45,7 +45,9 @@ def video(beats: int, state: VideoState = VideoState.RUNNING, **changes: Any) ->
         followers_per_reference=1,
         beats=tuple(beat(index) for index in range(beats)),
     )
-    record = VideoRecord(id=VIDEO, state=state, runner="local", spec=spec, created_at=100, started_at=100)
+    record = VideoRecord(
+        id=VIDEO, state=state, runner="local", spec=spec, created_at=100, started_at=100, lease_until=1e10
+    )
     return record.model_copy(update=changes)
 
 

@@ -38,19 +38,23 @@ class Rig:
     """A video whose first image is to be made, and a gateway's steps, which a restart replaces."""
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
-        self.settings, self.journal, self.steps = settings, journal, Steps(journal)
+        self.settings, self.journal, self.steps = settings, journal, Steps(journal, self.holds)
         request = VideoRequest(prompt="a boat", duration=10, provider="simulated", options={"image": 0.0})
         self.video, self.rows = accept(
             request, settings, journal, ArtifactStore(settings.artifacts_url), running=True
         )
         self.job = Job.of(self.video.id, self.video.spec, self.video.epoch)
         self.begun = 0
+        self.gone: set[str] = set()
+
+    async def holds(self, artifact: Artifact) -> bool:
+        return artifact.digest not in self.gone
 
     async def accept(self) -> None:
         await self.journal.writer.put(*self.rows)
 
     def restart(self) -> None:
-        self.steps = Steps(self.journal)
+        self.steps = Steps(self.journal, self.holds)
 
     def row(self, step: str = "image/0") -> StepRecord:
         return next(each for each in self.journal.steps(self.video.id) if each.step == step)
@@ -112,6 +116,24 @@ def test_a_step_that_is_done_answers_with_what_it_made_after_a_restart(
         assert await rig.run() == made
         assert rig.begun == 1
         assert rig.row().cost == 0.5
+
+    with_rig(test)
+
+
+def test_a_step_whose_artifact_is_gone_is_done_again_and_if_it_was_paid_it_is_fetched(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        await rig.run()
+        paid = Vendor(None)
+        await rig.run(hosted(rig, paid), step="music")
+        rig.restart()
+        rig.gone = {MADE.artifact.digest}
+        await rig.run()
+        assert rig.begun == 2
+        await rig.run(hosted(rig, paid), step="music")
+        assert paid.told == ["submit 1", "poll job 2"]
+        assert rig.row("music").attempt == 1
 
     with_rig(test)
 
