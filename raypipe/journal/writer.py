@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: most requests of one commit
 BATCH = 1_000
 #: seconds between commits: under load they are few and large, an idle loop commits at once
-GAP = 0.01
+GAP = 0.005
 #: seconds until a database that another process holds, or whose disk is full, is tried again: at first, at most
 RETRY_AFTER, MOST_RETRY_AFTER = 0.02, 0.5
 #: seconds after which a request fails that cannot be written because of that

@@ -302,13 +302,13 @@ def _open_when_told(url: str, told: Any, said: Any) -> None:
 
 def test_processes_that_open_a_new_journal_together_all_succeed(tmp_path: Path) -> None:
     processes = multiprocessing.get_context("fork")
-    for attempt in range(5):
+    for attempt in range(3):
         url = f"sqlite:///{tmp_path}/{attempt}/journal.db"
-        told, said = processes.Barrier(4), processes.Queue()
-        started = [processes.Process(target=_open_when_told, args=(url, told, said)) for _ in range(4)]
+        told, said = processes.Barrier(8), processes.Queue()
+        started = [processes.Process(target=_open_when_told, args=(url, told, said)) for _ in range(8)]
         for process in started:
             process.start()
-        assert [said.get(timeout=30) for _ in started] == ["opened"] * 4
+        assert [said.get(timeout=30) for _ in started] == ["opened"] * 8
         for process in started:
             process.join()
 
