@@ -128,6 +128,14 @@ def _with_journal(settings: Settings, test: Callable[[Journal], Any]) -> None:
         journal.close()
 
 
+def rows(journal: Journal, ids: list[str]) -> Any:
+    """Return all that is written of videos; how long their owner's lease lasts is not theirs."""
+    videos = {
+        key: video.model_copy(update={"lease_until": None}) for key, video in journal.videos(ids).items()
+    }
+    return videos, journal.steps_of(ids), journal.phases_of(ids)
+
+
 def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_up(
     cluster: Cluster, settings: Settings
 ) -> None:
@@ -140,11 +148,11 @@ def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_u
             os.kill(sleeper.pid, signal.SIGSTOP)
             with service(settings, cluster.address, log):
                 assert set(await ended(journal, ids, 60)) == DONE
-                before = journal.videos(ids), journal.steps_of(ids), journal.phases_of(ids)
+                before = rows(journal, ids)
                 last = {each: len(journal.events(each)) for each in ids}
                 os.kill(sleeper.pid, signal.SIGCONT)
                 await asyncio.sleep(3)
-                assert (journal.videos(ids), journal.steps_of(ids), journal.phases_of(ids)) == before
+                assert rows(journal, ids) == before
                 assert {each: len(journal.events(each)) for each in ids} == last
                 more = await hand_in(settings, journal, map(six_beats, range(20, 26)))
                 assert set(await ended(journal, more, 30)) == DONE, "both go on with other videos"
