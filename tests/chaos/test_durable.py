@@ -300,3 +300,20 @@ def test_messages_that_ray_loses_or_delays_lose_nothing(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
     assert "30 completed" in ran.stdout, ran.stdout
+
+
+@pytest.mark.parametrize("moment", ["before create", "after create", "polling", "before delivery"])
+def test_a_gateway_killed_around_a_create_a_poll_or_a_delivery_makes_the_step_once(
+    with_coordinator: Run, settings: Settings, moment: str
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, fragile(2, {"chunk/0": moment}))
+        assert state is VideoState.COMPLETED
+        made = creates(settings)
+        assert set(made.values()) == {1}
+        assert len(made) == 5
+        step = steps_of(coordinator, video_id)["chunk/0"]
+        assert (step.attempt, step.possible_duplicate) == (2 if moment == "before create" else 1, False)
+        assert broken(settings, [video_id]) == []
+
+    with_coordinator(test)

@@ -178,3 +178,27 @@ def test_a_service_goes_on_after_a_restart_and_after_everything_was_killed(tmp_p
         made = creates(settings)
         assert set(made.values()) == {1}
         assert sum(made.values()) == 13 * 70
+
+
+def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_and_what_is_kept(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    (small_disk / "filling").write_bytes(bytes(350_000))
+    environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": str(small_disk)}
+    command = [RAYPIPE, "generate", "A lighthouse", "--size", "320x180", "-o", "film.mp4"]
+    ran = subprocess.run(
+        command, env=environs, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert ran.returncode == 1
+    assert "disk is full" in ran.stderr
+    assert "kept" in ran.stderr
+    assert "raypipe resume vid_" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "never retrieved" not in ran.stderr
+    (small_disk / "filling").unlink()
+    for data in (small_disk / "artifacts").glob("*/*.*"):
+        pytest.fail(f"{data} is half written")
+    listed = subprocess.run(
+        [RAYPIPE, "list"], env=environs, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert "A lighthouse" in listed.stdout

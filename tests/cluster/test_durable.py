@@ -33,23 +33,6 @@ def fragile(beats: int, kill: dict[str, str], **options: Any) -> Any:
     return request.model_copy(update={"provider": "fragile"})
 
 
-@pytest.mark.parametrize("moment", ["before create", "after create", "polling", "before delivery"])
-def test_a_gateway_killed_around_a_create_a_poll_or_a_delivery_makes_the_step_once(
-    with_coordinator: Run, settings: Settings, moment: str
-) -> None:
-    async def test(coordinator: Coordinator) -> None:
-        video_id, state = await make(coordinator, fragile(2, {"chunk/0": moment}))
-        assert state is VideoState.COMPLETED
-        made = creates(settings)
-        assert set(made.values()) == {1}
-        assert len(made) == 5
-        step = steps_of(coordinator, video_id)["chunk/0"]
-        assert (step.attempt, step.possible_duplicate) == (2 if moment == "before create" else 1, False)
-        assert broken(settings, [video_id]) == []
-
-    with_coordinator(test)
-
-
 def test_a_create_whose_outcome_nobody_can_tell_is_held_and_then_fails_and_says_so(
     with_coordinator: Run, settings: Settings
 ) -> None:
