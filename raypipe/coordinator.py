@@ -387,7 +387,7 @@ class Coordinator:
         del self._runs[video_id]
         self._suspects.pop(video_id, None)
         self._active -= 1
-        if not task.cancelled():  # else whoever cancelled it sees to its end
+        if not task.cancelled() and video_id in self._ends:  # else whoever stopped it has seen to its end
             _resolve(self._ends.pop(video_id), task)
         self.poke()
 

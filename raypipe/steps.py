@@ -180,9 +180,8 @@ class StepLog:
                 await self._steps.write(self.record, happened, epoch)
                 return
             except LeaseLost:
-                if (
-                    self.record.state is StepState.ACCEPTED
-                ):  # it is paid: the next coordinator must learn the id
+                # it is paid: the next coordinator must learn the id
+                if self.record.state is StepState.ACCEPTED:
                     await self._steps.journal.writer.put(self._steps.journal.job_id(self.record))
                 await self._newer_than(epoch)
 

@@ -5,8 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import create_engine, text
-
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing
@@ -48,11 +46,13 @@ def _broken(settings: Settings, journal: Journal, video_ids: list[str]) -> Itera
     store = ArtifactStore(settings.artifacts_url)
     for step in rows.values():
         yield from _broken_artifact(store, step)
-    yield from _broken_order(settings)
 
 
 def _broken_events(journal: Journal, video_id: str) -> Iterator[str]:
-    seqs = [event.seq for event in journal.events(video_id)]
+    events = journal.events(video_id)
+    seqs, ids = [event.seq for event in events], [event.id for event in events]
+    if ids != sorted(set(ids)):
+        yield f"the ids of the events of {video_id} do not increase: {ids}"
     if seqs != list(range(1, len(seqs) + 1)):
         yield f"the events of {video_id} are numbered {seqs}"
 
@@ -70,12 +70,3 @@ def _broken_artifact(store: ArtifactStore, step: StepRecord) -> Iterator[str]:
         return
     if hashlib.sha256(data).hexdigest() != step.artifact.digest:
         yield f"{step.video_id} {step.step}: its artifact is not what its name says"
-
-
-def _broken_order(settings: Settings) -> Iterator[str]:
-    engine = create_engine(settings.journal_url)
-    with engine.connect() as connection:
-        rows = connection.execute(text("select id, at from events order by id")).all()
-    engine.dispose()
-    if len({row.id for row in rows}) != len(rows):
-        yield "event ids repeat"

@@ -197,7 +197,7 @@ def test_cpu_work_whose_process_is_killed_is_done_again_and_the_film_is_the_same
         assert state is VideoState.COMPLETED
         video_id = await coordinator.submit(request)
         end = asyncio.create_task(coordinator.wait(video_id))
-        helpers, kills = (await coordinator.gateways()).helpers, 0
+        kills = 0
         while not end.done() and kills < 6:
             await asyncio.sleep(0.4)
             busy = [pid for pid, name in workers() if "_reporting_task" in name or "Helper" in name]
@@ -205,7 +205,6 @@ def test_cpu_work_whose_process_is_killed_is_done_again_and_the_film_is_the_same
                 os.kill(busy[kills % len(busy)], signal.SIGKILL)
                 kills += 1
         assert kills >= 3
-        assert helpers.number >= 1
         assert await asyncio.wait_for(end, 90) is VideoState.COMPLETED
         films = [coordinator.journal.video(each).result for each in (undisturbed, video_id)]
         assert films[0] == films[1]

@@ -73,7 +73,7 @@ def test_an_interrupted_generate_says_how_to_go_on_and_the_paid_clip_is_fetched(
     simulated = ("generate", "A keeper", "--provider", "simulated", "--duration", "20")
     process = started(tmp_path, *simulated, *options(clip=[0.3, 6.0], price=0.5), **paid)
     wait_for_steps(tmp_path, 9)
-    time.sleep(0.5)  # the followers are sent
+    wait_until_accepted(tmp_path, 9)
     process.send_signal(signal.SIGTERM)
     out, said = process.communicate(timeout=20)
     assert "raylet" not in out + said
