@@ -227,13 +227,11 @@ async def _make(
 
     began = time.time()
     coordinator = Coordinator(settings, helpers=1)  # one video needs no more
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None  # noqa: S101 - this coroutine runs as one
-    stop.call(lambda: loop.call_soon_threadsafe(task.cancel))
     # what the first steps need is loaded while the video is planned and its first steps run
     warming = asyncio.create_task(coordinator.ready(renders=False, every=False))
     beginning = asyncio.ensure_future(begin(coordinator))
-    try:
+
+    async def made() -> None:
         video_id = await asyncio.shield(beginning)
         with watching(console, journal, video_id, began):
             try:
@@ -245,12 +243,18 @@ async def _make(
                 ) from error
             finally:
                 await _close(coordinator, warming, settings)
+
+    # a signal cancels this task alone, and so never the closing below
+    making, loop = asyncio.create_task(made()), asyncio.get_running_loop()
+    stop.call(lambda: loop.call_soon_threadsafe(making.cancel))
+    try:
+        await making
     except asyncio.CancelledError:
         if stop.signal is None:
             raise
     finally:
         await _close(coordinator, warming, settings)
-    stop.call(None)
+        stop.call(None)
     return beginning.result() if _succeeded(beginning) else None
 
 
