@@ -67,7 +67,7 @@ def clips_of(job: Job, sequence: BeatSequence) -> list[ClipWork]:
 
 
 def finalize_chunks(beats: Sequence[Beat], chains: list[Ref]) -> Gathered:
-    """Gather the chunks of all chains in the order of their beats. Called on a helper when all refs are ready.
+    """Gather the chunks of all chains in the order of their beats; blocks until all refs are ready.
 
     Raises:
         ChunkGap: A beat has neither a chunk nor a failure, or more than one chunk.

@@ -97,7 +97,6 @@ class VideoRun:
             before = await asyncio.to_thread(self.journal.phases, self.video.id)
             self._outputs = {ph: out for ph, out in before.items() if out.status is PhaseStatus.SUCCESS}
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
-        self.helpers = gateways.helpers
         for _ in range(RELAUNCHES):
             self.gateway = gateways.of(self.video.id)
             try:
@@ -150,7 +149,7 @@ class VideoRun:
     async def _chunks(self, graph: Graph, sequences: Sequence[BeatSequence]) -> Gathered:
         chains = zip(graph.chains, sequences, strict=True)
         await asyncio.gather(*(self._chain(chain, sequence) for chain, sequence in chains))
-        gathered: Gathered = (await self.helpers.run(finalize_chunks, self.spec.beats, graph.chains)).value
+        gathered = await asyncio.to_thread(finalize_chunks, self.spec.beats, graph.chains)
         chunks, failures = gathered.chunks, gathered.failures
         counts = len(chunks), len(self.spec.beats), self.video.id
         logger.info("Gathered %d chunks of %d beats of %s", *counts)
