@@ -31,13 +31,13 @@ CLIPS = [1.0, 0.5, 0.7, 0.5, 0.5, 0.7]
 
 def rendered(seed: int) -> VideoRequest:
     """A six-beat video that keeps the CPUs busy."""
-    return VideoRequest(prompt="A sailing boat at sunset", duration=30, seed=seed, provider="local")
+    return VideoRequest(prompt="A sailing boat at sunset", duration=30, seed=seed, model="local")
 
 
 def simulated(seed: int) -> VideoRequest:
     """A six-beat video that only waits."""
-    options = {"image": 0.2, "clip": CLIPS, "music": 0.2}
-    return VideoRequest(prompt="A lighthouse", duration=30, seed=seed, provider="simulated", options=options)
+    options = {"simulated": {"image": 0.2, "clip": CLIPS, "music": 0.2}}
+    return VideoRequest(prompt="A lighthouse", duration=30, seed=seed, model="simulated", options=options)
 
 
 def gaps_of(snapshot: Snapshot) -> list[float]:

@@ -68,7 +68,9 @@ def _is_worker(process: psutil.Process) -> bool:
 def request(seed: int) -> VideoRequest:
     """One of the videos; seeds make them differ."""
     prompt = f"A lighthouse keeper in storm number {seed}"
-    return VideoRequest(prompt=prompt, duration=30, seed=seed, provider="simulated", options=OPTIONS)
+    return VideoRequest(
+        prompt=prompt, duration=30, seed=seed, model="simulated", options={"simulated": OPTIONS}
+    )
 
 
 async def measure(coordinator: Coordinator, videos: int, first_seed: int) -> dict[str, Any]:

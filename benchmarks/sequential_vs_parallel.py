@@ -184,8 +184,8 @@ def request(row: Row, seed: int) -> VideoRequest:
         prompt="A lighthouse keeper in a storm",
         duration=5 * row.beats,
         seed=seed,
-        provider="simulated",
-        options=row.options,
+        model="simulated",
+        options={"simulated": row.options},
     )
 
 

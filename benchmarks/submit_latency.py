@@ -26,7 +26,12 @@ import httpx
 from many_videos import OPTIONS
 
 ROOT = Path(__file__).parents[1]
-BODY = {"prompt": "A lighthouse keeper in a storm", "seconds": 30, "model": "simulated", "options": OPTIONS}
+BODY = {
+    "prompt": "A lighthouse keeper in a storm",
+    "seconds": 30,
+    "model": "simulated",
+    "options": {"simulated": OPTIONS},
+}
 
 
 @contextmanager

@@ -5,7 +5,8 @@ RaypipeError
 │   ├── InvalidSpec                  the beats of a spec do not fit together
 │   │   └── OrphanFollower           a beat follows a predecessor it does not have
 │   ├── InvalidReferenceImage        a supplied reference image is no usable picture
-│   └── UnknownProvider              no provider is registered under that name
+│   ├── UnknownProvider              no provider is registered under that name
+│   └── UnknownModel                 the provider has no such model for that kind of work
 ├── StoryboardMismatch (ValueError)  beats and storyboard images differ in number or index
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
 ├── ProviderError                    a provider did not deliver
@@ -103,6 +104,12 @@ class UnknownProvider(InvalidRequest):
     """No provider is registered under the requested name."""
 
     code = "unknown_provider"
+
+
+class UnknownModel(InvalidRequest):
+    """The provider has no such model for that kind of work."""
+
+    code = "unknown_model"
 
 
 class StoryboardMismatch(RaypipeError, ValueError):

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ import ray
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import InternalError
+from raypipe.errors import InternalError, ProviderRejected, ProviderUnavailable
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
 from raypipe.media.video import encode_clip, frame_as_png, to_planes
@@ -29,10 +30,12 @@ from raypipe.models import (
     Frame,
     Image,
     Job,
+    Kind,
     Phase,
     Result,
     Size,
     StepFailure,
+    StepState,
     Track,
 )
 from raypipe.phases.music import fit_music
@@ -40,15 +43,15 @@ from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (
     ClipWork,
     ComputeProvider,
+    Context,
     HostedProvider,
     ImageWork,
     MusicWork,
     Provider,
     Work,
 )
-from raypipe.providers.registry import provider_class
+from raypipe.providers.registry import provider_class, provider_of
 from raypipe.steps import StepLog, Steps, new_step
-from raypipe.text import valid_text
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
 ResultT = TypeVar("ResultT", bound=Result)
@@ -125,7 +128,7 @@ class Gateway:
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
         beat = work.beat
-        step = new_step(work.job, work.step, Phase.STORYBOARD, beat.beat_index, work.job.provider)
+        step = new_step(work.job, work.step, Phase.STORYBOARD, beat.beat_index, Kind.IMAGE)
 
         async def make(log: StepLog) -> Image:
             if beat.reference_image is not None:
@@ -157,13 +160,13 @@ class Gateway:
         self, work: ClipWork, start: Image | Frame | StepFailure
     ) -> Chunk | StepFailure:
         beat = work.beat
-        step = new_step(work.job, work.step, Phase.CHUNKS, beat.beat_index, work.job.provider)
+        step = new_step(work.job, work.step, Phase.CHUNKS, beat.beat_index, Kind.CLIP)
         if isinstance(start, StepFailure):
             return await (await self._opened()).pass_on(step, work.job.epoch, start)
-        picture = start.artifact
+        from_start = work.model_copy(update={"start": start.artifact})
 
         async def make(log: StepLog) -> Chunk:
-            artifact, cost = await self._provide(log, work, picture)
+            artifact, cost = await self._provide(log, from_start)
             return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
 
         chunk = await self._run(step, work.job, Chunk, make)
@@ -185,7 +188,7 @@ class Gateway:
 
     async def generate_music(self, work: MusicWork) -> Track | StepFailure:
         """Make a track in the mood of the video and fit it to the video's length."""
-        step = new_step(work.job, work.step, Phase.MUSIC, provider=work.job.provider)
+        step = new_step(work.job, work.step, Phase.MUSIC, kind=Kind.MUSIC)
 
         async def make(log: StepLog) -> Track:
             artifact, cost = await self._provide(log, work)
@@ -250,36 +253,49 @@ class Gateway:
     ) -> ResultT | StepFailure:
         return await (await self._opened()).run(step, job.epoch, kind, make)
 
-    async def _provide(
-        self, log: StepLog, work: Work, picture: Artifact | None = None
-    ) -> tuple[Artifact, float]:
-        """Have the job's provider do a piece of work that starts, if it is a clip, from a picture."""
-        provider = self._provider(log.record.provider)
-        log.note_input(input_key(work, picture))
+    async def _provide(self, log: StepLog, work: Work) -> tuple[Artifact, float]:
+        """Have the job's models do a piece of work, in turn until one has; the row's own first, if it has begun."""
+        names = work.job.models[work.kind]
+        own = log.record.model
+        if log.record.state is not StepState.INTENT and own is not None:
+            names = (own, *names[names.index(own) + 1 :]) if own in names else (own, *names)
+        for name, following in pairwise((*names, None)):
+            assert name is not None  # noqa: S101 - only the last has none following
+            try:
+                return await self._provide_with(name, log, work)
+            except (ProviderRejected, ProviderUnavailable) as error:
+                if following is None:
+                    raise
+                log.note_fallback(following, error)
+        raise InternalError(f"{work.step} names no model")
+
+    async def _provide_with(self, model: str, log: StepLog, work: Work) -> tuple[Artifact, float]:
+        log.note_model(model)
+        work = work.model_copy(update={"model": model})
+        log.note_input(input_key(work))
+        provider = self._provider(provider_of(model))
         if isinstance(provider, ComputeProvider):
-            return await self._render(log, provider, work, picture)
+            return await self._render(log, provider, work)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
-        if picture is not None:
-            work = work.model_copy(update={"start_image": await self._store.get_async(picture)})
-        media = await HostedWork(provider, work, log, self._node, self._settings.on_unknown).media()
-        log.note_cost(media.cost)
-        return await self._store.put_async(media.data, valid_text(media.media_type, 100)), media.cost
+        hosted = HostedWork(provider, work, log, self._node, self._settings.on_unknown)
+        delivery = await hosted.delivery()
+        cost = delivery.cost or 0.0
+        log.note_cost(cost)
+        return delivery.artifact, cost
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
             found = provider_class(name)
-            self._providers[name] = found(self._settings) if issubclass(found, HostedProvider) else found()
+            context = Context(self._settings, self._store)
+            self._providers[name] = found(context) if issubclass(found, HostedProvider) else found()
         return self._providers[name]
 
-    async def _render(
-        self, log: StepLog, provider: ComputeProvider, work: Work, picture: Artifact | None
-    ) -> tuple[Artifact, float]:
+    async def _render(self, log: StepLog, provider: ComputeProvider, work: Work) -> tuple[Artifact, float]:
         """Have a compute provider work as a Ray task; until it gets its CPU the step is queued."""
         await log.queued()
         made: tuple[Artifact, float] = await render(
             _compute,
             work,
-            picture,
             self._settings.artifacts_url,
             num_cpus=provider.num_cpus,
             num_gpus=provider.num_gpus,
@@ -292,10 +308,10 @@ async def _open(settings: Settings, store: ArtifactStore) -> Steps:
     return Steps(await asyncio.to_thread(Journal, settings.journal_url), store.holds)
 
 
-def input_key(work: Work, picture: Artifact | None) -> str:
+def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
-    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch"}, "start_image": True})
-    return hashlib.sha256(f"{made_from}{picture and picture.digest}".encode()).hexdigest()
+    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models"}})
+    return hashlib.sha256(made_from.encode()).hexdigest()
 
 
 def _value_of(log: StepLog, ran: Ran) -> Any:
@@ -303,13 +319,10 @@ def _value_of(log: StepLog, ran: Ran) -> Any:
     return ran.value
 
 
-def _compute(work: Work, picture: Artifact | None, artifacts_url: str) -> tuple[Artifact, float]:
-    store = ArtifactStore(artifacts_url)
-    if picture is not None:
-        work = work.model_copy(update={"start_image": store.get(picture)})
-    provider = provider_class(work.job.provider)()
+def _compute(work: Work, artifacts_url: str) -> tuple[Artifact, float]:
+    store, provider = ArtifactStore(artifacts_url), provider_class(provider_of(work.model))()
     assert isinstance(provider, ComputeProvider)  # noqa: S101 - the gateway sends no other here
-    media = provider.generate(work)
+    media = provider.generate(work, store)
     return store.put(media.data, media.media_type), media.cost
 
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 from raypipe.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, RaypipeError
 from raypipe.models import StepState
-from raypipe.providers.base import HostedProvider, Media, Pending, Work
+from raypipe.providers.base import Delivery, HostedProvider, Pending, Work
 from raypipe.steps import StepLog
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class HostedWork:
 
     Args:
         provider: Does it.
-        work: What to make, with its start image.
+        work: What to make, with its model and its start image.
         log: The step.
         node: Where this runs.
         on_unknown: What to do where nobody knows the outcome of a create.
@@ -52,8 +52,8 @@ class HostedWork:
         self._provider, self._work, self._log, self._node = provider, work, log, node
         self._on_unknown = on_unknown
 
-    async def media(self) -> Media:
-        """Return what the provider makes, sending the work unless it has been sent.
+    async def delivery(self) -> Delivery:
+        """Return what the provider delivers, sending the work unless it has been sent.
 
         Raises:
             ProviderRejected: The provider refused the work or failed at it.
@@ -141,7 +141,7 @@ class HostedWork:
             )
         return False
 
-    async def _poll(self, job_id: str) -> Media:
+    async def _poll(self, job_id: str) -> Delivery:
         pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
         while True:
             try:

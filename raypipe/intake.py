@@ -8,13 +8,14 @@ import time
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import ArtifactMissing, InvalidReferenceImage, MediaError
+from raypipe.errors import ArtifactMissing, InvalidReferenceImage, InvalidRequest, MediaError
 from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
     DraftBeat,
     Job,
+    Kind,
     Phase,
     PhaseOutput,
     PhaseStatus,
@@ -24,7 +25,8 @@ from raypipe.models import (
 )
 from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
-from raypipe.providers.registry import provider_class
+from raypipe.providers.base import Model
+from raypipe.providers.registry import models_of, provider_class, provider_of
 from raypipe.steps import new_step
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
     """Turn a request into a spec that can be made.
 
     Raises:
-        InvalidRequest: The beats do not fit, a picture is unusable, or the provider is unknown or refuses its options.
+        InvalidRequest: The beats do not fit, a picture is unusable, or a model is unknown, does not take its options or
+            cannot make what is asked.
     """
     return _plan(_with_stored_pictures(request, store), video_id, settings)
 
@@ -44,18 +47,52 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
 def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     group_sequences(spec.beats, spec.followers_per_reference)
-    provider_class(spec.provider).parse_options(spec.options)
+    check_models(spec)
     for note in notes_on(spec):
         logger.warning(note)
     return spec
 
 
+def check_models(spec: Spec) -> None:
+    """Check that every model a spec names can do what the spec asks of it.
+
+    Raises:
+        InvalidRequest: A model is unknown, does not take its options or makes no clips as long as a beat, or options
+            are for none of them.
+    """
+    names: set[str] = set()
+    for kind in Kind:
+        for model in models_of(spec, kind):
+            names |= {kind, model.name, provider_of(model.name)}
+            if kind is Kind.CLIP:
+                _check_durations(model, spec)
+    for name in spec.options:
+        if name not in names:
+            raise InvalidRequest(
+                f"options.{name}: it names neither a kind of work (image, clip, music) nor a provider or model of this "
+                f"video ({', '.join(sorted(names - set(Kind)))})."
+            )
+
+
+def _check_durations(model: Model, spec: Spec) -> None:
+    for beat in spec.beats:
+        try:
+            model.seconds_for(beat.duration)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"Beat {beat.beat_index} cannot be made: {error}") from error
+
+
 def notes_on(spec: Spec) -> tuple[str, ...]:
-    """Return what its provider says of a plan; a provider that fails at that says nothing."""
+    """Return what its providers say of a plan; a provider that fails at that says nothing."""
+    names = dict.fromkeys(provider_of(spec.models[kind][0]) for kind in Kind)
+    return tuple(note for name in names for note in _notes_of(name, spec))
+
+
+def _notes_of(provider: str, spec: Spec) -> tuple[str, ...]:
     try:
-        return provider_class(spec.provider).notes(spec)
+        return provider_class(provider).notes(spec)
     except Exception:
-        logger.exception("The provider %r could not comment on a plan", spec.provider)
+        logger.exception("The provider %r could not comment on a plan", provider)
         return ()
 
 
@@ -107,11 +144,11 @@ def planned_steps(video_id: str, spec: Spec) -> list[StepRecord]:
     for sequence in group_sequences(spec.beats, spec.followers_per_reference):
         for beat in sequence.beats:
             at = beat.beat_index
-            steps.append(new_step(job, f"image/{at}", Phase.STORYBOARD, at, spec.provider))
-            steps.append(new_step(job, f"chunk/{at}", Phase.CHUNKS, at, spec.provider))
+            steps.append(new_step(job, f"image/{at}", Phase.STORYBOARD, at, Kind.IMAGE))
+            steps.append(new_step(job, f"chunk/{at}", Phase.CHUNKS, at, Kind.CLIP))
             if beat is not sequence.beats[-1]:
                 steps.append(new_step(job, f"last_frame/{at}", Phase.CHUNKS, at))
-    steps.append(new_step(job, "music", Phase.MUSIC, provider=spec.provider))
+    steps.append(new_step(job, "music", Phase.MUSIC, kind=Kind.MUSIC))
     return [*steps, new_step(job, "music_fit", Phase.MUSIC), new_step(job, "stitch", Phase.STITCH)]
 
 

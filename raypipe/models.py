@@ -41,6 +41,14 @@ class Phase(StrEnum):
     MUSIC = "music"
 
 
+class Kind(StrEnum):
+    """The kinds of work that models do."""
+
+    IMAGE = "image"
+    CLIP = "clip"
+    MUSIC = "music"
+
+
 class VideoState(StrEnum):
     """Where a video stands."""
 
@@ -115,7 +123,20 @@ class Artifact(Value):
 
 _Seconds = Annotated[float, Field(ge=1, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 _Label = Annotated[str, Field(min_length=1, max_length=80)]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
 _Prompt = Annotated[str, Field(min_length=1, max_length=4_000)]
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+#: models to try in this order, such as "local" or "replicate/owner/name"; one may be given as text
+Models = Annotated[
+    tuple[_Name, ...],
+    Field(min_length=1, max_length=8),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
 
 
 class Brief(Value):
@@ -131,9 +152,11 @@ class Brief(Value):
     #: colours and music
     mood: _Label | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**32)
-    provider: _Label | None = None
-    #: settings of the provider, checked by the provider
-    options: Annotated[dict[str, Any], AfterValidator(valid_json)] | None = None
+    #: stands for every kind of work that `models` leaves out
+    model: Models | None = None
+    models: dict[Kind, Models] | None = None
+    #: settings by kind of work, provider or model, the closer before the wider; checked by the provider
+    options: Annotated[dict[_Name, dict[str, Any]], AfterValidator(valid_json)] | None = None
 
 
 def _without(value: object, *names: str) -> object:
@@ -239,8 +262,9 @@ class Spec(Value):
     style: str
     mood: str
     seed: int
-    provider: str
-    options: dict[str, Any]
+    #: for each kind of work, models to try in this order
+    models: dict[Kind, tuple[str, ...]]
+    options: dict[str, dict[str, Any]]
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]
@@ -249,6 +273,17 @@ class Spec(Value):
     def frames(self) -> int:
         """Number of frames of the finished video."""
         return sum(beat.frames for beat in self.beats)
+
+
+def models_text(spec: Spec) -> str:
+    """Name the models of a video in a line: one name if one does everything."""
+    named = {kind: ", ".join(names) for kind, names in spec.models.items()}
+    different = set(named.values())
+    return (
+        different.pop()
+        if len(different) == 1
+        else ", ".join(f"{kind} {name}" for kind, name in named.items())
+    )
 
 
 class Job(Value):
@@ -264,8 +299,8 @@ class Job(Value):
     style: str
     mood: str
     seed: int
-    provider: str
-    options: dict[str, Any]
+    models: dict[Kind, tuple[str, ...]]
+    options: dict[str, dict[str, Any]]
 
     @classmethod
     def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from raypipe.errors import InternalError, LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
 from raypipe.journal import Event, Fence, Journal, StepRecord
-from raypipe.models import Artifact, Job, Phase, Result, StepFailure, StepState
+from raypipe.models import Artifact, Job, Kind, Phase, Result, StepFailure, StepState
+from raypipe.providers.registry import provider_of
 from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,17 @@ class StepLog:
         """Remember what the work is made from."""
         self.record = self.record.evolve(input_key=key)
 
+    def note_model(self, name: str) -> None:
+        """Remember which model does the work."""
+        if name != self.record.model:
+            self.record = self.record.evolve(model=name, provider=provider_of(name))
+
+    def note_fallback(self, name: str, why: RaypipeError) -> None:
+        """Remember that another model is tried, from the beginning, because the one before did not deliver."""
+        data = {"model": self.record.model, "reason": valid_text(why), "next": name}
+        self._happened.append(self._event("step.fell_back", time.time(), **data))
+        self.record = self.record.evolve(state=StepState.INTENT, provider_job_id=None, sent_at=None)
+
     async def done(self, result: ResultT) -> ResultT:
         """Journal that the work is done, and return its result with the step's times."""
         ended = time.time()
@@ -201,12 +213,17 @@ class StepLog:
 
 
 def new_step(
-    job: Job, step: str, phase: Phase, beat_index: int | None = None, provider: str | None = None
+    job: Job, step: str, phase: Phase, beat_index: int | None = None, kind: Kind | None = None
 ) -> StepRecord:
-    """Return the row of a step that nothing has happened to yet; without a provider raypipe does it itself."""
-    return StepRecord(
-        video_id=job.video_id, step=step, phase=phase, beat_index=beat_index, provider=provider or "raypipe"
-    )
+    """Return the row of a step that nothing has happened to yet.
+
+    The first of the job's models for that kind of work does it; without a kind raypipe itself.
+    """
+    where = {"video_id": job.video_id, "step": step, "phase": phase, "beat_index": beat_index}
+    if kind is None:
+        return StepRecord(**where)
+    model = job.models[kind][0]
+    return StepRecord(**where, provider=provider_of(model), model=model)
 
 
 class _Flight(NamedTuple):

@@ -8,7 +8,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from raypipe.errors import JournalRowBroken
 from raypipe.intake import notes_on
 from raypipe.journal import StepRecord, accepted_at
-from raypipe.models import DraftSpec, Phase, PhaseOutput, Spec, StepState, VideoRequest, VideoState
+from raypipe.models import (
+    DraftSpec,
+    Kind,
+    Models,
+    Phase,
+    PhaseOutput,
+    Spec,
+    StepState,
+    VideoRequest,
+    VideoState,
+    models_text,
+)
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -46,11 +57,18 @@ class CreateVideo(BaseModel):
         Annotated[float, Field(description="Length of the video, 5 to 300.")] | None, BeforeValidator(_number)
     ] = None
     size: str | None = Field(default=None, description="WIDTHxHEIGHT in even pixels, or 16:9, 9:16, 1:1.")
-    model: str | None = Field(default=None, description="The provider that makes images, clips and music.")
+    model: Models | None = Field(
+        default=None, description="Who makes images, clips and music; of several the first that can."
+    )
+    models: dict[Kind, Models] | None = Field(
+        default=None, description="Who makes them by kind of work: image, clip, music."
+    )
     style: str | None = None
     mood: str | None = Field(default=None, description="Chooses colours and music, such as calm or dramatic.")
     seed: int | None = Field(default=None, description="The same request and seed give the same plan.")
-    options: dict[str, Any] | None = Field(default=None, description="Settings of the provider.")
+    options: dict[str, dict[str, Any]] | None = Field(
+        default=None, description="Settings by kind of work, provider or model."
+    )
     spec: DraftSpec | None = Field(default=None, description="Beats, as `raypipe plan` prints them.")
 
     def request(self) -> VideoRequest:
@@ -59,8 +77,8 @@ class CreateVideo(BaseModel):
         Raises:
             RequestValidationError: A value is out of range.
         """
-        values = self.model_dump(exclude_none=True, exclude={"seconds", "model", "spec"})
-        renamed = {"duration": self.seconds, "provider": self.model, "spec": self.spec}
+        values = self.model_dump(exclude_none=True, exclude={"seconds", "spec"})
+        renamed = {"duration": self.seconds, "spec": self.spec}
         try:
             return VideoRequest.model_validate(values | {k: v for k, v in renamed.items() if v is not None})
         except ValidationError as error:
@@ -199,7 +217,7 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "progress": snapshot.progress.percent,
         "created_at": int(video.created_at),
         "completed_at": None if video.finished_at is None else int(video.finished_at),
-        "model": spec.provider,
+        "model": models_text(spec),
         "seconds": f"{spec.duration:g}",
         "size": str(spec.size),
         "title": spec.title,

@@ -91,7 +91,7 @@ def _invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
 
 def _field(parts: Sequence[Any]) -> str:
     """Write a place as `spec.beats[3].duration`, in the words of the request."""
-    names = {"duration": "seconds", "provider": "model"}
+    names = {"duration": "seconds"}
     text = ""
     for depth, part in enumerate(parts):
         name = names.get(part, part) if depth == 0 else part

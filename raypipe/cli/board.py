@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.models import Phase
+from raypipe.models import Phase, models_text
 from raypipe.snapshot import (
     DONE,
     FAILED,
@@ -66,7 +66,7 @@ def facts(snapshot: Snapshot) -> str:
     """Return what was asked for, in one line."""
     spec = snapshot.video.spec
     length = f"{len(spec.beats)} beat{'s' if len(spec.beats) != 1 else ''}", f"{spec.duration:g} s"
-    return " · ".join(map(printable, (*length, str(spec.size), spec.style, spec.mood, spec.provider)))
+    return " · ".join(map(printable, (*length, str(spec.size), spec.style, spec.mood, models_text(spec))))
 
 
 def phases(snapshot: Snapshot) -> Text:

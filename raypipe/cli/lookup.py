@@ -1,6 +1,7 @@
-"""Finding what is there: the journal, a video by what a person types, what a step made, the providers."""
+"""Finding what is there: the journal, a video by what a person types, what a step made, the models."""
 
 import inspect
+from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
@@ -8,7 +9,7 @@ from rich.text import Text
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal, database_file
-from raypipe.models import Artifact, StepState
+from raypipe.models import Artifact, Kind, StepState
 from raypipe.snapshot import Snapshot
 
 
@@ -93,26 +94,30 @@ def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
     return record.artifact
 
 
-def provider_table() -> Table:
-    """Return the installed providers, and what kind they are."""
+def model_table() -> Table:
+    """Return the models of all installed providers, and what they cost."""
     from raypipe.providers.registry import provider_names
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("name", "kind", "what it is"):
+    for name in ("kind", "model", "cost", "clips", "what it is"):
         table.add_column(name)
-    for name in provider_names():
-        kind, about = _describe(name)
-        table.add_row(Text(name), kind, Text(about))
+    for row in sorted(row for name in provider_names() for row in _models_of(name)):
+        table.add_row(*map(Text, row[1:]))
     return table
 
 
-def _describe(name: str) -> tuple[str, str]:
-    from raypipe.providers.base import HostedProvider
+def _models_of(provider: str) -> Iterator[tuple[int, str, str, str, str, str]]:
+    """Return the rows of a provider's models, with the place of their kind before each."""
     from raypipe.providers.registry import provider_class
 
     try:
-        found = provider_class(name)
+        found = provider_class(provider)
     except (ImportError, AttributeError, RaypipeError) as error:
-        return "broken", f"cannot be loaded: {error}"
-    kind = "hosted" if issubclass(found, HostedProvider) else "compute"
-    return kind, (inspect.getdoc(found) or "").partition("\n")[0]
+        yield len(Kind), "", provider, "", "", f"broken: cannot be loaded: {error}"
+        return
+    about = (inspect.getdoc(found) or "").partition("\n")[0]
+    for model in found.models():
+        price = "not known" if model.price is None else str(model.price)
+        lengths = ", ".join(f"{each:g}" for each in model.durations)
+        clips = f"{lengths} s" if lengths else "any length" if model.kind is Kind.CLIP else ""
+        yield list(Kind).index(model.kind), model.kind, model.name, price, clips, about

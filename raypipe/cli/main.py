@@ -80,13 +80,22 @@ Mood = Annotated[
 Seed = Annotated[
     str | None, typer.Option(metavar="NUMBER", help="The same seed gives the same video.", show_default=False)
 ]
-Provider = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Who makes it; see `raypipe providers`.", show_default=False),
+Model = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[KIND=]NAME",
+        help="Who makes it, or its images, clips or music: clip=fal/... Given again, the next is tried where the one "
+        "before cannot. See `raypipe models`.",
+        show_default=False,
+    ),
 ]
 Options = Annotated[
     str | None,
-    typer.Option(metavar="JSON", help="Settings of the provider, as a JSON object.", show_default=False),
+    typer.Option(
+        metavar="JSON",
+        help="Settings by kind of work, provider or model, as a JSON object of objects.",
+        show_default=False,
+    ),
 ]
 SpecFile = Annotated[
     str | None,
@@ -176,7 +185,7 @@ def generate(
     style: Style = None,
     mood: Mood = None,
     seed: Seed = None,
-    provider: Provider = None,
+    model: Model = None,
     options: Options = None,
     spec: SpecFile = None,
 ) -> None:
@@ -187,9 +196,9 @@ def generate(
     """
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        provider=provider, options=options, spec=spec,
+        options=options, spec=spec,
     )  # fmt: skip
-    raise typer.Exit(_generate(typed, output, force))
+    raise typer.Exit(_generate(typed, model or [], output, force))
 
 
 def _typed(**options: str | None) -> dict[str, str]:
@@ -197,7 +206,7 @@ def _typed(**options: str | None) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
+def _generate(typed: dict[str, str], models: list[str], output: Path | None, force: bool) -> int:
     from raypipe.cli.lookup import open_for_writing
     from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
@@ -205,7 +214,7 @@ def _generate(typed: dict[str, str], output: Path | None, force: bool) -> int:
 
     check_output(output, force)
     settings = read_settings()
-    request = build_request(typed, read_spec(typed["spec"]) if "spec" in typed else None)
+    request = build_request(typed, models, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         dry_plan(request, settings)
     journal = open_for_writing(settings)
@@ -315,7 +324,7 @@ def plan(
     style: Style = None,
     mood: Mood = None,
     seed: Seed = None,
-    provider: Provider = None,
+    model: Model = None,
     options: Options = None,
     spec: SpecFile = None,
 ) -> None:
@@ -325,10 +334,10 @@ def plan(
 
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        provider=provider, options=options, spec=spec,
+        options=options, spec=spec,
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
-    request = build_request(typed, data)
+    request = build_request(typed, model or [], data)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, read_settings())
     for note in notes:
@@ -449,11 +458,11 @@ def serve(
 
 
 @app.command()
-def providers() -> None:
-    """List the installed providers of images, clips and music."""
-    from raypipe.cli.lookup import provider_table
+def models() -> None:
+    """List the models there are for images, clips and music, and what they cost."""
+    from raypipe.cli.lookup import model_table
 
-    _print(provider_table())
+    _print(model_table())
 
 
 def _console() -> Any:

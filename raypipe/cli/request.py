@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import RootModel, ValidationError, model_validator
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
 from raypipe.explain import others, place, reason
-from raypipe.models import Artifact, DraftBeat, DraftSpec, Spec, VideoRequest
+from raypipe.models import Artifact, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
 
 MAX_SPEC_BYTES = 64 * 2**20
 MAX_PICTURE_BYTES = 32 * 2**20
@@ -53,8 +53,15 @@ def read_settings() -> Settings:
         raise InvalidRequest(f"{name}: {reason(first)}.") from error
 
 
-def build_request(typed: Mapping[str, str], spec: bytes | None = None) -> VideoRequest:
+def build_request(
+    typed: Mapping[str, str], models: Sequence[str] = (), spec: bytes | None = None
+) -> VideoRequest:
     """Make a request of the options that were typed, by their names, and of the spec that was read.
+
+    Args:
+        typed: Options by their names.
+        models: What --model said, each time.
+        spec: What was read where the option `spec` says.
 
     Raises:
         InvalidRequest: Something cannot be used; the message names the option.
@@ -66,6 +73,7 @@ def build_request(typed: Mapping[str, str], spec: bytes | None = None) -> VideoR
         fields["options"] = _read_options(typed["options"])
     if spec is not None:
         fields["spec"] = parse_spec(typed["spec"], spec)
+    fields |= _read_models(models)
     try:
         return VideoRequest.model_validate(fields)
     except ValidationError as error:
@@ -155,13 +163,30 @@ def _absolute(name: Any, folder: Path) -> Any:
     return name
 
 
+def _read_models(typed: Sequence[str]) -> dict[str, Any]:
+    """Sort what --model said into the models of each kind of work, and those that stand for all."""
+    of_all: list[str] = []
+    by_kind: dict[str, list[str]] = {}
+    for text in typed:
+        kind, given, name = text.partition("=")
+        if not (name if given else kind):
+            raise InvalidRequest(f"--model: {text!r} names no model; `raypipe models` lists them.")
+        if not given:
+            of_all.append(text)
+        elif kind in list(Kind):
+            by_kind.setdefault(kind, []).append(name)
+        else:
+            raise InvalidRequest(f"--model: {kind!r} is no kind of work; there are {', '.join(Kind)}.")
+    return {name: value for name, value in (("model", of_all), ("models", by_kind)) if value}
+
+
 def _read_options(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"--options: this is not JSON: {error}.") from error
     if not isinstance(options, dict):
-        raise InvalidRequest("--options: a JSON object is needed, such as '{\"scale\": 0.1}'.")
+        raise InvalidRequest('--options: a JSON object is needed, such as \'{"clip": {"seed": 1}}\'.')
     return options
 
 

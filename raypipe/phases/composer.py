@@ -1,5 +1,6 @@
 """The embedded planner: a prompt becomes beats, by an archetype's order and the library's pictures."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -21,12 +22,22 @@ SCENE_TEXT = 300
 
 
 def compose_beats(
-    read: PromptText, archetype: Archetype, duration: float, style: str, mood: str, seed: int
+    read: PromptText,
+    archetype: Archetype,
+    duration: float,
+    style: str,
+    mood: str,
+    seed: int,
+    longest: float = math.inf,
 ) -> list[dict[str, Any]]:
-    """Write the beats of a video of `duration` seconds; the same arguments give the same beats."""
+    """Write the beats of a video of `duration` seconds, none over `longest` if the video has room for so many.
+
+    The same arguments give the same beats.
+    """
     key = f"{seed}/{read.text}"
-    chosen = _choose(archetype, _beat_count(duration), key)
-    lengths, cameras, scenes = _lengths(chosen, duration), _cameras(chosen), _spread(read.scenes, len(chosen))
+    chosen = _choose(archetype, _beat_count(duration, longest), key)
+    lengths = _lengths(chosen, duration, longest)
+    cameras, scenes = _cameras(chosen), _spread(read.scenes, len(chosen))
     used: Counter[str] = Counter()
     beats = []
     for index, beat in enumerate(chosen):
@@ -46,10 +57,12 @@ def compose_beats(
     return beats
 
 
-def _beat_count(duration: float) -> int:
-    if duration <= SHORT_VIDEO:
-        return max(1, int(duration // UNIT))
-    return SHORT_VIDEO // UNIT + int((duration - SHORT_VIDEO) // SECONDS_PER_BEAT)
+def _beat_count(duration: float, longest: float) -> int:
+    most = max(1, int(duration // UNIT))
+    needed = math.ceil(duration / longest)
+    if duration <= SHORT_VIDEO or needed >= most:
+        return most
+    return max(needed, SHORT_VIDEO // UNIT + int((duration - SHORT_VIDEO) // SECONDS_PER_BEAT))
 
 
 def _choose(archetype: Archetype, count: int, key: str) -> list[LibraryBeat]:
@@ -104,15 +117,16 @@ def _cameras(chosen: Sequence[LibraryBeat]) -> list[str]:
     return cameras
 
 
-def _lengths(chosen: Sequence[LibraryBeat], duration: float) -> list[float]:
-    """Lengths in units that fill the video; what is less than a unit goes to the last beats."""
+def _lengths(chosen: Sequence[LibraryBeat], duration: float, longest: float) -> list[float]:
+    """Lengths in units that fill the video, what is less going to the last beats; equal ones if one were too long."""
     lengths: list[float] = [UNIT] * len(chosen)
     spare = int((duration - sum(lengths)) // UNIT)
     for _ in range(spare):
         lengths[_most_patient(chosen, lengths)] += UNIT
     rest = duration - sum(lengths)
     last = lengths[-2:]
-    return [*lengths[:-2], *(length + rest / len(last) for length in last)]
+    lengths = [*lengths[:-2], *(length + rest / len(last) for length in last)]
+    return lengths if max(lengths) <= longest else [duration / len(chosen)] * len(chosen)
 
 
 def _most_patient(chosen: Sequence[LibraryBeat], lengths: Sequence[float]) -> int:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -17,6 +17,7 @@ from raypipe.models import (
     Brief,
     DraftBeat,
     DraftSpec,
+    Kind,
     Spec,
     VideoRequest,
 )
@@ -24,7 +25,7 @@ from raypipe.phases.archetypes import choose_archetype, mood_of
 from raypipe.phases.composer import compose_beats
 from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt, without_controls
 from raypipe.phases.timing import fill, snap
-from raypipe.providers.registry import provider_class
+from raypipe.providers.registry import model_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ TRUNCATION_LOG = "beat_truncation.log"
 #: `beat_id` of a beat that a person wrote
 CUSTOM: Final = "custom"
 DEFAULT_SECONDS = 30
-DEFAULT_PROVIDER: Final = "local"
+DEFAULT_MODEL: Final = "local"
 DEFAULT_STYLE: Final = "cinematic"
 DEFAULT_MOOD: Final = "cinematic"
 TITLE_LENGTH = 70
@@ -59,18 +60,21 @@ def build_full_spec(
         InvalidReferenceImage: A reference image is not a stored artifact yet.
         InvalidRequest: The prompt holds no text.
         UnknownProvider: No such provider is installed.
+        UnknownModel: A provider has no such model.
     """
     brief = _merged_brief(request)
+    models, options = brief["models"], brief.get("options") or {}
+    clips = [model_of(Kind.CLIP, name, options) for name in models[Kind.CLIP]]
+    brief["longest"] = min((model.durations[-1] for model in clips if model.durations), default=inf)
     plan = _plan_of_draft(request.spec, brief) if request.spec is not None else _plan_of_prompt(brief)
-    provider = brief.get("provider") or DEFAULT_PROVIDER
     plan = validate_and_fix_beat_count({"video_id": video_id, **plan}, log_dir=log_dir)
     spec = Spec(
         **{name: plan[name] for name in ("title", "prompt", "archetype", "mood", "duration")},
-        size=brief.get("size") or provider_class(provider).default_size,
+        size=brief.get("size") or clips[0].size,
         style=brief.get("style") or DEFAULT_STYLE,
         seed=brief.get("seed") or 0,
-        provider=provider,
-        options=brief.get("options") or {},
+        models=models,
+        options=options,
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),
     )
@@ -127,20 +131,26 @@ def _is_seconds(value: Any) -> TypeGuard[float]:
 
 def spec_as_draft(spec: Spec) -> DraftSpec:
     """Turn a spec into the form that a person edits; planning it again gives an equal spec."""
-    shared = {name: getattr(spec, name) for name in DraftSpec.model_fields if name != "beats"}
+    shared = {name: getattr(spec, name) for name in DraftSpec.model_fields if name not in ("beats", "model")}
     beats = [{name: getattr(beat, name) for name in DraftBeat.model_fields} for beat in spec.beats]
     return DraftSpec(**shared, beats=beats)
 
 
+_PLAIN_FIELDS = Brief.model_fields.keys() - {"model", "models"}
+
+
 def _merged_brief(request: VideoRequest) -> dict[str, Any]:
     """Return what the request says, else what the head of its spec says; blank texts say nothing."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = {"models": dict.fromkeys(Kind, (DEFAULT_MODEL,))}
     for brief in (request.spec, request):
-        for name in Brief.model_fields if brief is not None else ():
+        for name in _PLAIN_FIELDS if brief is not None else ():
             value = getattr(brief, name)
             value = without_controls(value) if isinstance(value, str) else value
             if value not in (None, ""):
                 merged[name] = value
+        if brief is not None:
+            merged["models"] |= dict.fromkeys(Kind, brief.model) if brief.model else {}
+            merged["models"] |= brief.models or {}
     return merged
 
 
@@ -157,7 +167,7 @@ def _plan_of_prompt(brief: Mapping[str, Any]) -> dict[str, Any]:
         "archetype": archetype.archetype_id,
         "mood": mood,
         "duration": duration,
-        "beats": compose_beats(read, archetype, duration, style, mood, seed),
+        "beats": compose_beats(read, archetype, duration, style, mood, seed, brief["longest"]),
     }
 
 

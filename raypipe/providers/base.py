@@ -6,21 +6,34 @@ provider declares.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import InvalidRequest, OutcomeUnknown
+from raypipe.errors import InvalidRequest, OutcomeUnknown, UnknownModel
 from raypipe.explain import place, reason
-from raypipe.models import Beat, Job, Size, Spec, Value
+from raypipe.models import Artifact, Beat, Job, Kind, Size, Spec, Value
 
 
-class ImageWork(Value):
+class _WorkBase(Value):
+    """What any work needs to know."""
+
+    job: Job
+    #: who does it; the first of the job's models for its kind unless that has failed
+    model: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings of the model that does it."""
+        return options_of(self.job.options, Kind(self.kind), self.model)  # type: ignore[attr-defined]
+
+
+class ImageWork(_WorkBase):
     """Make the storyboard image of a beat: a PNG or JPEG of the job's size."""
 
-    kind: Literal["image"] = "image"
-    job: Job
+    kind: Literal[Kind.IMAGE] = Kind.IMAGE
     beat: Beat
 
     @property
@@ -29,18 +42,17 @@ class ImageWork(Value):
         return f"image/{self.beat.beat_index}"
 
 
-class ClipWork(Value):
-    """Make a beat's clip: `frames` frames that begin with the picture in `start_image`."""
+class ClipWork(_WorkBase):
+    """Make a beat's clip: `frames` frames that begin with the picture `start`."""
 
-    kind: Literal["clip"] = "clip"
-    job: Job
+    kind: Literal[Kind.CLIP] = Kind.CLIP
     beat: Beat
-    #: False: `start_image` is the beat's reference image. True: it is the predecessor's last frame
+    #: False: `start` is the beat's reference image. True: it is the predecessor's last frame
     continues: bool
     #: exact length; one frame more than the beat's if a follower begins with the last of them
     frames: int
-    #: encoded picture, PNG or JPEG; filled in where the work is done, since bytes do not travel with it
-    start_image: bytes = Field(default=b"", repr=False)
+    #: PNG or JPEG; filled in when it is there
+    start: Artifact | None = None
 
     @property
     def step(self) -> str:
@@ -53,11 +65,10 @@ class ClipWork(Value):
         return self.frames > self.beat.frames
 
 
-class MusicWork(Value):
+class MusicWork(_WorkBase):
     """Make a track in the job's mood, at least `seconds` long."""
 
-    kind: Literal["music"] = "music"
-    job: Job
+    kind: Literal[Kind.MUSIC] = Kind.MUSIC
     seconds: float
 
     @property
@@ -70,12 +81,20 @@ Work = ImageWork | ClipWork | MusicWork
 
 
 class Media(Value):
-    """What a provider delivers."""
+    """What a compute provider makes."""
 
     data: bytes = Field(repr=False)
     media_type: str
     #: US dollars
     cost: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class Delivery(Value):
+    """What a hosted provider delivers: stored bytes."""
+
+    artifact: Artifact
+    #: US dollars, if the provider says; None leaves the model's price
+    cost: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class Pending(Value):
@@ -84,18 +103,100 @@ class Pending(Value):
     poll_after: float = Field(ge=0, allow_inf_nan=False)
 
 
+class Price(Value):
+    """What a model costs, in US dollars."""
+
+    usd: float = Field(ge=0)
+    #: what is paid: each run, or each second that is delivered
+    per: Literal["run", "second"] = "run"
+    #: the day the vendor said so, as 2026-11-24
+    as_of: str = ""
+
+    def of(self, seconds: float) -> float:
+        """Return what a run costs that delivers so many seconds."""
+        return self.usd * (seconds if self.per == "second" else 1)
+
+    def __str__(self) -> str:
+        return "free" if self.usd == 0 else f"${self.usd:g} a {self.per}"
+
+
+class Model(Value):
+    """What a model can do, as data."""
+
+    #: full name, such as "replicate/owner/name"
+    name: str
+    kind: Kind
+    #: size of what it makes, where the request asks for none
+    size: Size = Size(width=1280, height=720)
+    #: lengths of clips that can be asked for, in seconds, ascending; empty: any
+    durations: tuple[float, ...] = ()
+    #: whether it makes clips of exactly the frames asked for, in the video's own format
+    exact: bool = False
+    #: None: not known
+    price: Price | None = None
+
+    def seconds_for(self, seconds: float) -> float:
+        """Return the shortest length it makes that covers so many seconds.
+
+        Raises:
+            InvalidRequest: It makes none that long.
+        """
+        found = next((each for each in self.durations if each >= seconds - 1e-6), None)
+        if found is not None or not self.durations:
+            return seconds if found is None else found
+        longest = self.durations[-1]
+        raise InvalidRequest(
+            f"The model {self.name!r} makes clips of at most {longest:g} s, not {seconds:g} s."
+        )
+
+
+def options_of(options: dict[str, dict[str, Any]], kind: Kind, model: str) -> dict[str, Any]:
+    """Return a model's settings: what is said of it comes before its kind of work, that before its provider."""
+    provider = model.partition("/")[0]
+    return options.get(provider, {}) | options.get(kind, {}) | options.get(model, {})
+
+
+class Context(NamedTuple):
+    """What a hosted provider works with; it reads no environment."""
+
+    settings: Settings
+    store: ArtifactStore
+
+
 class Provider(ABC):
     """Base of both kinds of provider. Subclasses are registered under the entry point `raypipe.providers`."""
 
     name: ClassVar[str]
-    #: size of what it makes, where the request asks for none
-    default_size: ClassVar[Size] = Size(width=1280, height=720)
     #: what a request may say in `options`; unknown options are rejected before the video is accepted
     Options: ClassVar[type[Value]] = Value
 
     @classmethod
+    @abstractmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Return the models it knows of."""
+
+    @classmethod
+    def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
+        """Say what a model can do.
+
+        Args:
+            kind: The kind of work it is to do.
+            name: Its full name.
+            options: Settings of it, which may describe a model that the provider does not know of.
+
+        Raises:
+            UnknownModel: There is no such model for that kind of work.
+        """
+        for model in cls.models():
+            if (model.name, model.kind) == (name, kind):
+                return model
+        known = sorted({model.name for model in cls.models() if model.kind is kind})
+        have = f"it has {', '.join(known)}" if known else "it has none"
+        raise UnknownModel(f"The provider {cls.name!r} has no {kind} model {name!r}: {have}.")
+
+    @classmethod
     def parse_options(cls, options: dict[str, Any]) -> Any:
-        """Check the options of a request.
+        """Check the settings of one of its models.
 
         Raises:
             InvalidRequest: An option is unknown or out of range.
@@ -104,8 +205,8 @@ class Provider(ABC):
             return cls.Options.model_validate(options)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(["options", *map(str, place(first))])
-            raise InvalidRequest(f"{where} of provider {cls.name!r}: {reason(first)}.") from error
+            where = ".".join(["options", cls.name, *map(str, place(first))])
+            raise InvalidRequest(f"{where}: {reason(first)}.") from error
 
     @classmethod
     def notes(cls, spec: Spec) -> tuple[str, ...]:
@@ -124,8 +225,8 @@ class HostedProvider(Provider):
     #: seconds after a create for which its outcome, if it is unknown, is asked for
     unknown_seconds: ClassVar[float] = 3_600.0
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, context: Context) -> None:
+        self.context = context
 
     @abstractmethod
     async def submit(self, work: Work, token: str) -> str:
@@ -142,8 +243,8 @@ class HostedProvider(Provider):
         """
 
     @abstractmethod
-    async def poll(self, job_id: str, work: Work) -> Media | Pending:
-        """Return the finished media, or say when to ask again.
+    async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
+        """Store what was made and return its handle, or say when to ask again.
 
         Raises:
             ProviderRejected: The work failed for good.
@@ -172,8 +273,8 @@ class ComputeProvider(Provider):
     num_gpus: ClassVar[float] = 0
 
     @abstractmethod
-    def generate(self, work: Work) -> Media:
-        """Do the work in the calling process. The same work gives the same bytes.
+    def generate(self, work: Work, store: ArtifactStore) -> Media:
+        """Do the work in the calling process, with pictures from the store. The same work gives the same bytes.
 
         Raises:
             MediaError: An input picture cannot be read.

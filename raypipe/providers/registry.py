@@ -1,10 +1,12 @@
-"""Providers by name, found through the entry point `raypipe.providers`, built-in ones like any other."""
+"""Providers and models by name. Providers are found through the entry point `raypipe.providers`, built-in ones too."""
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from raypipe.errors import ProviderUnusable, UnknownProvider
-from raypipe.providers.base import Provider
+from raypipe.models import Job, Kind, Spec
+from raypipe.providers.base import Model, Provider, options_of
 
 
 def provider_names() -> list[str]:
@@ -28,6 +30,40 @@ def provider_class(name: str) -> type[Provider]:
     except (ImportError, AttributeError) as error:
         raise ProviderUnusable(f"The provider {name!r} ({point.value}) cannot be loaded: {error}") from error
     return found
+
+
+def provider_of(model: str) -> str:
+    """Return the name of a model's provider: what stands before its first slash."""
+    return model.partition("/")[0]
+
+
+def model_of(kind: Kind, name: str, options: dict[str, dict[str, Any]]) -> Model:
+    """Find a model by its full name.
+
+    Args:
+        kind: The kind of work it is to do.
+        name: Such as "local" or "replicate/owner/name".
+        options: All settings of the video.
+
+    Raises:
+        UnknownProvider: No provider of that name is installed.
+        UnknownModel: The provider has no such model for that kind of work.
+        InvalidRequest: The provider does not take the settings.
+        ProviderUnusable: It is installed but cannot be imported.
+    """
+    provider, own = provider_class(provider_of(name)), options_of(options, kind, name)
+    provider.parse_options(own)
+    return provider.model(kind, name, own)
+
+
+def models_of(video: Spec | Job, kind: Kind) -> tuple[Model, ...]:
+    """Return the models that a video names for a kind of work, in the order in which they are tried.
+
+    Raises:
+        InvalidRequest: As `model_of`.
+        ProviderUnusable: As `model_of`.
+    """
+    return tuple(model_of(kind, name, video.options) for name in video.models[kind])
 
 
 @cache

@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from random import Random
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -24,8 +24,18 @@ from pydantic import BeforeValidator, Field
 from raypipe.errors import OutcomeUnknown, ProviderRejected
 from raypipe.media.audio import encode_flac
 from raypipe.media.video import Planes, encode_clip, middle_colour, to_planes, with_png_text, write_png
-from raypipe.models import FPS, Size, Value
-from raypipe.providers.base import ClipWork, HostedProvider, ImageWork, Media, MusicWork, Pending, Work
+from raypipe.models import FPS, Kind, Size, Value
+from raypipe.providers.base import (
+    ClipWork,
+    Delivery,
+    HostedProvider,
+    ImageWork,
+    Model,
+    MusicWork,
+    Pending,
+    Price,
+    Work,
+)
 
 SAMPLE_RATE = 8_000
 HUES = 12
@@ -117,10 +127,21 @@ class SimulatedProvider(HostedProvider):
     """
 
     name: ClassVar[str] = "simulated"
-    default_size: ClassVar[Size] = Size(width=64, height=36)
     create_seconds: ClassVar[float] = 1.0
     unknown_seconds: ClassVar[float] = 3.0
     Options = SimulatedOptions
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """One model for each kind of work."""
+        size = Size(width=64, height=36)
+        return tuple(Model(name=cls.name, kind=kind, size=size, exact=True) for kind in Kind)
+
+    @classmethod
+    def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
+        """Return a model that costs what the options say."""
+        price = Price(usd=cls.parse_options(options).price)
+        return super().model(kind, name, options).model_copy(update={"price": price})
 
     async def submit(self, work: Work, token: str) -> str:
         """Take the work in; its time starts now."""
@@ -129,13 +150,13 @@ class SimulatedProvider(HostedProvider):
         seconds = _latency(work, options).draw(_beat_index(work), Random(identity)) * options.scale
         ready_at = time.time() + seconds
         job_id = f"sim_{round(ready_at * 1e6):x}_{hashlib.sha256(token.encode()).hexdigest()[:16]}"
-        if self.settings.simulated_ledger is not None:
-            _note(self.settings.simulated_ledger, token, job_id)
+        if (ledger := self.context.settings.simulated_ledger) is not None:
+            _note(ledger, token, job_id)
         if options.lose.get(work.step, 0) >= int(token.rpartition("/")[2]):
             raise OutcomeUnknown("the connection was cut before the answer came")
         return job_id
 
-    async def poll(self, job_id: str, work: Work) -> Media | Pending:
+    async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
         """Deliver when the time is up."""
         match = _JOB_ID.fullmatch(job_id)
         if match is None:
@@ -146,15 +167,28 @@ class SimulatedProvider(HostedProvider):
         options = _options_of(work)
         if (message := options.fail.get(work.step)) is not None:
             raise ProviderRejected(message)
-        media = await _make(work)
-        return media.model_copy(update={"cost": options.price})
+        data, media_type = await self._make(work)
+        artifact = await self.context.store.put_async(data, media_type)
+        return Delivery(artifact=artifact, cost=options.price)
+
+    async def _make(self, work: Work) -> tuple[bytes, str]:
+        if isinstance(work, ImageWork):
+            return _image(work), "image/png"
+        if isinstance(work, MusicWork):
+            return await _TRACKS.get(math.ceil(work.seconds) + 1), "audio/flac"
+        assert work.start is not None  # noqa: S101 - the gateway has filled it in
+        hue, size = _hue_of(await self.context.store.get_async(work.start)), work.job.size
+        clip = await _CLIPS.get(hue, work.frames, size.width, size.height)
+        return _signed(clip, work), "video/mp4"
 
     async def find(self, work: Work, token: str) -> str | None:
         """Look into the ledger; without one nothing that was not answered was made."""
         if not _options_of(work).finds:
             return await super().find(work, token)
         return (
-            None if self.settings.simulated_ledger is None else _noted(self.settings.simulated_ledger, token)
+            None
+            if self.context.settings.simulated_ledger is None
+            else _noted(self.context.settings.simulated_ledger, token)
         )
 
     async def cancel(self, job_id: str) -> None:
@@ -184,25 +218,17 @@ def _noted(ledger: Path, token: str) -> str | None:
 
 
 def _options_of(work: Work) -> SimulatedOptions:
-    return SimulatedOptions.model_validate(work.job.options)
+    return SimulatedOptions.model_validate(work.options)
 
 
 def _latency(work: Work, options: SimulatedOptions) -> Fixed | PerBeat | LongTail:
-    return {"image": options.image, "clip": options.clip, "music": options.music}[work.kind]
+    latencies: dict[Kind, Fixed | PerBeat | LongTail]
+    latencies = {Kind.IMAGE: options.image, Kind.CLIP: options.clip, Kind.MUSIC: options.music}
+    return latencies[work.kind]
 
 
 def _beat_index(work: Work) -> int:
     return 0 if isinstance(work, MusicWork) else work.beat.beat_index
-
-
-async def _make(work: Work) -> Media:
-    if isinstance(work, ImageWork):
-        return Media(data=_image(work), media_type="image/png")
-    if isinstance(work, ClipWork):
-        size = work.job.size
-        clip = await _CLIPS.get(_hue_of(work.start_image), work.frames, size.width, size.height)
-        return Media(data=_signed(clip, work), media_type="video/mp4")
-    return Media(data=await _TRACKS.get(math.ceil(work.seconds) + 1), media_type="audio/flac")
 
 
 class _Templates:

@@ -22,7 +22,7 @@ from raypipe.media.video import probe, write_png
 
 RAYPIPE = str(Path(sys.executable).with_name("raypipe"))
 QUICK = {"image": 0.05, "clip": [0.3, 0.2], "music": 0.05}
-SIMULATED = ("generate", "A lighthouse keeper in a storm", "--provider", "simulated")
+SIMULATED = ("generate", "A lighthouse keeper in a storm", "--model", "simulated")
 ESCAPES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x9b]")
 
 
@@ -37,7 +37,7 @@ def raypipe(data: Path, *args: str, timeout: float = 90) -> subprocess.Completed
 
 
 def options(**more: Any) -> tuple[str, str]:
-    return "--options", json.dumps({**QUICK, **more})
+    return "--options", json.dumps({"simulated": {**QUICK, **more}})
 
 
 def processes_of(data: Path) -> list[str]:
@@ -150,7 +150,7 @@ def test_a_failing_step_is_named_with_beat_phase_provider_and_reason(data: Path)
 
 def test_an_edited_plan_with_a_reference_image_is_made_offline(tmp_path: Path) -> None:
     planned = raypipe(
-        tmp_path, "plan", "A fox in the snow", "--duration", "5", "--size", "160x90", "--provider", "local"
+        tmp_path, "plan", "A fox in the snow", "--duration", "5", "--size", "160x90", "--model", "local"
     )
     plan = json.loads(planned.stdout)
     plan["title"] = "Ein Fuchs, im Schnee"

@@ -100,7 +100,7 @@ def test_a_film_that_lacks_an_image_nobody_started_from_is_written_and_the_exit_
     assert (ran.returncode, ran.stdout) == (0, plans[1].stdout), ran.stderr
 
 
-@pytest.mark.parametrize("args", [["list"], ["list", "--json"], ["providers"], ["plan", "A fox"]])
+@pytest.mark.parametrize("args", [["list"], ["list", "--json"], ["models"], ["plan", "A fox"]])
 def test_what_cannot_be_printed_is_an_error_in_a_line(tmp_path: Path, args: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         ran = subprocess.run(
@@ -115,7 +115,7 @@ def test_what_cannot_be_printed_is_an_error_in_a_line(tmp_path: Path, args: list
     assert ran.stderr == "Error: standard output cannot be written: No space left on device\n"
 
 
-@pytest.mark.parametrize("args", ["list", "providers", "show last -o -", "generate x -o -"])
+@pytest.mark.parametrize("args", ["list", "models", "show last -o -", "generate x -o -"])
 def test_an_output_that_the_shell_has_closed_makes_no_traceback(tmp_path: Path, args: str) -> None:
     closed = ["bash", "-c", f"{RAYPIPE} {args} >&-"]
     ran = subprocess.run(

@@ -33,7 +33,12 @@ def client(service: Service) -> httpx.Client:
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    asked = {"prompt": "A lighthouse in a storm", "seconds": 20, "model": "simulated", "options": QUICK}
+    asked = {
+        "prompt": "A lighthouse in a storm",
+        "seconds": 20,
+        "model": "simulated",
+        "options": {"simulated": QUICK},
+    }
     return {**asked, **changes}
 
 
@@ -76,7 +81,8 @@ def test_a_request_is_accepted_with_where_to_look(client: httpx.Client) -> None:
 
 def test_progress_never_goes_back_and_ends_at_100(client: httpx.Client) -> None:
     video, seen = wait(
-        client, create(client, options={"image": 0.1, "clip": [0.6, 0.1, 0.3, 0.1], "music": 0.1})
+        client,
+        create(client, options={"simulated": {"image": 0.1, "clip": [0.6, 0.1, 0.3, 0.1], "music": 0.1}}),
     )
     assert video["status"] == "completed"
     assert seen == sorted(seen)
@@ -171,7 +177,7 @@ def test_what_is_not_there_is_404_and_what_is_not_ready_409(client: httpx.Client
         assert answer.status_code == 404, url
         assert answer.json()["error"]["code"] == "video_not_found"
     assert client.get("/v1/nothing").json()["error"]["code"] == "not_found"
-    video_id = create(client, options={"image": 0.5, "clip": 0.5, "music": 0.1})
+    video_id = create(client, options={"simulated": {"image": 0.5, "clip": 0.5, "music": 0.1}})
     early = client.get(f"/v1/videos/{video_id}/content")
     assert (early.status_code, early.json()["error"]["code"]) == (409, "video_not_ready")
     wait(client, video_id)
@@ -190,7 +196,9 @@ def test_lists_go_by_cursor(client: httpx.Client) -> None:
 
 
 def test_a_failed_step_is_told_with_beat_phase_provider_and_reason(client: httpx.Client) -> None:
-    video, _ = wait(client, create(client, options={**QUICK, "fail": {"chunk/2": "out of credit"}}))
+    video, _ = wait(
+        client, create(client, options={"simulated": {**QUICK, "fail": {"chunk/2": "out of credit"}}})
+    )
     assert (video["status"], video["state"]) == ("failed", "partial")
     for said in ("beat 2", "chunks", "simulated", "out of credit"):
         assert said in video["error"]["message"]
@@ -233,7 +241,7 @@ def test_a_spec_with_a_supplied_picture_is_made_from_it(client: httpx.Client) ->
     red = write_png(np.full((36, 64, 3), (228, 78, 78), np.uint8))
     uri = "data:image/png;base64," + base64.b64encode(red).decode()
     spec = {"beats": [{"prompt": "a", "reference_image": uri}, {"prompt": "b", "continues": True}]}
-    asked = {"spec": spec, "model": "simulated", "options": QUICK}
+    asked = {"spec": spec, "model": "simulated", "options": {"simulated": QUICK}}
     answer = client.post("/v1/videos", json=asked)
     assert answer.status_code == 202, answer.text
     video, _ = wait(client, answer.json()["id"])
@@ -248,7 +256,9 @@ def test_a_picture_is_served_as_what_its_bytes_are_whatever_the_client_called_it
     uri = "data:image/jpeg;base64," + base64.b64encode(png).decode()
     for picture in (uri, {"digest": hashlib.sha256(png).hexdigest(), "size": 1, "media_type": "text/html"}):
         spec = {"beats": [{"prompt": "a", "reference_image": picture}]}
-        answer = client.post("/v1/videos", json={"spec": spec, "model": "simulated", "options": QUICK})
+        answer = client.post(
+            "/v1/videos", json={"spec": spec, "model": "simulated", "options": {"simulated": QUICK}}
+        )
         video, _ = wait(client, answer.json()["id"])
         served = client.get(video["beats"][0]["image"]["url"])
         assert served.headers["content-type"] == "image/png"
@@ -316,7 +326,7 @@ MALFORMED = {
     "a negative size": body(size="-1280x720"),
     "an odd size": body(size="1281x721"),
     "an unknown field": body(colour="red"),
-    "an unknown option": body(options={"speed": 2}),
+    "an unknown option": body(options={"simulated": {"speed": 2}}),
     "a picture by file name": spec_of({"prompt": "x", "reference_image": "/etc/passwd"}),
 }
 

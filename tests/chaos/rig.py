@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = {"image": 0.2, "clip": [1.0, 0.5, 0.7, 0.5, 0.5, 0.7], "music": 0.2}
 
 
-def six_beats(seed: int, provider: str = "simulated", **options: Any) -> VideoRequest:
+def six_beats(seed: int, model: str = "simulated", **options: Any) -> VideoRequest:
     """Return a request for a six-beat video; seeds make them differ."""
     prompt = f"A lighthouse keeper in storm number {seed}"
     return VideoRequest(
-        prompt=prompt, duration=30, seed=seed, provider=provider, options={**OPTIONS, **options}
+        prompt=prompt, duration=30, seed=seed, model=model, options={model: {**OPTIONS, **options}}
     )
 
 

@@ -70,7 +70,7 @@ def test_a_killed_generate_is_resumed_and_the_film_is_what_it_would_have_been(tm
 def test_an_interrupted_generate_says_how_to_go_on_and_the_paid_clip_is_fetched(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     paid = {"RAYPIPE_SIMULATED_LEDGER": str(ledger)}
-    simulated = ("generate", "A keeper", "--provider", "simulated", "--duration", "20")
+    simulated = ("generate", "A keeper", "--model", "simulated", "--duration", "20")
     process = started(tmp_path, *simulated, *options(clip=[0.3, 6.0], price=0.5), **paid)
     wait_for_steps(tmp_path, 9)
     wait_until_accepted(tmp_path, 9)
@@ -95,7 +95,7 @@ def test_an_interrupted_generate_says_how_to_go_on_and_the_paid_clip_is_fetched(
 
 
 def test_who_else_makes_a_video_is_left_to_it(tmp_path: Path) -> None:
-    simulated = ("generate", "A keeper", "--provider", "simulated", "--duration", "5")
+    simulated = ("generate", "A keeper", "--model", "simulated", "--duration", "5")
     process = started(tmp_path, *simulated, *options(clip=30.0))
     wait_for_steps(tmp_path, 1)
     second = raypipe(tmp_path, "resume", "last")
@@ -137,7 +137,12 @@ def kill_all(data: Path) -> None:
 
 def hand_in(client: httpx.Client, number: int) -> list[str]:
     asked = {"image": 0.3, "clip": [2.0, 1.0], "music": 0.3, "price": 0.1}
-    body = {"prompt": "A lighthouse in a storm", "seconds": 30, "model": "simulated", "options": asked}
+    body = {
+        "prompt": "A lighthouse in a storm",
+        "seconds": 30,
+        "model": "simulated",
+        "options": {"simulated": asked},
+    }
     return [client.post("/v1/videos", json={**body, "seed": seed}).json()["id"] for seed in range(number)]
 
 

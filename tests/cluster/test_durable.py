@@ -29,8 +29,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def fragile(beats: int, kill: dict[str, str], **options: Any) -> Any:
-    request = simulated(beats, kill=kill, **options)
-    return request.model_copy(update={"provider": "fragile"})
+    return simulated(beats, "fragile", kill=kill, **options)
 
 
 def test_a_create_whose_outcome_nobody_can_tell_is_held_and_then_fails_and_says_so(

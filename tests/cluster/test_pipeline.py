@@ -17,13 +17,14 @@ from raypipe.media.video import probe, read_picture
 from raypipe.models import (
     DraftBeat,
     DraftSpec,
+    Kind,
     Phase,
     PhaseStatus,
+    Size,
     StepState,
     VideoRequest,
     VideoState,
 )
-from raypipe.providers.simulated import SimulatedProvider
 from raypipe.snapshot import Snapshot
 
 QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
@@ -31,18 +32,19 @@ QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
 Run = Callable[[Callable[[Coordinator], Any]], Any]
 
 
-def simulated(beats: int = 6, **options: Any) -> VideoRequest:
+def simulated(beats: int = 6, model: str = "simulated", **options: Any) -> VideoRequest:
     return VideoRequest(
         prompt="A lighthouse keeper in a storm",
         duration=5 * beats,
-        provider="simulated",
-        options={**QUICK, **options},
+        model=model,
+        options={model: {**QUICK, **options}},
     )
 
 
 def from_beats(*continues: bool | None, **options: Any) -> VideoRequest:
     beats = tuple(DraftBeat(prompt=f"beat {i}", continues=flag) for i, flag in enumerate(continues))
-    return VideoRequest(spec=DraftSpec(beats=beats), provider="simulated", options={**QUICK, **options})
+    options = {**QUICK, **options}
+    return VideoRequest(spec=DraftSpec(beats=beats), model="simulated", options={"simulated": options})
 
 
 async def make(coordinator: Coordinator, request: VideoRequest) -> tuple[str, VideoState]:
@@ -122,7 +124,7 @@ def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_
 
             data = coordinator.store.get(steps[step].artifact)
             picture = data if step.startswith("image") else frame_as_png(data, 0)
-            return read_picture(picture, SimulatedProvider.default_size).reshape(-1, 3).mean(axis=0)
+            return read_picture(picture, Size(width=64, height=36)).reshape(-1, 3).mean(axis=0)
 
         for reference, follower in ((0, 1), (2, 3)):
             assert abs(mean(f"chunk/{follower}") - mean(f"image/{reference}")).max() < 12
@@ -151,6 +153,36 @@ def test_a_failed_reference_fails_its_follower_without_calling_the_provider_and_
             assert said in video.error_message
         chunks = coordinator.journal.phases(video_id)[Phase.CHUNKS]
         assert chunks.status is PhaseStatus.PARTIAL
+
+    with_coordinator(test)
+
+
+def test_where_a_model_refuses_the_next_one_named_for_that_work_does_it(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        options = {"fragile": {**QUICK, "fail": {"chunk/1": "no sea"}}, "simulated": QUICK}
+        request = VideoRequest(
+            prompt="A boat",
+            duration=10,
+            model="simulated",
+            models={Kind.CLIP: ("fragile", "simulated")},
+            options=options,
+        )
+        video_id, state = await make(coordinator, request)
+        assert state is VideoState.COMPLETED
+        steps = steps_of(coordinator, video_id)
+        models = {name: steps[name].model for name in ("image/0", "chunk/0", "chunk/1", "music", "stitch")}
+        assert models == {
+            "image/0": "simulated", "chunk/0": "fragile", "chunk/1": "simulated", "music": "simulated", "stitch": None,
+        }  # fmt: skip
+        (fell_back,) = (
+            each for each in coordinator.journal.events(video_id) if each.kind == "step.fell_back"
+        )
+        assert (fell_back.step, fell_back.data["model"], fell_back.data["next"]) == (
+            "chunk/1",
+            "fragile",
+            "simulated",
+        )
+        assert "no sea" in fell_back.data["reason"]
 
     with_coordinator(test)
 

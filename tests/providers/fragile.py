@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from raypipe.providers.base import Media, Pending, Work
+from raypipe.providers.base import Delivery, Pending, Work
 from raypipe.providers.simulated import SimulatedOptions, SimulatedProvider
 
 Moment = Literal["before create", "after create", "polling", "before delivery", "blocking"]
@@ -34,12 +34,12 @@ class FragileProvider(SimulatedProvider):
         self._kill(work, "after create")
         return job_id
 
-    async def poll(self, job_id: str, work: Work) -> Media | Pending:
+    async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
         self._kill(work, "polling")
         if self._is_due(work, "blocking"):
             time.sleep(60)
         reply = await super().poll(job_id, _plain(work))
-        if isinstance(reply, Media):
+        if isinstance(reply, Delivery):
             self._kill(work, "before delivery")
         return reply
 
@@ -51,8 +51,8 @@ class FragileProvider(SimulatedProvider):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _is_due(self, work: Work, moment: Moment) -> bool:
-        options = FragileOptions.model_validate(work.job.options)
-        ledger = self.settings.simulated_ledger
+        options = FragileOptions.model_validate(work.options)
+        ledger = self.context.settings.simulated_ledger
         if options.kill.get(work.step) != moment or ledger is None:
             return False
         kills = ledger.with_name("kills")
@@ -66,5 +66,6 @@ class FragileProvider(SimulatedProvider):
 
 
 def _plain(work: Work) -> Work:
-    options = {name: value for name, value in work.job.options.items() if name not in ("kill", "times")}
-    return work.model_copy(update={"job": work.job.model_copy(update={"options": options})})
+    options = {name: value for name, value in work.options.items() if name not in ("kill", "times")}
+    job = work.job.model_copy(update={"options": {FragileProvider.name: options}})
+    return work.model_copy(update={"job": job})

@@ -154,7 +154,10 @@ def test_phases_that_failed_count_no_more_than_their_steps(app: FastAPI, journal
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"clip": float("nan")}, "finite"), ({"fail": {"image/0": "\ud83d"}}, None)],
+    [
+        ({"simulated": {"clip": float("nan")}}, "finite"),
+        ({"simulated": {"fail": {"image/0": "\ud83d"}}}, None),
+    ],
 )
 def test_options_that_are_no_valid_json_are_refused_or_repaired(
     app: FastAPI, options: dict[str, Any], said: str | None
@@ -171,7 +174,7 @@ def test_options_that_are_no_valid_json_are_refused_or_repaired(
         assert said in made.json()["error"]["message"]
     else:
         assert shown is not None
-        assert shown.json()["spec"]["options"] == {"fail": {"image/0": "\ufffd"}}
+        assert shown.json()["spec"]["options"]["simulated"] == {"fail": {"image/0": "\ufffd"}}
 
 
 @pytest.mark.parametrize(

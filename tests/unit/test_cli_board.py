@@ -23,7 +23,18 @@ from raypipe.cli.watch import line_of
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest
 from raypipe.journal import Event, StepRecord, VideoRecord
-from raypipe.models import Artifact, Beat, Phase, PhaseOutput, PhaseStatus, Size, Spec, StepState, VideoState
+from raypipe.models import (
+    Artifact,
+    Beat,
+    Kind,
+    Phase,
+    PhaseOutput,
+    PhaseStatus,
+    Size,
+    Spec,
+    StepState,
+    VideoState,
+)
 from raypipe.snapshot import Snapshot
 from raypipe.text import clock, printable, seconds, size_of
 
@@ -40,7 +51,7 @@ def video(beats: int, state: VideoState = VideoState.RUNNING, **changes: Any) ->
         style="cinematic",
         mood="calm",
         seed=1,
-        provider="simulated",
+        models=dict.fromkeys(Kind, ("simulated",)),
         options={},
         followers_per_reference=1,
         beats=tuple(beat(index) for index in range(beats)),

@@ -106,11 +106,15 @@ BAD_OPTIONS = [
     (["x", "--mood", "m" * 81], "--mood: must have at most 80 characters"),
     (["x", "--seed", "-1"], "--seed: must be at least 0"),
     (["x", "--seed", "1.5"], "--seed: must be a whole number"),
-    (["x", "--provider", "nope"], "no provider 'nope'"),
+    (["x", "--model", "nope"], "no provider 'nope'"),
+    (["x", "--model", "film=local"], "'film' is no kind of work"),
+    (["x", "--model", "clip=local/huge"], "no clip model 'local/huge'"),
+    (["x", "--model", "clip="], "'clip=' names no model"),
+    (["x", "--options", '{"simulated": {}}'], "options.simulated: it names neither"),
     (["x", "--options", "{"], "--options: this is not JSON"),
     (["x", "--options", "[" * 100_000], "--options: this is not JSON"),
     (["x", "--options", "[]"], "--options: a JSON object is needed"),
-    (["x", "--provider", "simulated", "--options", '{"nope": 1}'], "options.nope"),
+    (["x", "--model", "simulated", "--options", '{"simulated": {"nope": 1}}'], "options.simulated.nope"),
     (["x", "--spec", "missing.json"], "--spec: missing.json cannot be read"),
     (["x", "--spec", "."], "--spec: . cannot be read"),
 ]
@@ -139,7 +143,7 @@ BAD_SPECS = [
     ({"beats": [{"prompt": "p" * 10_000_000}]}, "beats.0.prompt: must have at most 4000 characters"),
     ({"beats": [{"prompt": "a"}] * 1_000_000}, "beats: must have at most 1000 entries"),
     ({"size": "16:10", **BEATS}, "size: must be WIDTHxHEIGHT"),
-    ({"provider": "nope", **BEATS}, "no provider 'nope'"),
+    ({"model": "nope", **BEATS}, "no provider 'nope'"),
 ]
 
 
@@ -254,11 +258,10 @@ def test_a_journal_that_cannot_be_opened_is_said_to_be_so(
     assert ran.err.startswith("Error: The journal at nope://nowhere cannot be opened")
 
 
-def test_the_installed_providers_are_listed_with_their_kind(raypipe: Run) -> None:
-    out = raypipe("providers").out
-    assert "local" in out
-    assert "compute" in out
-    assert "hosted" in out
+def test_the_models_there_are_are_listed_with_what_they_cost(raypipe: Run) -> None:
+    out = [line.split() for line in raypipe("models").out.splitlines()]
+    assert ["clip", "local", "free", "any", "length"] in [line[:5] for line in out]
+    assert ["music", "simulated", "not", "known"] in [line[:4] for line in out]
 
 
 def test_help_has_examples_and_the_version_is_told(raypipe: Run) -> None:

@@ -92,9 +92,9 @@ def test_what_cannot_be_made_leaves_nothing_behind(intake: Intake) -> None:
     with pytest.raises(OrphanFollower, match="Beat 0"):
         intake.accept(VideoRequest(spec=orphan))
     with pytest.raises(UnknownProvider, match="local"):
-        intake.accept(VideoRequest(prompt="x", provider="nowhere"))
-    with pytest.raises(InvalidRequest, match=r"options\.speed"):
-        intake.accept(VideoRequest(prompt="x", provider="simulated", options={"speed": 3}))
+        intake.accept(VideoRequest(prompt="x", model="nowhere"))
+    with pytest.raises(InvalidRequest, match=r"options\.simulated\.speed"):
+        intake.accept(VideoRequest(prompt="x", model="simulated", options={"simulated": {"speed": 3}}))
     assert intake.journal.video_ids() == []
     assert not intake.settings.log_dir.exists()
 
@@ -110,7 +110,7 @@ def test_what_cannot_be_made_leaves_nothing_behind(intake: Intake) -> None:
             ["beat 1: no picture for: ballet"],
         ),
         ({"prompt": "A lighthouse keeper in a storm"}, []),
-        ({"prompt": "A football match in the rain", "provider": "simulated"}, []),
+        ({"prompt": "A football match in the rain", "model": "simulated"}, []),
     ],
 )
 def test_what_the_provider_notes_of_a_plan_is_told_once_and_before_anything_is_made(

@@ -27,6 +27,7 @@ from raypipe.models import (
     Beat,
     Chunk,
     Film,
+    Kind,
     Phase,
     PhaseOutput,
     PhaseStatus,
@@ -49,8 +50,8 @@ SPEC = Spec(
     style="cinematic",
     mood="calm",
     seed=1,
-    provider="simulated",
-    options={"clip": 0.1},
+    models=dict.fromkeys(Kind, ("simulated",)),
+    options={"simulated": {"clip": 0.1}},
     followers_per_reference=1,
     beats=(
         Beat(
@@ -256,7 +257,11 @@ def test_a_journal_from_before_migrations_is_brought_up_to_date_with_all_that_wa
         (VideoState.COMPLETED, "local"),
         (VideoState.QUEUED, "service"),
     ]
+    models = {name for each in snapshots for names in each.video.spec.models.values() for name in names}
+    assert models == {"simulated"}
+    assert snapshots[0].video.spec.options.keys() <= {"simulated"}
     steps = snapshots[0].steps
+    assert {step.model for step in steps.values()} == {"simulated", None}
     assert Chunk.model_validate(steps["chunk/0"].result).frames == 121
     assert Chunk.model_validate(steps["chunk/1"].result).frames == 120
     assert Track.model_validate(steps["music_fit"].result).seconds == 10

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raypipe.artifacts import ArtifactStore
 from raypipe.media.video import frame_as_png, open_clip, png_text, probe, read_picture, write_png
-from raypipe.models import Beat, Job, Size
+from raypipe.models import Beat, Job, Kind, Size
 from raypipe.providers.base import ClipWork, ImageWork
 from raypipe.providers.local import LocalProvider
 from raypipe.providers.local.camera import eased, move_of
@@ -40,7 +41,7 @@ def make_job(prompt: str = "a lake at sunset", size: Size = SMALL, seed: int = 7
         duration=5,
         prompt=prompt,
         seed=seed,
-        provider="local",
+        models=dict.fromkeys(Kind, ("local",)),
         options={},
         **values,
     )
@@ -60,13 +61,17 @@ def make_beat(
     )
 
 
+STORE = ArtifactStore("memory:///local")
+
+
 def image(job: Job, beat: Beat) -> bytes:
-    return LocalProvider().generate(ImageWork(job=job, beat=beat)).data
+    return LocalProvider().generate(ImageWork(job=job, beat=beat), STORE).data
 
 
 def clip(job: Job, beat: Beat, start: bytes, frames: int = 24, continues: bool = False) -> bytes:
-    work = ClipWork(job=job, beat=beat, start_image=start, continues=continues, frames=frames)
-    return LocalProvider().generate(work).data
+    stored = STORE.put(start, "image/png")
+    work = ClipWork(job=job, beat=beat, start=stored, continues=continues, frames=frames)
+    return LocalProvider().generate(work, STORE).data
 
 
 def psnr(one: bytes, other: bytes, size: Size = SMALL) -> float:

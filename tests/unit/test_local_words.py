@@ -2,7 +2,7 @@
 
 import pytest
 
-from raypipe.models import Artifact, Beat, Job, Size, Spec
+from raypipe.models import Artifact, Beat, Job, Kind, Size, Spec
 from raypipe.providers.local import LocalProvider
 from raypipe.providers.local.motifs import PAINTERS
 from raypipe.providers.local.words import World, world_of
@@ -19,7 +19,7 @@ def world(
 ) -> World:
     job = Job(
         video_id="vid_1", size=Size(width=160, height=90), fps=24, duration=5, prompt=video, style=style,
-        mood=mood, seed=1, provider="local", options={},
+        mood=mood, seed=1, models=dict.fromkeys(Kind, ("local",)), options={},
     )  # fmt: skip
     shot = Beat(
         beat_index=0, beat_id=kind, start=0, duration=5, prompt=beat or video, shot_type="wide",
@@ -206,8 +206,8 @@ def notes(video: str, *beats: str, kind: str = "custom", pictured: tuple[int, ..
     )  # fmt: skip
     spec = Spec(
         title="T", prompt=video, archetype="custom", duration=5 * len(beats), size=Size(width=160, height=90),
-        style="cinematic", mood="calm", seed=0, provider="local", options={}, followers_per_reference=1,
-        beats=shots,
+        style="cinematic", mood="calm", seed=0, models=dict.fromkeys(Kind, ("local",)), options={},
+        followers_per_reference=1, beats=shots,
     )  # fmt: skip
     return LocalProvider.notes(spec)
 

@@ -73,7 +73,7 @@ def test_the_frames_of_consecutive_beats_add_up_to_the_videos(durations: list[fl
 
 
 def test_values_do_not_change_and_survive_pickling() -> None:
-    request = VideoRequest(prompt="x", options={"clip": [1, 2]})
+    request = VideoRequest(prompt="x", options={"clip": {"seed": [1, 2]}})
     with pytest.raises(ValidationError):
         request.prompt = "y"  # type: ignore[misc]
     assert pickle.loads(pickle.dumps(request)) == request  # noqa: S301

@@ -20,6 +20,7 @@ from raypipe.models import (
     Artifact,
     DraftBeat,
     DraftSpec,
+    Kind,
     Size,
     Spec,
     VideoRequest,
@@ -83,7 +84,8 @@ def test_a_prompt_alone_becomes_six_beats_of_five_seconds() -> None:
         24,
         "cinematic",
     )
-    assert (spec.seed, spec.provider, spec.options, spec.followers_per_reference) == (0, "local", {}, 1)
+    assert (spec.seed, spec.options, spec.followers_per_reference) == (0, {}, 1)
+    assert spec.models == dict.fromkeys(Kind, ("local",))
     assert spec.title == "A lighthouse keeper in a storm"
     assert spec.mood == "dramatic"
     check_timing(spec)
@@ -91,15 +93,15 @@ def test_a_prompt_alone_becomes_six_beats_of_five_seconds() -> None:
 
 def test_the_request_says_more_than_the_head_of_its_spec_and_that_more_than_defaults() -> None:
     head = {
-        "prompt": "head", "style": "anime", "mood": "epic", "seed": 5, "provider": "simulated",
-        "options": {"a": 1}, "size": "9:16", "duration": 20,
+        "prompt": "head", "style": "anime", "mood": "epic", "seed": 5, "model": "simulated",
+        "options": {"simulated": {"clip": 1}}, "size": "9:16", "duration": 20,
     }  # fmt: skip
     beats = [{"prompt": "one"}, {"prompt": "two"}]
     spec = plan(spec={**head, "beats": beats})
     assert (spec.prompt, spec.style, spec.mood, spec.seed) == ("head", "anime", "epic", 5)
-    assert (spec.provider, spec.options, str(spec.size), spec.duration) == (
-        "simulated",
-        {"a": 1},
+    assert (spec.models, spec.options, str(spec.size), spec.duration) == (
+        dict.fromkeys(Kind, ("simulated",)),
+        {"simulated": {"clip": 1}},
         "720x1280",
         20,
     )
@@ -428,7 +430,7 @@ def test_draft_beats_of_any_length_fill_the_video_and_survive_editing(
 def test_planning_the_editable_form_as_json_gives_an_equal_spec(duration: float) -> None:
     picture = Artifact(digest="c" * 64, size=3, media_type="image/png")
     spec = plan(
-        prompt="A fox. It runs.", duration=duration, seed=3, size="9:16", options={"quality": 2}, followers=2
+        prompt="A fox. It runs.", duration=duration, seed=3, size="9:16", options={"clip": {}}, followers=2
     )
     pictured = spec.beats[0].model_copy(update={"reference_image": picture})
     spec = spec.model_copy(update={"beats": (pictured, *spec.beats[1:])})
@@ -587,7 +589,7 @@ def test_a_beat_that_a_person_rewrote_is_custom_and_its_neighbours_stay_as_plann
 
 def test_the_size_of_a_video_that_asks_for_none_is_what_its_provider_makes(tmp_path: Path) -> None:
     sizes = {
-        name: str(build_full_spec(VideoRequest(prompt="x y z", provider=name), "v", tmp_path).size)
+        name: str(build_full_spec(VideoRequest(prompt="x y z", model=name), "v", tmp_path).size)
         for name in ("local", "simulated")
     }
     assert sizes == {"local": "1280x720", "simulated": "64x36"}

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, OutcomeUnknown, ProviderRejected
 from raypipe.media.audio import track_seconds
 from raypipe.media.video import probe
-from raypipe.models import Beat, Job, Size
-from raypipe.providers.base import ClipWork, ImageWork, Media, MusicWork, Pending, Work
+from raypipe.models import Beat, Job, Kind, Size
+from raypipe.providers.base import ClipWork, Context, Delivery, ImageWork, MusicWork, Pending, Work
 from raypipe.providers.registry import provider_class, provider_names
 from raypipe.providers.simulated import LongTail, PerBeat, SimulatedOptions, SimulatedProvider
 
@@ -35,8 +36,8 @@ def job(**options: Any) -> Job:
         style="s",
         mood="calm",
         seed=1,
-        provider="simulated",
-        options={"image": 0, "clip": 0, "music": 0, **options},
+        models=dict.fromkeys(Kind, ("simulated",)),
+        options={"simulated": {"image": 0, "clip": 0, "music": 0, **options}},
     )
 
 
@@ -46,15 +47,23 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 
 def image_work(**options: Any) -> ImageWork:
-    return ImageWork(job=job(**options), beat=BEAT)
+    return ImageWork(job=job(**options), model="simulated", beat=BEAT)
 
 
-async def deliver(work: Work) -> Media:
-    provider = SimulatedProvider(Settings())
+STORE = ArtifactStore("memory:///simulated")
+
+
+def simulated(settings: Settings | None = None) -> SimulatedProvider:
+    return SimulatedProvider(Context(settings or Settings(), STORE))
+
+
+async def deliver(work: Work) -> bytes:
+    work = work.model_copy(update={"model": "simulated"})
+    provider = simulated()
     job_id = await provider.submit(work, CREATE)
     while isinstance(reply := await provider.poll(job_id, work), Pending):
         await asyncio.sleep(reply.poll_after)
-    return reply
+    return STORE.get(reply.artifact)
 
 
 def test_both_built_in_providers_are_found_by_name() -> None:
@@ -64,31 +73,32 @@ def test_both_built_in_providers_are_found_by_name() -> None:
 
 def test_it_delivers_real_pictures_clips_and_tracks() -> None:
     image = asyncio.run(deliver(image_work()))
-    assert picture_size(image.data) == (128, 72)
-    clip_work = ClipWork(job=job(), beat=BEAT, start_image=image.data, continues=False, frames=121)
+    assert picture_size(image) == (128, 72)
+    start = STORE.put(image, "image/png")
+    clip_work = ClipWork(job=job(), beat=BEAT, start=start, continues=False, frames=121)
     clip = asyncio.run(deliver(clip_work))
-    made = probe(clip.data)
+    made = probe(clip)
     assert (made.frames, made.width, made.height) == (121, 128, 72)
     track = asyncio.run(deliver(MusicWork(job=job(), seconds=7.5)))
-    assert track_seconds(track.data) >= 7.5
+    assert track_seconds(track) >= 7.5
 
 
 def test_every_piece_of_work_has_bytes_of_its_own() -> None:
-    one = asyncio.run(deliver(image_work())).data
-    other = asyncio.run(deliver(ImageWork(job=job(), beat=BEAT.model_copy(update={"beat_index": 4})))).data
+    one = asyncio.run(deliver(image_work()))
+    other = asyncio.run(deliver(ImageWork(job=job(), beat=BEAT.model_copy(update={"beat_index": 4}))))
     assert one != other
 
 
 def test_it_is_pending_until_its_time_is_up_and_says_when_that_is() -> None:
     async def wait() -> float:
-        provider = SimulatedProvider(Settings())
+        provider = simulated()
         began = time.perf_counter()
         job_id = await provider.submit(image_work(image=0.2), CREATE)
         reply = await provider.poll(job_id, image_work())
         assert isinstance(reply, Pending)
         assert 0.15 < reply.poll_after <= 0.2
         await asyncio.sleep(reply.poll_after)
-        assert isinstance(await provider.poll(job_id, image_work()), Media)
+        assert isinstance(await provider.poll(job_id, image_work()), Delivery)
         return time.perf_counter() - began
 
     assert asyncio.run(wait()) >= 0.2
@@ -113,7 +123,7 @@ def test_the_same_work_takes_the_same_time_in_any_video() -> None:
     async def waits() -> list[float]:
         found = []
         for video_id in ("vid_1", "vid_2"):
-            provider = SimulatedProvider(Settings())
+            provider = simulated()
             work = image_work(image="long_tail", scale=0.1)
             work = work.model_copy(update={"job": work.job.model_copy(update={"video_id": video_id})})
             reply = await provider.poll(await provider.submit(work, CREATE), work)
@@ -132,9 +142,11 @@ def test_a_step_told_to_fail_fails_with_its_message() -> None:
 
 
 def test_any_process_can_poll_what_another_one_submitted() -> None:
-    async def test() -> Media | Pending:
-        job_id = await SimulatedProvider(Settings()).submit(image_work(), CREATE)
-        return await SimulatedProvider(Settings()).poll(job_id, image_work())
+    async def test() -> bytes:
+        job_id = await simulated().submit(image_work(), CREATE)
+        reply = await simulated().poll(job_id, image_work())
+        assert isinstance(reply, Delivery)
+        return STORE.get(reply.artifact)
 
     assert asyncio.run(test()) == asyncio.run(deliver(image_work()))
 
@@ -142,14 +154,14 @@ def test_any_process_can_poll_what_another_one_submitted() -> None:
 @pytest.mark.parametrize("job_id", ["sim_1", "replicate_1", "", "sim_xyz_0123456789abcdef"])
 def test_a_job_it_never_gave_out_is_unknown_to_it(job_id: str) -> None:
     with pytest.raises(ProviderRejected, match="does not know"):
-        asyncio.run(SimulatedProvider(Settings()).poll(job_id, image_work()))
+        asyncio.run(simulated().poll(job_id, image_work()))
 
 
 def test_its_ledger_has_a_line_for_each_create_and_finds_them_by_their_token(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
 
     async def test() -> tuple[str, list[str | None]]:
-        provider = SimulatedProvider(Settings(simulated_ledger=ledger))
+        provider = simulated(Settings(simulated_ledger=ledger))
         before = await provider.find(image_work(), "v/image/3/1/1")
         with pytest.raises(OutcomeUnknown):
             await provider.submit(image_work(lose={"image/3": 1}), "v/image/3/1/1")
@@ -166,7 +178,7 @@ def test_its_ledger_has_a_line_for_each_create_and_finds_them_by_their_token(tmp
 
 def test_it_can_be_one_that_cannot_be_asked() -> None:
     with pytest.raises(OutcomeUnknown):
-        asyncio.run(SimulatedProvider(Settings()).find(image_work(finds=False), CREATE))
+        asyncio.run(simulated().find(image_work(finds=False), CREATE))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,18 @@ from raypipe.errors import DiskFull, LeaseLost, OutcomeUnknown, ProviderRejected
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept
 from raypipe.journal import Journal, Owner, StepRecord
-from raypipe.models import Artifact, Image, Job, Phase, StepFailure, StepState, VideoRequest, VideoState
-from raypipe.providers.base import HostedProvider, ImageWork, Media, Pending, Work
+from raypipe.models import (
+    Artifact,
+    Image,
+    Job,
+    Kind,
+    Phase,
+    StepFailure,
+    StepState,
+    VideoRequest,
+    VideoState,
+)
+from raypipe.providers.base import Context, Delivery, HostedProvider, ImageWork, Model, Pending, Work
 from raypipe.steps import StepLog, Steps, new_step
 
 MADE = Image(artifact=Artifact(digest="a" * 64, size=1, media_type="image/png"), beat_index=0, cost=0.5)
@@ -39,7 +49,9 @@ class Rig:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings, self.journal, self.steps = settings, journal, Steps(journal, self.holds)
-        request = VideoRequest(prompt="a boat", duration=10, provider="simulated", options={"image": 0.0})
+        request = VideoRequest(
+            prompt="a boat", duration=10, model="simulated", options={"simulated": {"image": 0.0}}
+        )
         self.video, self.rows = accept(
             request, settings, journal, ArtifactStore(settings.artifacts_url), running=True
         )
@@ -69,7 +81,7 @@ class Rig:
         epoch: int | None = None,
         step: str = "image/0",
     ) -> Image | StepFailure:
-        planned = new_step(self.job, step, Phase.STORYBOARD, 0, "simulated")
+        planned = new_step(self.job, step, Phase.STORYBOARD, 0, Kind.IMAGE)
         return await self.steps.run(
             planned, self.job.epoch if epoch is None else epoch, Image, work or self.make
         )
@@ -327,7 +339,7 @@ def test_whatever_goes_wrong_with_asking_for_a_paid_job_is_asked_again(
 ) -> None:
     poll, problems = Vendor.poll, [hiccup]
 
-    async def hiccuping(self: Vendor, job_id: str, work: Work) -> Media | Pending:
+    async def hiccuping(self: Vendor, job_id: str, work: Work) -> Delivery | Pending:
         if problems:
             raise problems.pop()
         return await poll(self, job_id, work)
@@ -365,9 +377,13 @@ class Vendor(HostedProvider):
     unknown_seconds = 0.8
 
     def __init__(self, *found: str | Exception | None, submitted: Any = "job 2") -> None:
-        super().__init__(Settings())
+        super().__init__(Context(Settings(), ArtifactStore("memory:///vendor")))
         self.found, self.submitted = list(found), submitted
         self.calls: list[str] = []
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        return ()
 
     async def submit(self, work: Work, token: str) -> str:
         self.calls.append(f"submit {token.rpartition('/')[2]}")
@@ -378,11 +394,11 @@ class Vendor(HostedProvider):
             raise error
         return str(self.submitted)
 
-    async def poll(self, job_id: str, work: Work) -> Media | Pending:
+    async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
         self.calls.append(f"poll {job_id}")
         if self.calls.count(f"poll {job_id}") == 1:
             raise ProviderUnavailable("for the moment")
-        return Media(data=b"x", media_type="image/png")
+        return Delivery(artifact=MADE.artifact)
 
     async def find(self, work: Work, token: str) -> str | None:
         self.calls.append("find")
@@ -402,7 +418,7 @@ class Vendor(HostedProvider):
 def hosted(rig: Rig, vendor: Vendor, on_unknown: Any = "hold") -> Callable[[StepLog], Awaitable[Image]]:
     async def work(log: StepLog) -> Image:
         image = ImageWork(job=rig.job, beat=rig.video.spec.beats[0])
-        await HostedWork(vendor, image, log, "node", on_unknown).media()
+        await HostedWork(vendor, image, log, "node", on_unknown).delivery()
         return MADE
 
     return work

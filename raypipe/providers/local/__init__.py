@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from raypipe.models import Spec
-from raypipe.providers.base import ClipWork, ComputeProvider, ImageWork, Media, Work
+from raypipe.artifacts import ArtifactStore
+from raypipe.models import Kind, Spec
+from raypipe.providers.base import ClipWork, ComputeProvider, ImageWork, Media, Model, Price, Work
 from raypipe.providers.local import clips, words
 
 
@@ -18,7 +19,12 @@ class LocalProvider(ComputeProvider):
         """Name what there is no picture for."""
         return words.notes_on(spec)
 
-    def generate(self, work: Work) -> Media:
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """One model for each kind of work, which costs nothing."""
+        return tuple(Model(name=cls.name, kind=kind, exact=True, price=Price(usd=0)) for kind in Kind)
+
+    def generate(self, work: Work, store: ArtifactStore) -> Media:
         """Paint the image, film the clip or compose the music.
 
         Raises:
@@ -27,7 +33,8 @@ class LocalProvider(ComputeProvider):
         if isinstance(work, ImageWork):
             return Media(data=clips.storyboard_image(work), media_type="image/png")
         if isinstance(work, ClipWork):
-            return Media(data=clips.clip(work), media_type="video/mp4")
+            assert work.start is not None  # noqa: S101 - the gateway has filled it in
+            return Media(data=clips.clip(work, store.get(work.start)), media_type="video/mp4")
         from raypipe.providers.local import music
 
         return music.compose(work.job.mood, work.job.prompt, work.job.seed, work.seconds)

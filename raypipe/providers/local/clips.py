@@ -30,13 +30,13 @@ def storyboard_image(work: ImageWork) -> bytes:
     return write_png(to_rgb(planes_of(first)), **{RECIPE: recipe_of(work.job, work.beat)})
 
 
-def clip(work: ClipWork) -> bytes:
-    """Film a beat, beginning with its start image.
+def clip(work: ClipWork, start: bytes) -> bytes:
+    """Film a beat, beginning with a picture.
 
     Raises:
         MediaError: The start image cannot be read.
     """
-    return encode_clip(_planes(work), work.job.size, work.job.fps)
+    return encode_clip(_planes(work, start), work.job.size, work.job.fps)
 
 
 def recipe_of(job: Job, beat: Beat) -> str:
@@ -46,18 +46,18 @@ def recipe_of(job: Job, beat: Beat) -> str:
     return hashlib.sha256(repr((VERSION, said, own)).encode()).hexdigest()
 
 
-def _planes(work: ClipWork) -> Iterator[Planes]:
-    shown = _shown(work)
+def _planes(work: ClipWork, start: bytes) -> Iterator[Planes]:
+    shown = _shown(work, start)
     return (planes_of(shown(index)) for index in range(work.frames))
 
 
-def _shown(work: ClipWork) -> Shown:
+def _shown(work: ClipWork, start: bytes) -> Shown:
     """Choose what a clip shows: its live scene, its start image turning into it, or the image alone."""
     if work.continues:
-        return _continued(_photo(work), _live(work), work.frames, work.job.fps)
-    if png_text(work.start_image).get(RECIPE) == recipe_of(work.job, work.beat):
+        return _continued(_photo(work, start), _live(work), work.frames, work.job.fps)
+    if png_text(start).get(RECIPE) == recipe_of(work.job, work.beat):
         return _live(work)
-    return _filmed(work)
+    return _filmed(work, start)
 
 
 def _live(work: ClipWork) -> Shown:
@@ -65,11 +65,11 @@ def _live(work: ClipWork) -> Shown:
     return lambda index: frame_at(scene, move, index, work.frames, work.job.fps)
 
 
-def _filmed(work: ClipWork) -> Shown:
+def _filmed(work: ClipWork, start: bytes) -> Shown:
     """The start image alone under a camera move, while specks of light or the weather drift in before it."""
     stage = Stage(world_of(work.job, work.beat), shot_of(work.job, work.beat), work.job.size)
     atmosphere(stage)
-    photo = _photo(work)
+    photo = _photo(work, start)
 
     def shown(index: int) -> Frame:
         frame, t = photo(index), index / work.job.fps
@@ -82,10 +82,10 @@ def _filmed(work: ClipWork) -> Shown:
     return shown
 
 
-def _photo(work: ClipWork) -> Shown:
+def _photo(work: ClipWork, start: bytes) -> Shown:
     """A camera move over the start image alone, which the first frame equals."""
     size = work.job.size
-    planes = to_planes(read_picture(work.start_image, size))
+    planes = to_planes(read_picture(start, size))
     y, u, v = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
     scene = Scene(size.width, size.height, (0, 0), (Layer(y, u, v, None, None, 0, 0, 1.0),))
     move = departing(camera_of(work.job, work.beat))
