@@ -7,10 +7,12 @@ failure as a value: whoever depends on it gets the failure as an argument and pa
 import asyncio
 import gc
 import hashlib
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +23,8 @@ from raypipe.config import Settings
 from raypipe.errors import InternalError, ProviderRejected, ProviderUnavailable
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
-from raypipe.media.video import encode_clip, frame_as_png, to_planes
+from raypipe.media.door import fit_clip
+from raypipe.media.video import encode_clip, frame_as_png, read_delivered_picture, to_planes, write_png
 from raypipe.models import (
     FPS,
     Artifact,
@@ -50,7 +53,8 @@ from raypipe.providers.base import (
     Provider,
     Work,
 )
-from raypipe.providers.registry import provider_class, provider_of
+from raypipe.providers.inputs import paid_seconds
+from raypipe.providers.registry import model_of, provider_class, provider_of
 from raypipe.steps import StepLog, Steps, new_step
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
@@ -135,6 +139,10 @@ class Gateway:
                 await log.started(self._node)
                 return Image(artifact=beat.reference_image, beat_index=beat.beat_index)
             artifact, cost = await self._provide(log, work)
+            if not model_of(Kind.IMAGE, log.record.model or "", work.job.options).exact:
+                artifact = (
+                    await self._helpers.run(_fit_image, artifact, work.job.size, self._settings.artifacts_url)
+                ).value
             return Image(artifact=artifact, cost=cost, beat_index=beat.beat_index)
 
         return await self._run(step, work.job, Image, make)
@@ -167,13 +175,24 @@ class Gateway:
 
         async def make(log: StepLog) -> Chunk:
             artifact, cost = await self._provide(log, from_start)
-            return Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
+            made = Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
+            return made if work.exact else await self._fit_chunk(work, made)
 
         chunk = await self._run(step, work.job, Chunk, make)
         if isinstance(chunk, StepFailure) or not work.followed:
             return chunk
         last_frame = await self._extract_last_frame(work.job, chunk)
         return chunk.model_copy(update={"last_frame": last_frame})
+
+    async def _fit_chunk(self, work: ClipWork, made: Chunk) -> Chunk:
+        """Bring a clip through the door: to the beat's frames, in the video's own format."""
+        chunk = made.model_copy(update={"frames": work.beat.frames})
+        args = work.job, chunk, work.continues, self._settings.artifacts_url
+        ran = await self._helpers.run(_fit_clip, *args, False)
+        if ran.value is None:  # it has to be encoded: that takes seconds, and so a CPU
+            ran = await run_on_cpu(_fit_clip, *args, True)
+        fitted: Chunk = ran.value
+        return fitted
 
     async def _extract_last_frame(self, job: Job, chunk: Chunk) -> Frame | StepFailure:
         """Save the last frame of a chunk as a picture."""
@@ -279,7 +298,7 @@ class Gateway:
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
         hosted = HostedWork(provider, work, log, self._node, self._settings.on_unknown)
         delivery = await hosted.delivery()
-        cost = delivery.cost or 0.0
+        cost = _price_of(work) if delivery.cost is None else delivery.cost
         log.note_cost(cost)
         return delivery.artifact, cost
 
@@ -314,6 +333,12 @@ def input_key(work: Work) -> str:
     return hashlib.sha256(made_from.encode()).hexdigest()
 
 
+def _price_of(work: Work) -> float:
+    """Return what work costs by its model's price; 0 where that is not known."""
+    model = model_of(work.kind, work.model, work.job.options)
+    return 0.0 if model.price is None else model.price.of(paid_seconds(work, model))
+
+
 def _value_of(log: StepLog, ran: Ran) -> Any:
     log.note_start(ran.node, ran.began)
     return ran.value
@@ -329,6 +354,22 @@ def _compute(work: Work, artifacts_url: str) -> tuple[Artifact, float]:
 def _last_frame(chunk: Chunk, artifacts_url: str) -> Artifact:
     store = ArtifactStore(artifacts_url)
     return store.put(frame_as_png(store.get(chunk.artifact), chunk.frames - 1), "image/png")
+
+
+def _fit_image(image: Artifact, size: Size, artifacts_url: str) -> Artifact:
+    store = ArtifactStore(artifacts_url)
+    return store.put(write_png(read_delivered_picture(store.get(image), size)), "image/png")
+
+
+def _fit_clip(job: Job, chunk: Chunk, skip_first: bool, artifacts_url: str, encode: bool) -> Chunk | None:
+    store = ArtifactStore(artifacts_url)
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = store.path_of(chunk.artifact, Path(folder)), Path(folder) / "fitted.mp4"
+        fitted = fit_clip(source, out, job.size, job.fps, chunk.frames, skip_first, encode)
+        if fitted is None:
+            return None
+        artifact = store.put(out.read_bytes(), "video/mp4") if fitted.encoded else chunk.artifact
+    return chunk.model_copy(update={"artifact": artifact, "held": fitted.held})
 
 
 def rehearse() -> None:

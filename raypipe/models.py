@@ -375,8 +375,10 @@ class Chunk(Result):
     """The clip made for a beat."""
 
     beat_index: int
-    #: frames asked for; one more than the beat's where a follower replaces the last one
+    #: frames it has; one more than the beat's where a follower replaces the last one
     frames: int
+    #: of these, how many show its last picture because what was delivered was too short
+    held: int = 0
     #: where a follower continues from it
     last_frame: Frame | StepFailure | None = None
 

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import ray
 
-from raypipe.models import Beat, BeatSequence, Gathered, Job, Spec, StepFailure, Track
+from raypipe.models import Beat, BeatSequence, Gathered, Job, Kind, Spec, StepFailure, Track
 from raypipe.phases.chunks import merge_chunks, split_failures
 from raypipe.providers.base import ClipWork, ImageWork, MusicWork
+from raypipe.providers.registry import models_of
 
 #: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
 Ref = Any
@@ -53,15 +54,11 @@ def launch_chain(gateway: Gateway, job: Job, sequence: BeatSequence, image: Ref)
 
 
 def clips_of(job: Job, sequence: BeatSequence) -> list[ClipWork]:
-    """Return the clips of a sequence; all but the last have one frame more, with which their follower begins."""
+    """Return the clips of a sequence, in order."""
     first, last = sequence.reference, sequence.beats[-1]
+    exact = all(model.exact for model in models_of(job, Kind.CLIP))
     return [
-        ClipWork(
-            job=job,
-            beat=beat,
-            continues=beat is not first,
-            frames=beat.frames + (beat is not last),
-        )
+        ClipWork(job=job, beat=beat, continues=beat is not first, followed=beat is not last, exact=exact)
         for beat in sequence.beats
     ]
 

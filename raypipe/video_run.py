@@ -154,7 +154,7 @@ class VideoRun:
         counts = len(chunks), len(self.spec.beats), self.video.id
         logger.info("Gathered %d chunks of %d beats of %s", *counts)
         status = PhaseStatus.PARTIAL if failures else PhaseStatus.SUCCESS
-        output = {"chunks": [{"beat_index": c.beat_index, "digest": c.artifact.digest} for c in chunks]}
+        output = {"chunks": [_shown(chunk) for chunk in chunks]}
         frames = [chunk.last_frame for chunk in chunks if chunk.last_frame is not None]
         error = "; ".join(map(str, failures)) or None
         results = [*chunks, *failures, *frames]
@@ -283,6 +283,11 @@ async def _gather_or_cancel(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
     except BaseExceptionGroup as problems:
         raise problems.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _shown(chunk: Chunk) -> dict[str, Any]:
+    shown = {"beat_index": chunk.beat_index, "digest": chunk.artifact.digest}
+    return shown | ({"held": chunk.held} if chunk.held else {})
 
 
 def _incomplete(gathered: Gathered) -> _Ending:

@@ -130,6 +130,11 @@ def _signature(stream: VideoStream) -> _Signature:
     )
 
 
+def is_own(stream: VideoStream, size: Size, fps: int) -> bool:
+    """Tell whether a stream is as raypipe encodes it, so that it can be copied and cut anywhere."""
+    return _signature(stream) == _own_signature(size, fps) and not stream.codec_context.has_b_frames
+
+
 def _own_signature(size: Size, fps: int) -> _Signature:
     black = to_planes(np.zeros((size.height, size.width, 3), np.uint8))
     with open_clip(encode_clip([black], size, fps)) as (_, stream):

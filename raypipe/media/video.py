@@ -155,10 +155,22 @@ def read_picture(data: bytes, size: Size) -> Plane:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
     with _open_picture(data) as picture:
-        rgb = ImageOps.exif_transpose(picture).convert("RGB")
-    if rgb.size != (size.width, size.height):
-        rgb = _fill(rgb, size)
-    return np.asarray(rgb)
+        return _fitted(picture, size)
+
+
+def read_delivered_picture(data: bytes, size: Size) -> Plane:
+    """As `read_picture`, of what a vendor has delivered, which may be a WebP too.
+
+    Raises:
+        MediaError: The bytes are no PNG, JPEG or WebP picture of bearable size.
+    """
+    with _open_picture(data, ("PNG", "JPEG", "WEBP")) as picture:
+        return _fitted(picture, size)
+
+
+def _fitted(picture: Picture.Image, size: Size) -> Plane:
+    rgb = ImageOps.exif_transpose(picture).convert("RGB")
+    return np.asarray(rgb if rgb.size == (size.width, size.height) else _fill(rgb, size))
 
 
 def check_picture(data: bytes) -> str:
@@ -184,16 +196,16 @@ def middle_colour(data: bytes) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _open_picture(data: bytes) -> Iterator[Picture.Image]:
+def _open_picture(data: bytes, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iterator[Picture.Image]:
     try:
-        with Picture.open(io.BytesIO(data), formats=("PNG", "JPEG")) as picture:
+        with Picture.open(io.BytesIO(data), formats=formats) as picture:
             if picture.width * picture.height > MAX_PICTURE_PIXELS:
                 raise MediaError(f"a picture of {picture.width}x{picture.height} {_TOO_LARGE}")
             yield picture
     except Picture.DecompressionBombError as error:
         raise MediaError(f"it {_TOO_LARGE}") from error
     except UnidentifiedImageError as error:
-        raise MediaError("it is no PNG or JPEG picture") from error
+        raise MediaError(f"it is no {' or '.join(formats)} picture") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise MediaError(f"the picture cannot be read: {error}") from error
 
@@ -227,14 +239,18 @@ def png_text(data: bytes) -> dict[str, str]:
 def encode_clip(frames: Iterable[Planes], size: Size, fps: int) -> bytes:
     """Encode frames as an H.264 MP4 with the index in front. Frames are taken one at a time, never held."""
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
-        with av.open(file.name, "w", format="mp4", options={"movflags": "faststart"}) as container:
-            stream = add_video_stream(container, size, Fraction(fps))
-            for index, planes in enumerate(frames):
-                frame = frame_of(planes)
-                frame.pts, frame.time_base = index, Fraction(1, fps)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+        write_clip(Path(file.name), map(frame_of, frames), size, fps)
         return Path(file.name).read_bytes()
+
+
+def write_clip(out: Path, frames: Iterable[av.VideoFrame], size: Size, fps: int) -> None:
+    """Encode frames, tagged with their colours, as an H.264 MP4 with the index in front."""
+    with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = add_video_stream(container, size, Fraction(fps))
+        for index, frame in enumerate(frames):
+            frame.pts, frame.time_base = index, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
 
 
 def add_video_stream(container: Any, size: Size, fps: Fraction) -> VideoStream:

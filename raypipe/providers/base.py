@@ -43,14 +43,20 @@ class ImageWork(_WorkBase):
 
 
 class ClipWork(_WorkBase):
-    """Make a beat's clip: `frames` frames that begin with the picture `start`."""
+    """Make a beat's clip, which begins with the picture `start`.
+
+    At a seam the same picture ends one clip and begins the next. Clips that are exactly as long as asked for are made a
+    frame longer where they are followed, which is left out by cutting; of others the follower's first picture is.
+    """
 
     kind: Literal[Kind.CLIP] = Kind.CLIP
     beat: Beat
     #: False: `start` is the beat's reference image. True: it is the predecessor's last frame
     continues: bool
-    #: exact length; one frame more than the beat's if a follower begins with the last of them
-    frames: int
+    #: whether a follower continues from its last frame
+    followed: bool = False
+    #: whether all that may make it are exact
+    exact: bool = True
     #: PNG or JPEG; filled in when it is there
     start: Artifact | None = None
 
@@ -60,9 +66,9 @@ class ClipWork(_WorkBase):
         return f"chunk/{self.beat.beat_index}"
 
     @property
-    def followed(self) -> bool:
-        """Whether a follower continues from the clip's last frame."""
-        return self.frames > self.beat.frames
+    def frames(self) -> int:
+        """How many frames to make: those of the beat, and one that the film does not show where there is a seam."""
+        return self.beat.frames + (self.followed if self.exact else self.continues)
 
 
 class MusicWork(_WorkBase):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.media.video import frame_as_png, open_clip, png_text, probe, read_picture, write_png
-from raypipe.models import Beat, Job, Kind, Size
+from raypipe.models import FPS, Beat, Job, Kind, Size
 from raypipe.providers.base import ClipWork, ImageWork
 from raypipe.providers.local import LocalProvider
 from raypipe.providers.local.camera import eased, move_of
@@ -70,7 +70,8 @@ def image(job: Job, beat: Beat) -> bytes:
 
 def clip(job: Job, beat: Beat, start: bytes, frames: int = 24, continues: bool = False) -> bytes:
     stored = STORE.put(start, "image/png")
-    work = ClipWork(job=job, beat=beat, start=stored, continues=continues, frames=frames)
+    beat = beat.model_copy(update={"start": 0, "duration": frames / FPS})
+    work = ClipWork(job=job, beat=beat, start=stored, continues=continues)
     return LocalProvider().generate(work, STORE).data
 
 

@@ -75,7 +75,7 @@ def test_it_delivers_real_pictures_clips_and_tracks() -> None:
     image = asyncio.run(deliver(image_work()))
     assert picture_size(image) == (128, 72)
     start = STORE.put(image, "image/png")
-    clip_work = ClipWork(job=job(), beat=BEAT, start=start, continues=False, frames=121)
+    clip_work = ClipWork(job=job(), beat=BEAT, start=start, continues=False, followed=True)
     clip = asyncio.run(deliver(clip_work))
     made = probe(clip)
     assert (made.frames, made.width, made.height) == (121, 128, 72)

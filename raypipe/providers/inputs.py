@@ -1,0 +1,81 @@
+"""A model's inputs: which of raypipe's words stand for which of the vendor's fields."""
+
+import base64
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+
+from raypipe.errors import InternalError
+from raypipe.models import Artifact
+from raypipe.providers.base import ClipWork, Model, MusicWork, Work
+
+#: what a vendor's field may stand for
+Word = Literal["prompt", "seconds", "aspect_ratio", "width", "height", "seed", "start_image", "fps"]
+Picture = Callable[[Artifact], Awaitable[str]]
+
+#: aspect ratios that image models know by name
+_RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "21:9", "9:21")
+
+
+async def inputs_of(work: Work, model: Model, names: Mapping[str, Word], picture: Picture) -> dict[str, Any]:
+    """Fill a vendor's fields from the work.
+
+    Args:
+        work: What to make.
+        model: Who makes it.
+        names: For each of the vendor's fields what it stands for.
+        picture: Gives a stored picture as text that the vendor takes: a data: URI or an address.
+    """
+    values = _plain_values(work, model)
+    if "start_image" in names.values():
+        if not isinstance(work, ClipWork) or work.start is None:
+            raise InternalError(f"{work.step} has no start image")
+        values["start_image"] = await picture(work.start)
+    return {field: values[word] for field, word in names.items()}
+
+
+def _plain_values(work: Work, model: Model) -> dict[Word, Any]:
+    size = work.job.size
+    return {
+        "prompt": prompt_of(work),
+        "seconds": _seconds(work, model),
+        "aspect_ratio": min(_RATIOS, key=lambda each: abs(math.log(_ratio(each) * size.height / size.width))),
+        "width": size.width,
+        "height": size.height,
+        "seed": work.job.seed,
+        "fps": work.job.fps,
+    }
+
+
+def prompt_of(work: Work) -> str:
+    """Say in words what to make."""
+    if isinstance(work, MusicWork):
+        return f"{work.job.mood} instrumental music for a film: {work.job.prompt}"
+    if isinstance(work, ClipWork):
+        return f"{work.beat.prompt} Camera: {work.beat.camera_movement}."
+    return work.beat.prompt
+
+
+def paid_seconds(work: Work, model: Model) -> float:
+    """Return the seconds that a model is asked, and paid, for."""
+    if isinstance(work, ClipWork):
+        return model.seconds_for(work.beat.duration)
+    return work.seconds if isinstance(work, MusicWork) else 0.0
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """Write bytes as a data: URI (RFC 2397)."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _seconds(work: Work, model: Model) -> float | int:
+    seconds = paid_seconds(work, model)
+    if isinstance(work, MusicWork):
+        longest = model.durations[-1] if model.durations else seconds
+        return math.ceil(min(seconds, longest))
+    return int(seconds) if float(seconds).is_integer() else seconds
+
+
+def _ratio(text: str) -> float:
+    width, height = text.split(":")
+    return int(width) / int(height)

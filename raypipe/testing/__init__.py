@@ -1,0 +1,1 @@
+"""Fakes of vendors as programs, for our tests and our users'."""
