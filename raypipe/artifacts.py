@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +38,7 @@ _RETRY_SECONDS, _RETRIES = 20, 3
 class _Backend(Protocol):
     def write(self, key: str, data: bytes) -> None: ...
     async def write_async(self, key: str, data: bytes) -> None: ...
+    def take(self, key: str, path: Path) -> None: ...
     def read(self, key: str) -> bytes: ...
 
 
@@ -68,6 +69,14 @@ class _Folder:
         if os.path.exists(path):  # noqa: PTH110
             return
         for problem in _finish([self._create(path, data)]).values():
+            raise problem
+
+    def take(self, key: str, path: Path) -> None:
+        """Make a file an artifact."""
+        name = os.path.join(self._root, key)  # noqa: PTH118
+        _make_folder(Path(name).parent)
+        file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path), name)
+        for problem in _finish([file]).values():
             raise problem
 
     async def write_async(self, key: str, data: bytes) -> None:
@@ -173,6 +182,9 @@ class _Bucket:
     async def write_async(self, key: str, data: bytes) -> None:
         await obstore.put_async(self.store, key, data)
 
+    def take(self, key: str, path: Path) -> None:
+        obstore.put(self.store, key, path)
+
     def read(self, key: str) -> bytes:
         return bytes(obstore.get(self.store, key).bytes())
 
@@ -210,6 +222,41 @@ class ArtifactStore:
         with self._named_errors(artifact, writing=True):
             await self._backend.write_async(_key(artifact), data)
         return artifact
+
+    async def put_parts(self, parts: AsyncIterator[bytes], media_type: str) -> Artifact:
+        """Store bytes that come part by part, of which one is held at a time, and return their handle.
+
+        Raises:
+            DiskFull: There is no room for them.
+            ArtifactStoreUnavailable: The store cannot be written to.
+        """
+        digest, size = hashlib.sha256(), 0
+        try:
+            with tempfile.TemporaryDirectory(dir=self._part_folder()) as folder:
+                path = Path(folder) / "part"
+                with path.open("wb") as file:
+                    async for part in parts:
+                        digest.update(part)
+                        size += len(part)
+                        await asyncio.to_thread(file.write, part)
+                artifact = Artifact(digest=digest.hexdigest(), size=size, media_type=media_type)
+                with self._named_errors(artifact, writing=True):
+                    await asyncio.to_thread(self._backend.take, _key(artifact), path)
+                return artifact
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFull.because("what was delivered cannot be stored", error) from error
+            raise ArtifactStoreUnavailable(
+                f"What was delivered cannot be stored: {error.strerror}"
+            ) from error
+
+    def _part_folder(self) -> Path | None:
+        """Return a folder on the store's own disk, so that a file need only be renamed; None for a bucket."""
+        if self._root is None:
+            return None
+        folder = self._root / "parts"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def get(self, artifact: Artifact) -> bytes:
         """Read an artifact.

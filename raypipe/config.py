@@ -1,11 +1,16 @@
 """Settings: the only reader of the environment."""
 
+import os
+import re
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from raypipe.errors import SecretsExposed
 
 
 def _expanded(path: Path) -> Path:
@@ -20,6 +25,14 @@ def _expanded_path(place: str) -> str:
 
 
 _Folder = Annotated[Path, AfterValidator(_expanded)]
+
+
+_URL_VARIABLE = re.compile(r"RAYPIPE_([A-Z0-9_]+)_URL")
+
+
+def _provider_urls() -> dict[str, str]:
+    found = ((_URL_VARIABLE.fullmatch(name), value) for name, value in os.environ.items())
+    return {match[1].lower(): value for match, value in found if match is not None and value}
 
 
 class Settings(BaseSettings):
@@ -46,6 +59,8 @@ class Settings(BaseSettings):
     gateways: int | None = Field(default=None, ge=1, le=64)
     #: what becomes of a paid create whose outcome nobody knows: wait for the provider and then fail, or send it again
     on_unknown: Literal["hold", "resubmit_once"] = "hold"
+    #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL
+    provider_urls: dict[str, str] = Field(default_factory=_provider_urls)
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
     #: largest HTTP request body in bytes
@@ -67,6 +82,31 @@ class Settings(BaseSettings):
         return folder.absolute().as_uri()
 
     @property
+    def secrets_file(self) -> Path:
+        """File of keys, a line NAME=value each, for processes whose environment has none."""
+        return self.data_dir.absolute() / "secrets"
+
+    @property
     def log_dir(self) -> Path:
         """Folder of raypipe's own log files."""
         return self.data_dir.absolute() / "logs"
+
+
+def read_secret(name: str, settings: Settings) -> str | None:
+    """Read a key where it is needed, from the environment or the file of secrets; it is never part of the settings.
+
+    Raises:
+        SecretsExposed: Others may read the file.
+    """
+    if found := os.environ.get(name, "").strip():
+        return found
+    try:
+        with settings.secrets_file.open() as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise SecretsExposed(f"others may read {settings.secrets_file}: chmod 600 it")
+            lines = dict(
+                line.strip().split("=", 1) for line in file if "=" in line and not line.startswith("#")
+            )
+    except FileNotFoundError:
+        return None
+    return lines.get(name, "").strip().strip("\"'") or None

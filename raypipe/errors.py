@@ -11,8 +11,15 @@ RaypipeError
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
 ├── ProviderError                    a provider did not deliver
 │   ├── ProviderRejected             it refused the work; asking again will not help
+│   ├── ContentRefused               its content filter refused the work
 │   ├── OutcomeUnknown               it may or may not have taken the work, and cannot say
+│   ├── KeyMissing                   there is no key for it
+│   ├── KeyRefused                   it does not take the key
+│   ├── OutOfFunds                   the account there is empty
+│   ├── TookTooLong                  it was given up, because its deadline had passed
 │   └── ProviderUnavailable          it could not be reached or failed for the moment
+│       └── RateLimited              it asks to wait
+├── SecretsExposed                   others may read the file of secrets
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 ├── WorkerLost                       the process doing the work died
@@ -136,6 +143,12 @@ class ProviderRejected(ProviderError):
     code = "provider_rejected"
 
 
+class ContentRefused(ProviderRejected):
+    """The provider's content filter refused the work: only another prompt or another model can help."""
+
+    code = "content_refused"
+
+
 class OutcomeUnknown(ProviderError):
     """The provider may have taken the work, and be paid for it, or not; it cannot say.
 
@@ -150,6 +163,50 @@ class ProviderUnavailable(ProviderError):
 
     code = "provider_unavailable"
     retryable = True
+
+
+class RateLimited(ProviderUnavailable):
+    """The provider asks to wait.
+
+    Attributes:
+        retry_after: Seconds, if it says for how long.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: object, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class KeyMissing(ProviderError):
+    """There is no key for the provider."""
+
+    code = "key_missing"
+
+
+class KeyRefused(ProviderError):
+    """The provider does not take the key."""
+
+    code = "key_refused"
+
+
+class OutOfFunds(ProviderError):
+    """The account at the provider is empty: the video waits until somebody says that it is not any more."""
+
+    code = "out_of_funds"
+
+
+class TookTooLong(ProviderError):
+    """The provider had not delivered when the step's deadline had passed."""
+
+    code = "took_too_long"
+
+
+class SecretsExposed(RaypipeError):
+    """Others than its owner may read the file of secrets."""
+
+    code = "secrets_exposed"
 
 
 class ProviderUnusable(RaypipeError):
@@ -294,6 +351,12 @@ class InternalError(RaypipeError):
     """Something went wrong that nobody foresaw: a bug in raypipe or in a provider."""
 
     code = "internal_error"
+
+
+#: code of a step that was not attempted, because what it needs failed
+UPSTREAM_FAILED = "upstream_failed"
+#: codes of errors for whose sake a video waits, and does not fail
+PAUSING = (OutOfFunds.code,)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ import ray
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import InternalError, ProviderRejected, ProviderUnavailable
+from raypipe.errors import InternalError, OutcomeUnknown, ProviderError
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
 from raypipe.media.door import fit_clip
@@ -282,8 +282,8 @@ class Gateway:
             assert name is not None  # noqa: S101 - only the last has none following
             try:
                 return await self._provide_with(name, log, work)
-            except (ProviderRejected, ProviderUnavailable) as error:
-                if following is None:
+            except ProviderError as error:
+                if following is None or isinstance(error, OutcomeUnknown):
                     raise
                 log.note_fallback(following, error)
         raise InternalError(f"{work.step} names no model")

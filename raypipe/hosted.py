@@ -7,11 +7,20 @@ or where the settings say so, is it sent again.
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Literal, TypeVar
 
-from raypipe.errors import OutcomeUnknown, ProviderRejected, ProviderUnavailable, RaypipeError
+from raypipe.errors import (
+    OutcomeUnknown,
+    ProviderError,
+    ProviderUnavailable,
+    RateLimited,
+    RaypipeError,
+    TookTooLong,
+)
 from raypipe.models import StepState
 from raypipe.providers.base import Delivery, HostedProvider, Pending, Work
 from raypipe.steps import StepLog
@@ -26,8 +35,12 @@ ASK_AGAIN, MOST_ASK_AGAIN = 0.1, 10.0
 ANSWER_SECONDS = 60.0
 #: seconds for which a provider that cannot be asked is polled again
 UNREACHABLE_SECONDS = 3_600.0
-#: how often a create is sent that the provider surely never got
+#: how often a create is sent that was lost on its way
 CREATES = 3
+#: how often a create is sent that the provider did not take; one that asks to wait may do so oftener
+TRIES = 5
+#: seconds before the second of them
+TRY_AGAIN = 1.0
 
 
 class HostedWork:
@@ -82,14 +95,31 @@ class HostedWork:
         await self._log.sent(self._node, possible_duplicate)
         try:
             return await self._submit()
-        except (ProviderRejected, ProviderUnavailable):
-            raise
+        except ProviderUnavailable as error:
+            await self._wait_to_send(error)
+            return None
         except Exception as error:
+            if isinstance(error, RaypipeError) and not isinstance(error, OutcomeUnknown):
+                raise  # it says that nothing was taken
             step = self._log.record
             trace = None if isinstance(error, RaypipeError | TimeoutError) else error
             logger.warning("Create of %s of %s: %r", step.step, step.video_id, error, exc_info=trace)
             await self._log.unknown(str(error) or f"no answer within {self._provider.create_seconds:g} s")
             return None
+
+    async def _wait_to_send(self, error: ProviderUnavailable) -> None:
+        """Return when the work, which the provider has surely not taken, may be sent again.
+
+        Raises:
+            ProviderUnavailable: It was tried often enough, or long enough where the provider asked to wait.
+        """
+        step, limited = self._log.record, isinstance(error, RateLimited)
+        waited = time.time() - (step.started_at or time.time())
+        if waited > UNREACHABLE_SECONDS or (step.attempt >= TRIES and not limited):
+            raise error
+        await self._log.not_taken(str(error))
+        pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (step.attempt - 1)) * random.uniform(0.8, 1.2)
+        await asyncio.sleep(max(pause, (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0))
 
     async def _submit(self) -> str:
         left = self._create_ends - time.time()
@@ -153,14 +183,30 @@ class HostedWork:
                 logger.info(
                     "%s of %s is asked for again: %s", self._work.step, self._work.job.video_id, error
                 )
-                await asyncio.sleep(pause)
+                asked = error.retry_after if isinstance(error, RateLimited) else None
+                await asyncio.sleep(max(pause, asked or 0.0))
                 pause = min(2 * pause, MOST_ASK_AGAIN)
                 continue
             if not isinstance(reply, Pending):
                 return reply
             self._log.survived.set()
+            await self._check_deadline(job_id)
             pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
             await asyncio.sleep(reply.poll_after)
+
+    async def _check_deadline(self, job_id: str) -> None:
+        """Give a job up that takes too long, and have it stopped.
+
+        Raises:
+            TookTooLong: Its deadline has passed.
+        """
+        deadline = self._provider.deadline_seconds
+        if time.time() - (self._log.record.sent_at or time.time()) > deadline:
+            with suppress(ProviderError):
+                await _in_time(self._provider.cancel(job_id))
+            raise TookTooLong(
+                f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} was cancelled"
+            )
 
 
 async def _in_time(question: Awaitable[ResultT]) -> ResultT:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from raypipe.errors import InvalidSpec, JournalRowBroken
+from raypipe.errors import UPSTREAM_FAILED, InvalidSpec, JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
 from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
 from raypipe.phases.references import group_sequences
@@ -162,7 +162,7 @@ class Snapshot:
             took = seconds((record.finished_at or 0) - (record.started_at or 0))
             return Status(DONE, f"{took}, maybe paid twice" if record.possible_duplicate else took)
         if record.state is StepState.FAILED:
-            skipped = record.error_code == "upstream_failed"
+            skipped = record.error_code == UPSTREAM_FAILED
             return Status(SKIPPED if skipped else FAILED, printable(record.error_message or ""))
         if self._goes_no_further:
             return Status(STOPPED)

@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from raypipe.errors import InternalError, LeaseLost, RaypipeError, StepKillsGateway, as_raypipe_error
+from raypipe.errors import (
+    UPSTREAM_FAILED,
+    InternalError,
+    LeaseLost,
+    RaypipeError,
+    StepKillsGateway,
+    as_raypipe_error,
+)
 from raypipe.journal import Event, Fence, Journal, StepRecord
 from raypipe.models import Artifact, Job, Kind, Phase, Result, StepFailure, StepState
 from raypipe.providers.registry import provider_of
@@ -105,6 +112,12 @@ class StepLog:
                 return row.provider_job_id
         return None
 
+    async def not_taken(self, why: str) -> None:
+        """Journal that the provider has surely not taken the work."""
+        self.record = self.record.evolve(state=StepState.INTENT)
+        self._happened.append(self._event("step.not_taken", time.time(), reason=valid_text(why)))
+        await self.write()
+
     async def unknown(self, why: str) -> None:
         """Journal that nobody knows whether the provider has taken the work."""
         if self.record.state is not StepState.UNKNOWN:
@@ -158,7 +171,7 @@ class StepLog:
         root = cause.root
         beat = "" if root.beat_index is None else f" of beat {root.beat_index}"
         message = f"not attempted, because step {root.step}{beat} failed: {root.message}"
-        return await self._failed("upstream_failed", valid_text(message), False, cause)
+        return await self._failed(UPSTREAM_FAILED, valid_text(message), False, cause)
 
     async def _failed(
         self, code: str, message: str, retryable: bool, cause: StepFailure | None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.text import Text
 
+from raypipe.errors import UPSTREAM_FAILED
+
 if TYPE_CHECKING:
     from raypipe.journal.records import StepRecord
 
@@ -126,7 +128,7 @@ def _bar(step: "StepRecord", followers: Container[int], zero: float, now: float 
     start = step.started_at or step.finished_at or zero
     end = step.finished_at or max(start, now or start)
     state = "done" if step.state == "done" else "failed" if step.error_code else "running"
-    if step.error_code == "upstream_failed":
+    if step.error_code == UPSTREAM_FAILED:
         state = "skipped"
     group = _group(step.step, followers)
     return Bar(step.step, group, start - zero, end - zero, state, node=short_node(step.node or ""))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import ActorDiedError, RayError
 
-from raypipe.errors import LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.errors import PAUSING, LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.gateways import Gateways
 from raypipe.journal import Event, Fence, Journal, StepRecord, VideoRecord, Write
 from raypipe.models import (
@@ -53,6 +53,8 @@ class _Ending(NamedTuple):
     error: str | None = None
     #: what there is none the less
     kept: str = ""
+    #: the steps that failed
+    failures: tuple[StepFailure, ...] = ()
 
 
 class VideoRun:
@@ -112,14 +114,21 @@ class VideoRun:
         graph = launch(self.gateway, self.job, self.spec, sequences)
         self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
         ending, mismatch = await _gather_or_cancel(self._film(graph, sequences), self._storyboard(graph))
+        pausing = _pausing(ending, mismatch)
+        if pausing is not None:
+            return _Ending(
+                VideoState.WAITING, error_code=pausing.code, error=_brief(pausing), kept=ending.kept
+            )
         return ending if mismatch is None else _with_mismatch(ending, *mismatch)
 
     async def _film(self, graph: Graph, sequences: Sequence[BeatSequence]) -> _Ending:
         track, gathered = await _gather_or_cancel(self._music(graph), self._chunks(graph, sequences))
-        if not gathered.failures:
+        unpaid = (track,) if isinstance(track, StepFailure) and track.root.code in PAUSING else ()
+        failures = (*gathered.failures, *unpaid)
+        if not failures:
             return await self._stitch(gathered, track)
-        ending = _incomplete(gathered)
-        self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, error="not attempted, because chunks are missing")
+        ending = _incomplete(len(gathered.chunks), len(self.spec.beats), failures)
+        self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, error="not attempted, because of what is missing")
         return ending
 
     async def _storyboard(self, graph: Graph) -> tuple[StoryboardMismatch, StepFailure] | None:
@@ -211,6 +220,11 @@ class VideoRun:
                 logger.error("A note of %s was not journaled: %s", self.video.id, problem)
         said = ending.error and (f"{ending.error} ({ending.kept})" if ending.kept else ending.error)
         error = None if said is None else valid_text(said)
+        if ending.state is VideoState.WAITING:
+            paused = self.journal.put_back(self.video.id, ending.state, ending.error_code or "", error or "")
+            await self._record(paused, self._event("video.waiting", error=error))
+            logger.info("Video %s waits: %s", self.video.id, error)
+            return ending.state
         columns = {
             "result": ending.result and ending.result.model_dump(mode="json"),
             "cost": sum(output.cost for output in self._outputs.values()),
@@ -290,12 +304,17 @@ def _shown(chunk: Chunk) -> dict[str, Any]:
     return shown | ({"held": chunk.held} if chunk.held else {})
 
 
-def _incomplete(gathered: Gathered) -> _Ending:
-    cause = gathered.failures[0].root
-    beats = len(gathered.chunks) + len(gathered.failures)
-    kept = f"{len(gathered.chunks)} of {beats} chunks were made and kept"
-    state = VideoState.PARTIAL if gathered.chunks else VideoState.FAILED
-    return _Ending(state, error_code=cause.code, error=_brief(cause), kept=kept)
+def _incomplete(chunks: int, beats: int, failures: tuple[StepFailure, ...]) -> _Ending:
+    cause = failures[0].root
+    kept = f"{chunks} of {beats} chunks were made and kept"
+    state = VideoState.PARTIAL if chunks else VideoState.FAILED
+    return _Ending(state, error_code=cause.code, error=_brief(cause), kept=kept, failures=failures)
+
+
+def _pausing(ending: _Ending, mismatch: tuple[StoryboardMismatch, StepFailure] | None) -> StepFailure | None:
+    """Find a failure for whose sake the video waits."""
+    failures = [*ending.failures, *(() if mismatch is None else mismatch[1:])]
+    return next((failure.root for failure in failures if failure.root.code in PAUSING), None)
 
 
 def _brief(failure: StepFailure) -> str:

@@ -1,15 +1,15 @@
 """Finding what is there: the journal, a video by what a person types, what a step made, the models."""
 
-import inspect
 from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
 
-from raypipe.config import Settings
+from raypipe.config import Settings, read_secret
 from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal, database_file
 from raypipe.models import Artifact, Kind, StepState
+from raypipe.providers.base import Provider
 from raypipe.snapshot import Snapshot
 
 
@@ -94,19 +94,19 @@ def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
     return record.artifact
 
 
-def model_table() -> Table:
-    """Return the models of all installed providers, and what they cost."""
+def model_table(settings: Settings) -> Table:
+    """Return the models of all installed providers, what they cost and whether their key is there."""
     from raypipe.providers.registry import provider_names
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("kind", "model", "cost", "clips", "what it is"):
-        table.add_column(name)
-    for row in sorted(row for name in provider_names() for row in _models_of(name)):
+    for name in ("kind", "model", "cost", "clips", "key"):
+        table.add_column(name, no_wrap=name == "model", overflow="fold")
+    for row in sorted(row for name in provider_names() for row in _models_of(name, settings)):
         table.add_row(*map(Text, row[1:]))
     return table
 
 
-def _models_of(provider: str) -> Iterator[tuple[int, str, str, str, str, str]]:
+def _models_of(provider: str, settings: Settings) -> Iterator[tuple[int, str, str, str, str, str]]:
     """Return the rows of a provider's models, with the place of their kind before each."""
     from raypipe.providers.registry import provider_class
 
@@ -115,9 +115,16 @@ def _models_of(provider: str) -> Iterator[tuple[int, str, str, str, str, str]]:
     except (ImportError, AttributeError, RaypipeError) as error:
         yield len(Kind), "", provider, "", "", f"broken: cannot be loaded: {error}"
         return
-    about = (inspect.getdoc(found) or "").partition("\n")[0]
+    key = _key_of(found, settings)
     for model in found.models():
         price = "not known" if model.price is None else str(model.price)
         lengths = ", ".join(f"{each:g}" for each in model.durations)
         clips = f"{lengths} s" if lengths else "any length" if model.kind is Kind.CLIP else ""
-        yield list(Kind).index(model.kind), model.kind, model.name, price, clips, about
+        yield list(Kind).index(model.kind), model.kind, model.name, price, clips, key
+
+
+def _key_of(provider: type[Provider], settings: Settings) -> str:
+    name = getattr(provider, "key_name", None)
+    if name is None:
+        return "none needed"
+    return f"{name} is set" if read_secret(name, settings) else f"set {name}"

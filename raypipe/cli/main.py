@@ -459,10 +459,11 @@ def serve(
 
 @app.command()
 def models() -> None:
-    """List the models there are for images, clips and music, and what they cost."""
+    """List the models there are for images, clips and music, what they cost, and whether their key is there."""
     from raypipe.cli.lookup import model_table
+    from raypipe.cli.request import read_settings
 
-    _print(model_table())
+    _print(model_table(read_settings()))
 
 
 def _console() -> Any:

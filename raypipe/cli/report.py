@@ -13,6 +13,7 @@ from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing, JournalRowBroken, OutcomeUnknown
+from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
 from raypipe.text import clock, printable, seconds, size_of
@@ -78,7 +79,12 @@ def next_command(snapshot: Snapshot) -> str:
 
 def interrupted(snapshot: Snapshot) -> RenderableType:
     """Return what to say after Ctrl-C."""
+    video = snapshot.video
     text = Text("Interrupted. ", "bold yellow")
+    if video.error_code not in (None, INTERRUPTED):
+        text = Text("The video waits: ", "bold yellow").append(
+            f"{printable(video.error_message or '')}\n  ", ""
+        )
     text.append(f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept\n")
     text.append(f"  raypipe resume {snapshot.handle}", "bold")
     text.append("  goes on; nothing is made or paid twice\n", "dim")

@@ -1,12 +1,13 @@
 """What was accepted, what was done, what happened: rows in one database."""
 
 from raypipe.journal.database import database_file
-from raypipe.journal.journal import Journal
+from raypipe.journal.journal import INTERRUPTED, Journal
 from raypipe.journal.leases import LEASE_SECONDS, Owner
 from raypipe.journal.records import Event, StepRecord, VideoRecord, accepted_at, new_video_id
 from raypipe.journal.writer import Fence, Write
 
 __all__ = [
+    "INTERRUPTED",
     "LEASE_SECONDS",
     "Event",
     "Fence",

@@ -102,13 +102,19 @@ class Journal:
         row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
         return Write(self._statements.finish_video, row)
 
-    def put_back(self, video_id: str, state: VideoState) -> Write:
-        """Return that nobody makes a video any more: it is queued again, or waits for somebody to go on with it."""
+    def put_back(
+        self,
+        video_id: str,
+        state: VideoState,
+        code: str = INTERRUPTED,
+        why: str = "interrupted; what was finished is kept",
+    ) -> Write:
+        """Return that nobody makes a video any more: it is queued again, or waits, and why, for somebody to go on."""
         waits = state is VideoState.WAITING
-        why = {"error_code": INTERRUPTED, "error_message": "interrupted; what was finished is kept"}
-        nothing = {"error_code": None, "error_message": None}
-        row = {"v_id": video_id, "state": state, "lease_owner": None, **(why if waits else nothing)}
-        return Write(self._statements.put_back, row)
+        error = {"error_code": code if waits else None, "error_message": why if waits else None}
+        return Write(
+            self._statements.put_back, {"v_id": video_id, "state": state, "lease_owner": None, **error}
+        )
 
     async def renew(
         self, owner: Owner, survived: Sequence[str] = (), running: Sequence[str] = ()

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, not_, or_, select, update
 
-from raypipe.errors import OutcomeUnknown, ProviderRejected, VideoBusy, VideoNotFound, VideoOver
+from raypipe.errors import (
+    PAUSING,
+    UPSTREAM_FAILED,
+    OutcomeUnknown,
+    ProviderRejected,
+    VideoBusy,
+    VideoNotFound,
+    VideoOver,
+)
 from raypipe.journal import tables
 from raypipe.models import StepState, VideoState
 
@@ -17,6 +25,7 @@ CRASHES = 3
 #: error code of a video that is not tried again because of that
 QUARANTINED = "quarantined"
 
+_NO_OUTCOME = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
 _videos, _coordinators = tables.videos, tables.coordinators
 
 
@@ -92,6 +101,13 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
     state = _state_if_free(connection, owner, video_id)
     if state.terminal:
         raise VideoOver(f"Video {video_id} is {state}: there is nothing to go on with.")
+    # what failed for a reason that made it wait is tried again, and what depends on it
+    steps = tables.steps.c
+    failed = and_(steps.video_id == video_id, steps.state == StepState.FAILED)
+    waited = and_(failed, steps.error_code.in_([*PAUSING, UPSTREAM_FAILED]))
+    connection.execute(
+        update(tables.steps).where(waited).values(state=StepState.INTENT, starts=0, **_NO_OUTCOME)
+    )
     _take_one(connection, owner, video_id)
 
 
@@ -120,9 +136,8 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
     kept = ("provider_job_id", "started_at", "sent_at")
     again = {name: case((made, steps[name]), else_=None) for name in kept}
     again |= {"state": case((made, StepState.ACCEPTED), else_=StepState.INTENT)}
-    no_outcome = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
     tried = update(tables.steps).where(failed if resubmit else and_(failed, not_(unknown)))
-    if not connection.execute(tried.values(**again, **no_outcome, starts=0)).rowcount:
+    if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
     reopened = {"finished_at": None, "result": None}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))

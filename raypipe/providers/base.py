@@ -228,6 +228,8 @@ class HostedProvider(Provider):
 
     #: seconds that a create may take; one that is not answered by then may have been taken or not
     create_seconds: ClassVar[float] = 60.0
+    #: seconds after a create at which a job that is still under way is given up
+    deadline_seconds: ClassVar[float] = 7_200.0
     #: seconds after a create for which its outcome, if it is unknown, is asked for
     unknown_seconds: ClassVar[float] = 3_600.0
 
@@ -243,9 +245,9 @@ class HostedProvider(Provider):
             token: Names this create; it goes to the provider, if that can keep it, so that `find` finds it.
 
         Raises:
-            ProviderRejected: The provider will not do this work.
-            ProviderUnavailable: The provider could not be reached; nothing was accepted.
-            OutcomeUnknown: The provider may have accepted it or not. So does any other error count.
+            ProviderUnavailable: The provider could not be reached or does not take it for now: it is sent again later.
+            RaypipeError: Any other of raypipe's errors: it will not do this work, and nothing was accepted.
+            OutcomeUnknown: The provider may have accepted it or not. So does any error count that is not raypipe's.
         """
 
     @abstractmethod

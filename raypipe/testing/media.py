@@ -93,6 +93,11 @@ def sound_only() -> bytes:
     return out.getvalue()
 
 
+def huge() -> bytes:
+    """Make a clip of pictures that are larger than can be borne."""
+    return clip(0.1, ClipFormat(width=8192, height=4800, codec="mjpeg", pix_fmt="yuvj420p"), (0, 0, 0))
+
+
 def number_of(pixels: Pixels) -> int:
     """Read the number that stands along the top of a picture of shape (height, width, 3)."""
     height, width = pixels.shape[:2]

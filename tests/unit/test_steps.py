@@ -11,7 +11,15 @@ import pytest
 from raypipe import steps as steps_module
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import DiskFull, LeaseLost, OutcomeUnknown, ProviderRejected, ProviderUnavailable
+from raypipe.errors import (
+    DiskFull,
+    KeyMissing,
+    LeaseLost,
+    OutcomeUnknown,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+)
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept
 from raypipe.journal import Journal, Owner, StepRecord
@@ -389,6 +397,10 @@ class Vendor(HostedProvider):
         self.calls.append(f"submit {token.rpartition('/')[2]}")
         if isinstance(self.submitted, float):
             await asyncio.sleep(self.submitted)
+        if isinstance(self.submitted, list):
+            if self.submitted:
+                raise self.submitted.pop()
+            return "job 2"
         if isinstance(self.submitted, Exception):
             error, self.submitted = self.submitted, "job 2"
             raise error
@@ -514,10 +526,65 @@ def test_resubmitted_once_and_marked_and_not_a_third_time(with_rig: Callable[[Te
 
 def test_what_the_provider_refuses_or_never_got_is_known(with_rig: Callable[[Test], None]) -> None:
     async def test(rig: Rig) -> None:
-        for step, error in (("image/0", ProviderRejected("no")), ("image/1", ProviderUnavailable("down"))):
-            failure = await rig.run(hosted(rig, Vendor(None, submitted=error)), step=step)
+        for step, error in (("image/0", ProviderRejected("no")), ("image/1", KeyMissing("none"))):
+            vendor = Vendor(None, submitted=error)
+            failure = await rig.run(hosted(rig, vendor), step=step)
             assert isinstance(failure, StepFailure)
-            assert failure.code == error.code
+            assert (failure.code, vendor.told) == (error.code, ["submit 1"])
+
+    with_rig(test)
+
+
+def test_what_a_provider_did_not_take_is_sent_again_a_bounded_number_of_times(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.hosted.TRY_AGAIN", 0.001)
+
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(None, submitted=[ProviderUnavailable("down")] * 2)
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert vendor.told == ["submit 1", "submit 2", "submit 3", "poll job 2"]
+        assert (rig.row().attempt, rig.row().possible_duplicate) == (3, False)
+        events = [each.kind for each in rig.journal.events(rig.video.id) if each.step == "image/0"]
+        assert events.count("step.not_taken") == 2
+        vendor = Vendor(None, submitted=[ProviderUnavailable("down")] * 99)
+        failure = await rig.run(hosted(rig, vendor), step="music")
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, len(vendor.told)) == ("provider_unavailable", 5)
+
+    with_rig(test)
+
+
+def test_a_provider_that_asks_to_wait_is_waited_for(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.hosted.TRY_AGAIN", 0.001)
+
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(None, submitted=[RateLimited("busy", 0.02)] * 9)
+        began = time.monotonic()
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert time.monotonic() - began > 9 * 0.02
+        assert vendor.told == [*(f"submit {number}" for number in range(1, 11)), "poll job 2"]
+
+    with_rig(test)
+
+
+def test_a_job_that_takes_too_long_is_cancelled_and_fails(with_rig: Callable[[Test], None]) -> None:
+    class Slow(Vendor):
+        deadline_seconds = 0.2
+
+        async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
+            return Pending(poll_after=0.05)
+
+        async def cancel(self, job_id: str) -> None:
+            self.calls.append(f"cancel {job_id}")
+
+    async def test(rig: Rig) -> None:
+        vendor = Slow(None)
+        failure = await rig.run(hosted(rig, vendor))
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, vendor.told) == ("took_too_long", ["submit 1", "cancel job 2"])
 
     with_rig(test)
 

@@ -1,0 +1,281 @@
+"""What all providers share that are reached over HTTP: keys, errors, retries, polling and downloads.
+
+Everything but a create is asked again, with back-off, where the vendor or the connection fails for the moment. A create
+is sent once: whether one that was not answered has been taken is `raypipe.hosted`'s question.
+"""
+
+import email.utils
+import math
+import time
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+
+from raypipe.config import read_secret
+from raypipe.errors import (
+    KeyMissing,
+    KeyRefused,
+    OutcomeUnknown,
+    OutOfFunds,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+)
+from raypipe.models import Artifact, Kind
+from raypipe.providers.base import Context, Delivery, HostedProvider, Pending, Work
+
+#: seconds that an answer may take to begin, and each further part of it
+ANSWER_SECONDS, PART_SECONDS = 60.0, 30.0
+#: how often a question is asked before the provider counts as unavailable
+ATTEMPTS = 4
+#: seconds between two polls: at first, at most
+POLL_AFTER, MOST_POLL_AFTER = 1.0, 10.0
+#: largest delivery, in bytes
+MOST_BYTES = {Kind.IMAGE: 64 * 2**20, Kind.CLIP: 2 * 2**30, Kind.MUSIC: 256 * 2**20}
+#: largest answer that is no delivery, in bytes
+MOST_ANSWER_BYTES = 8 * 2**20
+#: characters of a vendor's own words that are quoted
+QUOTED = 300
+
+
+class Made(NamedTuple):
+    """Where the vendor has put what it made."""
+
+    url: str
+    #: US dollars, if the vendor says; None leaves the model's price
+    cost: float | None = None
+
+
+class HttpProvider(HostedProvider):
+    """A vendor's API. A subclass says where it is, how it is asked, and how its answers are read."""
+
+    #: where the API is; the setting RAYPIPE_<NAME>_URL is asked first
+    base_url: ClassVar[str]
+    #: name of the key, in the environment of the gateways or in the file of secrets
+    key_name: ClassVar[str]
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._base = context.settings.provider_urls.get(self.name, self.base_url).rstrip("/")
+        timeout = httpx.Timeout(PART_SECONDS, read=ANSWER_SECONDS, pool=None)
+        self._client = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None))
+        #: when each job was first asked for, so that one which takes long is asked for less often
+        self._asked: dict[str, float] = {}
+
+    @abstractmethod
+    def authorization(self, key: str) -> str:
+        """Return the value of the Authorization header."""
+
+    @abstractmethod
+    async def create(self, work: Work) -> tuple[str, dict[str, Any]]:
+        """Return the path and the body of the request that creates a job for the work."""
+
+    @abstractmethod
+    def job_id(self, answer: dict[str, Any]) -> str:
+        """Read the job's id in the answer to a create."""
+
+    @abstractmethod
+    async def made(self, job_id: str, work: Work) -> Made | None:
+        """Ask for a job; None if it is under way.
+
+        Raises:
+            ProviderRejected: It failed for good.
+            ProviderUnavailable: The provider could not be asked.
+        """
+
+    async def submit(self, work: Work, token: str) -> str:
+        """Create a job, once."""
+        path, body = await self.create(work)
+        try:
+            answer = await self._once("POST", path, json=body, headers=self._headers(path))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
+        except httpx.HTTPError as error:
+            raise OutcomeUnknown(f"{self.name} did not answer the create: {_said(error)}") from error
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise OutcomeUnknown(f"{self.name} answered the create with {_status(answer)}")
+        try:
+            return self.job_id(self._read(answer))
+        except (ProviderRejected, LookupError, TypeError) as error:
+            if answer.is_success:  # it may well have been taken
+                raise OutcomeUnknown(
+                    f"{self.name} answered the create with something else: {error}"
+                ) from error
+            raise
+
+    async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
+        """Ask for a job, and store what it made."""
+        made = await self.made(job_id, work)
+        if made is None:
+            age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
+            return Pending(poll_after=min(MOST_POLL_AFTER, POLL_AFTER + age / 10))
+        artifact = await self._download(made.url, work.kind)
+        self._asked.pop(job_id, None)
+        return Delivery(artifact=artifact, cost=made.cost)
+
+    async def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request that may be sent again, and return the JSON object of its answer.
+
+        Raises:
+            ProviderUnavailable: The vendor could not be reached, or answers that it cannot for the moment.
+            ProviderRejected: It refuses, or answers with something else.
+            KeyMissing: There is no key.
+            KeyRefused: The vendor does not take it.
+            OutOfFunds: The account is empty.
+        """
+        for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=None):
+            with attempt:
+                answer = await self._reached(method, path, **arguments)
+                if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise ProviderUnavailable(f"{self.name} answered with {_status(answer)}")
+                return self._read(answer)
+        raise AssertionError("unreachable")
+
+    async def _reached(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            return await self._once(method, path, headers=self._headers(path), **arguments)
+        except httpx.HTTPError as error:
+            raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
+
+    async def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        async with self._client.stream(method, self._url(path), **arguments) as answer:
+            body = b""
+            async for part in answer.aiter_bytes():
+                body += part
+                if len(body) > MOST_ANSWER_BYTES:
+                    raise ProviderRejected(f"{self.name} answered with more than {MOST_ANSWER_BYTES} bytes")
+        return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=body)
+
+    def _url(self, path: str) -> str:
+        return path if "://" in path else f"{self._base}{path}"
+
+    def _headers(self, path: str) -> dict[str, str]:
+        """The key goes to the vendor's own API, and to no address that an answer names."""
+        if _origin(self._url(path)) != _origin(self._base):
+            return {}
+        key = read_secret(self.key_name, self.context.settings)
+        if key is None:
+            raise KeyMissing(
+                f"there is no key for {self.name}: set {self.key_name} where raypipe runs, or write a line "
+                f"{self.key_name}=... to {self.context.settings.secrets_file} (mode 0600)"
+            )
+        return {"Authorization": self.authorization(key)}
+
+    def _read(self, answer: httpx.Response) -> dict[str, Any]:
+        """Return the JSON object of an answer, or raise what its status means."""
+        said = self._explained(answer)
+        match answer.status_code:
+            case 401 | 403:
+                raise KeyRefused(f"{self.name} does not take the key in {self.key_name}: {said}")
+            case 402:
+                raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
+            case 408 | 425 | 429:
+                raise RateLimited(f"{self.name} asks to wait: {said}", _retry_after(answer.headers))
+            case status if status >= httpx.codes.BAD_REQUEST:
+                raise self.refusal(answer, said)
+        try:
+            found = answer.json()
+        except ValueError as error:
+            raise ProviderRejected(f"{self.name} answered with something that is no JSON: {said}") from error
+        if not isinstance(found, dict):
+            raise ProviderRejected(f"{self.name} answered with JSON that is no object: {said}")
+        return found
+
+    def refusal(self, answer: httpx.Response, said: str) -> ProviderRejected:
+        """Name an answer of 4xx that all vendors do not share."""
+        return ProviderRejected(f"{self.name} refuses the request ({answer.status_code}): {said}")
+
+    def _explained(self, answer: httpx.Response) -> str:
+        """Quote what a vendor says, wherever in its JSON it says it."""
+        try:
+            found = answer.json()
+        except ValueError:
+            return answer.text.strip()[:QUOTED] or answer.reason_phrase
+        if isinstance(found, dict):
+            found = next(
+                (found[name] for name in ("detail", "error", "message", "title") if found.get(name)), found
+            )
+        return str(found)[:QUOTED]
+
+    async def _download(self, url: str, kind: Kind) -> Artifact:
+        """Store what is at an address, part by part.
+
+        Raises:
+            ProviderRejected: It is larger than can be borne.
+            ProviderUnavailable: It could not be fetched.
+        """
+        for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=None):
+            with attempt:
+                async with self._fetched(url) as answer:
+                    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
+                    parts = self._bounded(answer, MOST_BYTES[kind])
+                    return await self.context.store.put_parts(parts, media_type or "application/octet-stream")
+        raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _fetched(self, url: str) -> AsyncIterator[httpx.Response]:
+        headers = {} if url.startswith("data:") else self._headers(url)
+        try:
+            async with self._client.stream("GET", url, headers=headers, follow_redirects=True) as answer:
+                if answer.status_code >= httpx.codes.BAD_REQUEST:
+                    raise ProviderUnavailable(f"what {self.name} made cannot be fetched: {_status(answer)}")
+                yield answer
+        except httpx.HTTPError as error:
+            raise ProviderUnavailable(f"what {self.name} made cannot be fetched: {_said(error)}") from error
+
+    async def _bounded(self, answer: httpx.Response, most: int) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in answer.aiter_bytes(2**20):
+            size += len(part)
+            if size > most:
+                raise ProviderRejected(f"{self.name} delivered more than {most // 2**20} MiB")
+            yield part
+        declared = answer.headers.get("content-length")
+        if declared and "content-encoding" not in answer.headers and size != int(declared):
+            raise ProviderUnavailable(f"what {self.name} made was cut off after {size} of {declared} bytes")
+
+
+def _backoff(error: Exception) -> bool | float:
+    """Tell stamina whether to ask again, and after how many seconds if the vendor says so."""
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        return error.retry_after
+    return isinstance(error, ProviderUnavailable)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); None if it is missing or nonsense."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+_OF_ENCODED = ("content-encoding", "content-length", "transfer-encoding")
+
+
+def _plain(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a body that has been decoded."""
+    return {name: value for name, value in headers.items() if name.lower() not in _OF_ENCODED}
+
+
+def _status(answer: httpx.Response) -> str:
+    return f"{answer.status_code} {answer.reason_phrase}".strip()
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,198 @@
+"""Films of hosted models, made by fakes of their vendors: real HTTP, real media, and a ledger of every create."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from raypipe.coordinator import Coordinator
+from raypipe.journal import StepRecord
+from raypipe.media.video import frame_as_png, probe, read_picture
+from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
+from tests.vendors import FakeVendor, fake, settings_for
+
+REPLICATE = {
+    Kind.IMAGE: ("replicate/black-forest-labs/flux-schnell",),
+    Kind.CLIP: ("replicate/minimax/hailuo-02",),
+    Kind.MUSIC: ("replicate/meta/musicgen",),
+}
+SIZE = Size(width=320, height=180)
+SMALL = {"form": {"width": 640, "height": 360}, "width": 640, "height": 360}
+#: US dollars: what Replicate's own pages say of these models
+PRICES = {"image": 0.003, "clip": 6 * 0.045, "music": 0.15}
+
+With = Callable[..., Callable[[Callable[[Coordinator], Any]], Any]]
+
+
+def film(beats: int = 2, **more: Any) -> VideoRequest:
+    return VideoRequest(
+        prompt="A lighthouse in a storm", duration=5 * beats, size=SIZE, **{"models": REPLICATE, **more}
+    )
+
+
+def steps_of(coordinator: Coordinator, video_id: str) -> dict[str, StepRecord]:
+    return {step.step: step for step in coordinator.journal.steps(video_id)}
+
+
+async def made(coordinator: Coordinator, request: VideoRequest) -> tuple[str, VideoState]:
+    video_id = await coordinator.submit(request)
+    return video_id, await coordinator.wait(video_id)
+
+
+def artifact(steps: dict[str, StepRecord], name: str) -> Any:
+    found = steps[name].artifact
+    assert found is not None, steps[name]
+    return found
+
+
+def test_a_film_by_replicates_models_is_exact_and_each_of_its_works_is_paid_once(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    with fake("replicate", tmp_path, **SMALL) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(beats=6))
+            video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
+            assert state is VideoState.COMPLETED, video.error_message
+            assert video.result is not None
+            film_bytes = coordinator.store.get(video.result)
+            info = probe(film_bytes)
+            assert (info.frames, info.fps, info.width, info.height) == (720, 24, 320, 180)
+            counts = {kind: len(vendor.creates(kind)) for kind in ("image", "clip", "music")}
+            assert counts == {"image": 6, "clip": 6, "music": 1}
+            assert len({line["job"]["id"] for line in vendor.lines()}) == 13
+            check_starts(vendor, steps)
+            paid = sum(PRICES[line["job"]["kind"]] for line in vendor.lines())
+            assert video.cost == pytest.approx(paid)
+            check_seams(coordinator, film_bytes, steps)
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def check_starts(vendor: FakeVendor, steps: dict[str, StepRecord]) -> None:
+    """Each clip began with its beat's image, or with the last frame of the clip before."""
+    started = {line["job"]["id"]: line["pictures"]["first_frame_image"] for line in vendor.creates("clip")}
+    for beat in range(6):
+        start = f"last_frame/{beat - 1}" if beat % 2 else f"image/{beat}"
+        assert started[steps[f"chunk/{beat}"].provider_job_id] == artifact(steps, start).digest
+
+
+def check_seams(coordinator: Coordinator, film_bytes: bytes, steps: dict[str, StepRecord]) -> None:
+    """What a follower began with is the frame that the film shows last of the clip before."""
+    for beat in (0, 2, 4):
+        shown = read_picture(frame_as_png(film_bytes, 120 * (beat + 1) - 1), SIZE).astype(float)
+        saved = read_picture(coordinator.store.get(artifact(steps, f"last_frame/{beat}")), SIZE).astype(float)
+        assert 10 * np.log10(255**2 / max(((shown - saved) ** 2).mean(), 1e-9)) > 40
+
+
+GARBAGE = ["html", "truncated", "huge", "audio"]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_is_a_typed_failure_that_names_vendor_and_beat_and_touches_nothing_else(
+    tmp_path: Path, with_coordinator_of: With, garbage: str
+) -> None:
+    faults = [{"at": "download", "do": garbage, "kind": "clip", "times": 1}]
+    with fake("replicate", tmp_path, **SMALL, faults=faults) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(beats=3))
+            assert state is VideoState.PARTIAL
+            video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
+            (failed,) = (each for each in steps.values() if each.error_code == "media_error")
+            assert video.error_message is not None
+            for said in ("replicate", f"beat {failed.beat_index}"):
+                assert said in video.error_message
+            others = [
+                each for each in steps.values() if each.step.startswith("chunk") and each.error_code is None
+            ]
+            assert {each.state for each in others} == {StepState.DONE}
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_a_storm_of_429_and_errors_fails_no_step_and_pays_nothing_twice(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    faults = [
+        {"at": "create", "do": "busy", "times": 6},
+        {"at": "poll", "do": "busy", "times": 3},
+        {"at": "poll", "do": "error", "times": 4, "after": 6},
+        {"at": "download", "do": "error", "times": 3},
+    ]
+    with fake("replicate", tmp_path, **SMALL, faults=faults) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film())
+            assert state is VideoState.COMPLETED, coordinator.journal.video(video_id).error_message
+            steps = steps_of(coordinator, video_id)
+            assert len(vendor.lines()) == 5
+            assert sum(each.attempt for each in steps.values() if each.model) == 5 + 6
+            assert not any(each.possible_duplicate for each in steps.values())
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_an_empty_account_makes_the_video_wait_and_resume_goes_on_with_what_is_missing(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    faults = [
+        {"at": "create", "do": "funds", "kind": "clip"},
+        {"at": "create", "do": "funds", "kind": "music"},
+    ]
+    with fake("replicate", tmp_path, **SMALL, faults=faults) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(beats=4))
+            assert state is VideoState.WAITING
+            video = coordinator.journal.video(video_id)
+            assert (video.error_code, video.lease_owner) == ("out_of_funds", None)
+            assert video.error_message is not None
+            assert "no funds left" in video.error_message
+            paid = len(vendor.lines())
+            await coordinator.resume(video_id)
+            assert await coordinator.wait(video_id) is VideoState.COMPLETED
+            video = coordinator.journal.video(video_id)
+            assert (video.error_code, video.error_message) == (None, None)
+            assert (len(vendor.lines()), paid) == (9, 9 - 3)  # a clip, its follower and the music
+            assert len({line["job"]["id"] for line in vendor.lines()}) == 9
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_the_key_is_in_no_row_no_log_and_no_task(tmp_path: Path, with_coordinator_of: With) -> None:
+    with fake("replicate", tmp_path, **SMALL) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            await made(coordinator, film())
+            session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
+            for folder in (tmp_path, session / "logs"):
+                for file in (each for each in folder.rglob("*") if each.is_file() and each.name != "secrets"):
+                    assert b"r8_fake" not in file.read_bytes(), file
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "said"),
+    [(None, "key_missing", "set REPLICATE_API_TOKEN"), ("r8_wrong", "key_refused", "REPLICATE_API_TOKEN")],
+)
+def test_without_a_right_key_nothing_is_sent_and_the_error_says_what_to_do(
+    tmp_path: Path, with_coordinator_of: With, key: str | None, code: str, said: str
+) -> None:
+    with fake("replicate", tmp_path, **SMALL) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film())
+            assert state is VideoState.FAILED
+            video = coordinator.journal.video(video_id)
+            assert video.error_code == code
+            assert video.error_message is not None
+            assert said in video.error_message
+            assert "r8_wrong" not in video.model_dump_json()
+            assert vendor.lines() == []
+
+        with_coordinator_of(settings_for(tmp_path, vendor, key=key))(test)
