@@ -125,6 +125,12 @@ def _models_of(provider: str, settings: Settings) -> Iterator[tuple[int, str, st
 
 def _key_of(provider: type[Provider], settings: Settings) -> str:
     name = getattr(provider, "key_name", None)
-    if name is None:
-        return "none needed"
-    return f"{name} is set" if read_secret(name, settings) else f"set {name}"
+    return "" if name is None else "set" if read_secret(name, settings) else "missing"
+
+
+def missing_keys(settings: Settings) -> list[str]:
+    """Return the names of the keys that installed providers need and that are not there."""
+    from raypipe.providers.registry import provider_class, provider_names
+
+    names = {getattr(provider_class(each), "key_name", None) for each in provider_names()}
+    return sorted(name for name in names if name is not None and read_secret(name, settings) is None)

@@ -460,10 +460,14 @@ def serve(
 @app.command()
 def models() -> None:
     """List the models there are for images, clips and music, what they cost, and whether their key is there."""
-    from raypipe.cli.lookup import model_table
+    from raypipe.cli.lookup import missing_keys, model_table
     from raypipe.cli.request import read_settings
 
-    _print(model_table(read_settings()))
+    settings = read_settings()
+    _print(model_table(settings))
+    if missing := missing_keys(settings):
+        where = f"as environment variables, or as lines NAME=value in {settings.secrets_file} (mode 0600)"
+        print(f"\nMissing keys are given {where}: {', '.join(missing)}")
 
 
 def _console() -> Any:

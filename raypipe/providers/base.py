@@ -123,7 +123,7 @@ class Price(Value):
         return self.usd * (seconds if self.per == "second" else 1)
 
     def __str__(self) -> str:
-        return "free" if self.usd == 0 else f"${self.usd:g} a {self.per}"
+        return "free" if self.usd == 0 else f"${self.usd:g}/{'s' if self.per == 'second' else 'run'}"
 
 
 class Model(Value):

@@ -262,6 +262,8 @@ def test_the_models_there_are_are_listed_with_what_they_cost(raypipe: Run) -> No
     out = [line.split() for line in raypipe("models").out.splitlines()]
     assert ["clip", "local", "free", "any", "length"] in [line[:5] for line in out]
     assert ["music", "simulated", "not", "known"] in [line[:4] for line in out]
+    assert ["image", "replicate/black-forest-labs/flux-schnell", "$0.003/run", "missing"] in out
+    assert out[-1][-1] == "REPLICATE_API_TOKEN"
 
 
 def test_help_has_examples_and_the_version_is_told(raypipe: Run) -> None:
