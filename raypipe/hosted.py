@@ -203,7 +203,7 @@ class HostedWork:
         deadline = self._provider.deadline_seconds
         if time.time() - (self._log.record.sent_at or time.time()) > deadline:
             with suppress(ProviderError):
-                await _in_time(self._provider.cancel(job_id))
+                await _in_time(self._provider.cancel(job_id, self._work))
             raise TookTooLong(
                 f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} was cancelled"
             )

@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import pytest
 
 from raypipe.config import Settings
 
-KEYS = {"replicate": "r8_fake"}
-KEY_NAMES = {"replicate": "REPLICATE_API_TOKEN"}
+KEYS = {"replicate": "r8_fake", "fal": "fal_fake:secret"}
+KEY_NAMES = {"replicate": "REPLICATE_API_TOKEN", "fal": "FAL_KEY"}
+#: where their APIs begin
+PATHS = {"replicate": "/v1", "fal": ""}
 
 
 class FakeVendor(NamedTuple):
@@ -39,14 +40,17 @@ class FakeVendor(NamedTuple):
 
 
 @contextmanager
-def fake(name: str, folder: Path, **faults: Any) -> Iterator[FakeVendor]:
-    """Run a fake until the end of the block."""
+def fake(name: str, folder: Path, tls: Path | None = None, **faults: Any) -> Iterator[FakeVendor]:
+    """Run a fake until the end of the block; over TLS if there is a file of key and certificate."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    vendor = FakeVendor(name, f"http://127.0.0.1:{port}/v1", folder / f"{name}-ledger.jsonl")
+    vendor = FakeVendor(
+        name, f"http{'s' if tls else ''}://127.0.0.1:{port}{PATHS[name]}", folder / f"{name}-ledger.jsonl"
+    )
     command = [sys.executable, "-m", f"raypipe.testing.fake_{name}", "--port", str(port)]
     command += ["--ledger", str(vendor.ledger), "--faults", json.dumps(faults)]
+    command += ["--tls", str(tls)] if tls else []
     log = (folder / f"{name}.log").open("w")
     process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -62,8 +66,8 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
-        except httpx.TransportError:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
             time.sleep(0.05)
         else:
             return

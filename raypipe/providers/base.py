@@ -269,7 +269,7 @@ class HostedProvider(Provider):
         raise OutcomeUnknown(f"the provider {self.name!r} cannot be asked what became of a create")
 
     @abstractmethod
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str, work: Work) -> None:
         """Ask the provider to stop; a job that is already over is no error."""
 
 

@@ -10,11 +10,13 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 import stamina
+from pydantic import Field
 
 from raypipe.config import read_secret
 from raypipe.errors import (
@@ -26,8 +28,9 @@ from raypipe.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from raypipe.models import Artifact, Kind
-from raypipe.providers.base import Context, Delivery, HostedProvider, Pending, Work
+from raypipe.models import Artifact, Kind, Value
+from raypipe.providers.base import Context, Delivery, HostedProvider, Model, Pending, Price, Work
+from raypipe.providers.inputs import Word, data_uri, inputs_of
 
 #: seconds that an answer may take to begin, and each further part of it
 ANSWER_SECONDS, PART_SECONDS = 60.0, 30.0
@@ -43,6 +46,10 @@ MOST_ANSWER_BYTES = 8 * 2**20
 QUOTED = 300
 
 
+#: what vendors say of an empty account, whatever the status
+_NO_FUNDS = ("exhausted balance", "insufficient credit", "insufficient balance", "insufficient funds")
+
+
 class Made(NamedTuple):
     """Where the vendor has put what it made."""
 
@@ -51,13 +58,75 @@ class Made(NamedTuple):
     cost: float | None = None
 
 
+class ModelOptions(Value):
+    """Settings of one model."""
+
+    #: further inputs, in the model's own words, such as {"resolution": "1080p"}
+    input: dict[str, Any] = Field(default_factory=dict)
+    #: for a model that raypipe does not know: its fields, and what each stands for
+    inputs: dict[str, Word] | None = None
+    #: lengths of clip that such a model makes, in seconds
+    durations: tuple[float, ...] = ()
+    #: US dollars that a run of such a model costs
+    price: float | None = Field(default=None, ge=0)
+
+
+class Known(NamedTuple):
+    """A model that raypipe knows."""
+
+    kind: Kind
+    price: Price
+    #: its fields, and what each stands for
+    inputs: dict[str, Word]
+    #: lengths it makes, in seconds, ascending; empty: any
+    durations: tuple[float, ...] = ()
+    #: inputs that are the same for each work
+    fixed: Mapping[str, Any] = MappingProxyType({})
+
+
 class HttpProvider(HostedProvider):
-    """A vendor's API. A subclass says where it is, how it is asked, and how its answers are read."""
+    """A vendor's API. A subclass says where it is, what models it has, how it is asked and how its answers are read."""
 
     #: where the API is; the setting RAYPIPE_<NAME>_URL is asked first
     base_url: ClassVar[str]
     #: name of the key, in the environment of the gateways or in the file of secrets
     key_name: ClassVar[str]
+    #: models that need no description in the options, by the vendor's names for them
+    known: ClassVar[Mapping[str, Known]] = {}
+    Options = ModelOptions
+
+    @classmethod
+    def models(cls) -> tuple[Model, ...]:
+        """Return the models that need no description in the options."""
+        return tuple(
+            Model(name=f"{cls.name}/{name}", kind=each.kind, price=each.price, durations=each.durations)
+            for name, each in cls.known.items()
+        )
+
+    @classmethod
+    def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
+        """Find a model that is known, or described in the options."""
+        own = ModelOptions.model_validate(options)
+        if own.inputs is None:
+            return super().model(kind, name, options)
+        price = None if own.price is None else Price(usd=own.price)
+        return Model(name=name, kind=kind, durations=tuple(sorted(own.durations)), price=price)
+
+    def model_name(self, work: Work) -> str:
+        """Return the vendor's own name of the model that does the work."""
+        return work.model.removeprefix(f"{self.name}/")
+
+    async def inputs(self, work: Work) -> dict[str, Any]:
+        """Return what the model is given, in its own words."""
+        own, known = ModelOptions.model_validate(work.options), self.known.get(self.model_name(work))
+        names, fixed = (known.inputs, known.fixed) if known is not None else ({}, {})
+        model = self.model(work.kind, work.model, work.options)
+        filled = await inputs_of(work, model, names | (own.inputs or {}), self.picture)
+        return {**fixed, **filled, **own.input}
+
+    async def picture(self, artifact: Artifact) -> str:
+        """Return a stored picture as text that the vendor takes: here within the request, as a data: URI."""
+        return data_uri(await self.context.store.get_async(artifact), artifact.media_type)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -170,6 +239,8 @@ class HttpProvider(HostedProvider):
         """Return the JSON object of an answer, or raise what its status means."""
         said = self._explained(answer)
         match answer.status_code:
+            case 401 | 403 | 402 if any(each in said.lower() for each in _NO_FUNDS):
+                raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
             case 401 | 403:
                 raise KeyRefused(f"{self.name} does not take the key in {self.key_name}: {said}")
             case 402:

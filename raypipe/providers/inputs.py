@@ -10,7 +10,18 @@ from raypipe.models import Artifact
 from raypipe.providers.base import ClipWork, Model, MusicWork, Work
 
 #: what a vendor's field may stand for
-Word = Literal["prompt", "seconds", "aspect_ratio", "width", "height", "seed", "start_image", "fps"]
+Word = Literal[
+    "prompt",
+    "seconds",
+    "seconds_text",
+    "aspect_ratio",
+    "width",
+    "height",
+    "size",
+    "seed",
+    "start_image",
+    "fps",
+]
 Picture = Callable[[Artifact], Awaitable[str]]
 
 #: aspect ratios that image models know by name
@@ -39,9 +50,11 @@ def _plain_values(work: Work, model: Model) -> dict[Word, Any]:
     return {
         "prompt": prompt_of(work),
         "seconds": _seconds(work, model),
+        "seconds_text": str(_seconds(work, model)),
         "aspect_ratio": min(_RATIOS, key=lambda each: abs(math.log(_ratio(each) * size.height / size.width))),
         "width": size.width,
         "height": size.height,
+        "size": {"width": size.width, "height": size.height},
         "seed": work.job.seed,
         "fps": work.job.fps,
     }

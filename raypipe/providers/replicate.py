@@ -2,51 +2,18 @@
 
 from typing import Any, ClassVar
 
-from pydantic import Field
-
 from raypipe.errors import ProviderRejected
-from raypipe.models import Artifact, Kind, Value
-from raypipe.providers.base import Model, Price, Work
-from raypipe.providers.http import HttpProvider, Made
-from raypipe.providers.inputs import Word, data_uri, inputs_of
+from raypipe.models import Artifact, Kind
+from raypipe.providers.base import Price, Work
+from raypipe.providers.http import HttpProvider, Known, Made
+from raypipe.providers.inputs import Word, data_uri
 
 #: largest picture that is sent within the request; larger ones are uploaded first
 INLINE_BYTES = 256 * 2**10
 PRICED = "2026-11-23"
 
 
-class ReplicateOptions(Value):
-    """Settings of one model."""
-
-    #: further inputs, in the model's own words, such as {"resolution": "1080p"}
-    input: dict[str, Any] = Field(default_factory=dict)
-    #: for a model that raypipe does not know: its fields, and what each stands for
-    inputs: dict[str, Word] | None = None
-    #: lengths of clip that such a model makes, in seconds
-    durations: tuple[float, ...] = ()
-    #: US dollars that a run of such a model costs
-    price: float | None = Field(default=None, ge=0)
-
-
-class _Known(Value):
-    """A model that raypipe knows."""
-
-    model: Model
-    inputs: dict[str, Word]
-    #: inputs that are the same for each work
-    fixed: dict[str, Any] = Field(default_factory=dict)
-
-
-def _known(
-    kind: Kind,
-    name: str,
-    price: Price,
-    inputs: dict[str, Word],
-    durations: tuple[float, ...] = (),
-    **fixed: Any,
-) -> _Known:
-    model = Model(name=f"replicate/{name}", kind=kind, price=price, durations=durations)
-    return _Known(model=model, inputs=inputs, fixed=fixed)
+_FLUX: dict[str, Word] = {"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed"}
 
 
 def _run(usd: float) -> Price:
@@ -57,53 +24,32 @@ def _second(usd: float) -> Price:
     return Price(usd=usd, per="second", as_of=PRICED)
 
 
-_FLUX: dict[str, Word] = {"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed"}
-_KNOWN = {
-    known.model.name: known
-    for known in (
-        _known(Kind.IMAGE, "black-forest-labs/flux-schnell", _run(0.003), _FLUX, output_format="png"),
-        _known(Kind.IMAGE, "black-forest-labs/flux-dev", _run(0.025), _FLUX, output_format="png"),
-        _known(
-            Kind.CLIP, "minimax/hailuo-02", _second(0.045),
-            {"prompt": "prompt", "first_frame_image": "start_image", "duration": "seconds"}, (6, 10),
-        ),
-        _known(
-            Kind.CLIP, "kwaivgi/kling-v2.1", _second(0.05),
-            {"prompt": "prompt", "start_image": "start_image", "duration": "seconds"}, (5, 10),
-        ),
-        _known(
-            Kind.CLIP, "bytedance/seedance-1-lite", _second(0.036),
-            {"prompt": "prompt", "image": "start_image", "duration": "seconds", "seed": "seed"}, (5, 10),
-        ),
-        _known(
-            Kind.MUSIC, "meta/musicgen", _run(0.15),
-            {"prompt": "prompt", "duration": "seconds"}, (30,), output_format="wav",
-        ),
-    )
-}  # fmt: skip
-
-
 class ReplicateProvider(HttpProvider):
     """Models hosted by Replicate."""
 
     name: ClassVar[str] = "replicate"
     base_url: ClassVar[str] = "https://api.replicate.com/v1"
     key_name: ClassVar[str] = "REPLICATE_API_TOKEN"
-    Options = ReplicateOptions
-
-    @classmethod
-    def models(cls) -> tuple[Model, ...]:
-        """Return the models that need no mapping in `options`."""
-        return tuple(known.model for known in _KNOWN.values())
-
-    @classmethod
-    def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
-        """Find a model that is known, or described in the options."""
-        own = ReplicateOptions.model_validate(options)
-        if own.inputs is None:
-            return super().model(kind, name, options)
-        price = None if own.price is None else Price(usd=own.price)
-        return Model(name=name, kind=kind, durations=tuple(sorted(own.durations)), price=price)
+    known: ClassVar[dict[str, Known]] = {
+        "black-forest-labs/flux-schnell": Known(Kind.IMAGE, _run(0.003), _FLUX, fixed={"output_format": "png"}),
+        "black-forest-labs/flux-dev": Known(Kind.IMAGE, _run(0.025), _FLUX, fixed={"output_format": "png"}),
+        "minimax/hailuo-02": Known(
+            Kind.CLIP, _second(0.045),
+            {"prompt": "prompt", "first_frame_image": "start_image", "duration": "seconds"}, (6, 10),
+        ),
+        "kwaivgi/kling-v2.1": Known(
+            Kind.CLIP, _second(0.05),
+            {"prompt": "prompt", "start_image": "start_image", "duration": "seconds"}, (5, 10),
+        ),
+        "bytedance/seedance-1-lite": Known(
+            Kind.CLIP, _second(0.036),
+            {"prompt": "prompt", "image": "start_image", "duration": "seconds", "seed": "seed"}, (5, 10),
+        ),
+        "meta/musicgen": Known(
+            Kind.MUSIC, _run(0.15),
+            {"prompt": "prompt", "duration": "seconds"}, (30,), {"output_format": "wav"},
+        ),
+    }  # fmt: skip
 
     def authorization(self, key: str) -> str:
         """Return the value of the Authorization header."""
@@ -111,11 +57,7 @@ class ReplicateProvider(HttpProvider):
 
     async def create(self, work: Work) -> tuple[str, dict[str, Any]]:
         """Have the newest version of the model make a prediction."""
-        own, known = ReplicateOptions.model_validate(work.options), _KNOWN.get(work.model)
-        fixed, names = ({}, own.inputs or {}) if known is None else (known.fixed, known.inputs)
-        model = self.model(work.kind, work.model, work.options)
-        inputs = await inputs_of(work, model, names | (own.inputs or {}), self._picture)
-        body, name = {"input": fixed | inputs | own.input}, work.model.removeprefix("replicate/")
+        body, name = {"input": await self.inputs(work)}, self.model_name(work)
         version = await self._version(name)
         if version is None:
             return f"/models/{name}/predictions", body
@@ -141,7 +83,7 @@ class ReplicateProvider(HttpProvider):
             raise ProviderRejected(f"the prediction {job_id} succeeded, but its output is {output!r:.100}")
         return Made(url)
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str, work: Work) -> None:
         """Have the prediction stopped."""
         await self.ask("POST", f"/predictions/{job_id}/cancel")
 
@@ -155,7 +97,8 @@ class ReplicateProvider(HttpProvider):
             raise ProviderRejected(f"the model {name} at replicate has no version that can be run")
         return str(newest["id"])
 
-    async def _picture(self, artifact: Artifact) -> str:
+    async def picture(self, artifact: Artifact) -> str:
+        """Return a small picture as a data: URI, and of a larger one the address at which it was uploaded."""
         data = await self.context.store.get_async(artifact)
         if len(data) <= INLINE_BYTES:
             return data_uri(data, artifact.media_type)

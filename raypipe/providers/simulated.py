@@ -191,7 +191,7 @@ class SimulatedProvider(HostedProvider):
             else _noted(self.context.settings.simulated_ledger, token)
         )
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str, work: Work) -> None:
         """Nothing is under way that could be stopped."""
 
 

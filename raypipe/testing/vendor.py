@@ -97,7 +97,7 @@ class Job(Value):
     @property
     def seconds(self) -> float:
         """Length that was asked for."""
-        return float(self.inputs.get("duration", 8))
+        return float(self.inputs.get("duration", self.inputs.get("seconds_total", 8)))
 
 
 class Vendor:
@@ -227,7 +227,9 @@ def run(make: Callable[[Vendor], FastAPI], about: str) -> None:
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     parser.add_argument("--ledger", type=Path, required=True, help="file that gets a line for each create")
     parser.add_argument("--faults", default="{}", help="how it behaves, as JSON")
+    parser.add_argument("--tls", type=Path, help="file with a private key and its certificate: speak https")
     options = parser.parse_args()
     vendor = Vendor(options.ledger, Faults.model_validate_json(options.faults))
-    print(f"listening on http://127.0.0.1:{options.port}", file=sys.stderr)
-    uvicorn.run(make(vendor), host="127.0.0.1", port=options.port, log_level="warning")
+    print(f"listening on 127.0.0.1:{options.port}", file=sys.stderr)
+    listening = {"host": "127.0.0.1", "port": options.port, "log_level": "warning"}
+    uvicorn.run(make(vendor), **listening, ssl_certfile=options.tls, ssl_keyfile=options.tls)

@@ -1,5 +1,6 @@
 """Films of hosted models, made by fakes of their vendors: real HTTP, real media, and a ledger of every create."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,26 @@ from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
 from raypipe.media.video import frame_as_png, probe, read_picture
 from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
-from tests.vendors import FakeVendor, fake, settings_for
+from tests.vendors import fake, settings_for
 
 REPLICATE = {
     Kind.IMAGE: ("replicate/black-forest-labs/flux-schnell",),
     Kind.CLIP: ("replicate/minimax/hailuo-02",),
     Kind.MUSIC: ("replicate/meta/musicgen",),
 }
+FAL = {
+    Kind.IMAGE: ("fal/fal-ai/flux/schnell",),
+    Kind.CLIP: ("fal/fal-ai/kling-video/v2.1/standard/image-to-video",),
+    Kind.MUSIC: ("fal/fal-ai/stable-audio",),
+}
+MIXED = {Kind.IMAGE: FAL[Kind.IMAGE], Kind.CLIP: REPLICATE[Kind.CLIP], Kind.MUSIC: ("local",)}
 SIZE = Size(width=320, height=180)
 SMALL = {"form": {"width": 640, "height": 360}, "width": 640, "height": 360}
-#: US dollars: what Replicate's own pages say of these models
-PRICES = {"image": 0.003, "clip": 6 * 0.045, "music": 0.15}
+#: US dollars for each work: what the vendors' own pages say of these models
+PRICES = {
+    "replicate": {"image": 0.003, "clip": 6 * 0.045, "music": 0.15},
+    "fal": {"image": 0.003, "clip": 5 * 0.05, "music": 0.02},
+}
 
 With = Callable[..., Callable[[Callable[[Coordinator], Any]], Any]]
 
@@ -48,33 +58,40 @@ def artifact(steps: dict[str, StepRecord], name: str) -> Any:
     return found
 
 
-def test_a_film_by_replicates_models_is_exact_and_each_of_its_works_is_paid_once(
-    tmp_path: Path, with_coordinator_of: With
+@pytest.mark.parametrize(
+    ("models", "music"),
+    [(REPLICATE, 1), (FAL, 1), (MIXED, 0)],
+    ids=["replicate", "fal", "fal's pictures, replicate's clips, our music"],
+)
+def test_a_film_by_hosted_models_is_exact_and_each_of_its_works_is_paid_once(
+    tmp_path: Path, with_coordinator_of: With, models: dict[Kind, tuple[str, ...]], music: int
 ) -> None:
-    with fake("replicate", tmp_path, **SMALL) as vendor:
+    with fake("replicate", tmp_path, **SMALL) as replicate, fake("fal", tmp_path, **SMALL) as fal:
+        vendors = replicate, fal
 
         async def test(coordinator: Coordinator) -> None:
-            video_id, state = await made(coordinator, film(beats=6))
+            video_id, state = await made(coordinator, film(beats=6, models=models))
             video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
             assert state is VideoState.COMPLETED, video.error_message
             assert video.result is not None
             film_bytes = coordinator.store.get(video.result)
             info = probe(film_bytes)
             assert (info.frames, info.fps, info.width, info.height) == (720, 24, 320, 180)
-            counts = {kind: len(vendor.creates(kind)) for kind in ("image", "clip", "music")}
-            assert counts == {"image": 6, "clip": 6, "music": 1}
-            assert len({line["job"]["id"] for line in vendor.lines()}) == 13
-            check_starts(vendor, steps)
-            paid = sum(PRICES[line["job"]["kind"]] for line in vendor.lines())
-            assert video.cost == pytest.approx(paid)
+            paid = [(vendor, line) for vendor in vendors for line in vendor.lines()]
+            counts = Counter(line["job"]["kind"] for _, line in paid)
+            assert counts == Counter(image=6, clip=6, music=music)
+            assert len({line["job"]["id"] for _, line in paid}) == len(paid)
+            check_starts([line for vendor in vendors for line in vendor.creates("clip")], steps)
+            costs = sum(PRICES[vendor.name][line["job"]["kind"]] for vendor, line in paid)
+            assert video.cost == pytest.approx(costs)
             check_seams(coordinator, film_bytes, steps)
 
-        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+        with_coordinator_of(settings_for(tmp_path, *vendors))(test)
 
 
-def check_starts(vendor: FakeVendor, steps: dict[str, StepRecord]) -> None:
+def check_starts(clips: list[dict[str, Any]], steps: dict[str, StepRecord]) -> None:
     """Each clip began with its beat's image, or with the last frame of the clip before."""
-    started = {line["job"]["id"]: line["pictures"]["first_frame_image"] for line in vendor.creates("clip")}
+    started = {line["job"]["id"]: next(iter(line["pictures"].values())) for line in clips}
     for beat in range(6):
         start = f"last_frame/{beat - 1}" if beat % 2 else f"image/{beat}"
         assert started[steps[f"chunk/{beat}"].provider_job_id] == artifact(steps, start).digest
@@ -86,6 +103,26 @@ def check_seams(coordinator: Coordinator, film_bytes: bytes, steps: dict[str, St
         shown = read_picture(frame_as_png(film_bytes, 120 * (beat + 1) - 1), SIZE).astype(float)
         saved = read_picture(coordinator.store.get(artifact(steps, f"last_frame/{beat}")), SIZE).astype(float)
         assert 10 * np.log10(255**2 / max(((shown - saved) ** 2).mean(), 1e-9)) > 40
+
+
+def test_where_a_vendor_refuses_a_prompt_the_other_makes_that_clip(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    refused = [{"at": "create", "do": "refuse", "kind": "clip", "times": 1}]
+    with (
+        fake("fal", tmp_path, **SMALL, faults=refused) as fal,
+        fake("replicate", tmp_path, **SMALL) as replicate,
+    ):
+        models = FAL | {Kind.CLIP: (*FAL[Kind.CLIP], *REPLICATE[Kind.CLIP])}
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(models=models))
+            assert state is VideoState.COMPLETED
+            assert [len(each.creates("clip")) for each in (fal, replicate)] == [1, 1]
+            (fell,) = (each for each in coordinator.journal.events(video_id) if each.kind == "step.fell_back")
+            assert "content" in fell.data["reason"]
+
+        with_coordinator_of(settings_for(tmp_path, fal, replicate))(test)
 
 
 GARBAGE = ["html", "truncated", "huge", "audio"]

@@ -419,7 +419,7 @@ class Vendor(HostedProvider):
             raise answer
         return answer
 
-    async def cancel(self, job_id: str) -> None: ...
+    async def cancel(self, job_id: str, work: Work) -> None: ...
 
     @property
     def told(self) -> list[str]:
@@ -577,7 +577,7 @@ def test_a_job_that_takes_too_long_is_cancelled_and_fails(with_rig: Callable[[Te
         async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
             return Pending(poll_after=0.05)
 
-        async def cancel(self, job_id: str) -> None:
+        async def cancel(self, job_id: str, work: Work) -> None:
             self.calls.append(f"cancel {job_id}")
 
     async def test(rig: Rig) -> None:

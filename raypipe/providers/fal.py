@@ -1,0 +1,88 @@
+"""fal: its queue, https://docs.fal.ai/model-endpoints/queue."""
+
+from typing import Any, ClassVar, Literal
+
+import httpx
+
+from raypipe.errors import ContentRefused, ProviderRejected
+from raypipe.models import Kind
+from raypipe.providers.base import Price, Work
+from raypipe.providers.http import HttpProvider, Known, Made
+from raypipe.providers.inputs import Word
+
+PRICED = "2026-11-23"
+
+
+_FROM_PICTURE: dict[str, Word] = {"prompt": "prompt", "image_url": "start_image", "duration": "seconds_text"}
+#: where a result names its file
+_FILES = ("images", "image", "video", "audio_file", "audio")
+
+
+def _price(usd: float, per: Literal["run", "second"] = "run") -> Price:
+    return Price(usd=usd, per=per, as_of=PRICED)
+
+
+class FalProvider(HttpProvider):
+    """Models hosted by fal."""
+
+    name: ClassVar[str] = "fal"
+    base_url: ClassVar[str] = "https://queue.fal.run"
+    key_name: ClassVar[str] = "FAL_KEY"
+    known: ClassVar[dict[str, Known]] = {
+        "fal-ai/flux/schnell": Known(
+            Kind.IMAGE, _price(0.003), {"prompt": "prompt", "image_size": "size", "seed": "seed"}
+        ),
+        "fal-ai/minimax/hailuo-02/standard/image-to-video": Known(
+            Kind.CLIP, _price(0.045, "second"), _FROM_PICTURE, (6, 10)
+        ),
+        "fal-ai/kling-video/v2.1/standard/image-to-video": Known(
+            Kind.CLIP, _price(0.05, "second"), _FROM_PICTURE, (5, 10)
+        ),
+        "fal-ai/stable-audio": Known(
+            Kind.MUSIC, _price(0.02), {"prompt": "prompt", "seconds_total": "seconds"}, (47,)
+        ),
+    }
+
+    def authorization(self, key: str) -> str:
+        """Return the value of the Authorization header."""
+        return f"Key {key}"
+
+    async def create(self, work: Work) -> tuple[str, dict[str, Any]]:
+        """Put a request into the model's queue."""
+        return f"/{self.model_name(work)}", await self.inputs(work)
+
+    def job_id(self, answer: dict[str, Any]) -> str:
+        """Read the request's id."""
+        return str(answer["request_id"])
+
+    async def made(self, job_id: str, work: Work) -> Made | None:
+        """Read a request's status, and its result once it has one."""
+        status = await self.ask("GET", f"{_request(work, job_id)}/status")
+        if status.get("status") in ("IN_QUEUE", "IN_PROGRESS"):
+            return None
+        if status.get("error"):
+            raise ProviderRejected(f"fal says that the request {job_id} failed: {status['error']}")
+        result = await self.ask("GET", _request(work, job_id))
+        file = next((result[name] for name in _FILES if result.get(name)), None)
+        file = file[0] if isinstance(file, list) else file
+        url = file.get("url") if isinstance(file, dict) else file
+        if not isinstance(url, str):
+            raise ProviderRejected(
+                f"the result of the request {job_id} at fal names no file: {result!r:.200}"
+            )
+        return Made(url)
+
+    def refusal(self, answer: httpx.Response, said: str) -> ProviderRejected:
+        """Tell what the content filter refused from other refusals."""
+        kind = ContentRefused if "content_policy" in answer.text else ProviderRejected
+        return kind(f"{self.name} refuses the request ({answer.status_code}): {said}")
+
+    async def cancel(self, job_id: str, work: Work) -> None:
+        """Have the request taken out of the queue."""
+        await self.ask("PUT", f"{_request(work, job_id)}/cancel")
+
+
+def _request(work: Work, job_id: str) -> str:
+    """Return a request's path: it belongs to the application, the first two parts of the model's name."""
+    application = "/".join(work.model.removeprefix("fal/").split("/")[:2])
+    return f"/{application}/requests/{job_id}"
