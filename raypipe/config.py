@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     gateways: int | None = Field(default=None, ge=1, le=64)
     #: what becomes of a paid create whose outcome nobody knows: wait for the provider and then fail, or send it again
     on_unknown: Literal["hold", "resubmit_once"] = "hold"
+    #: US dollars that may be spent a day, which begins at midnight UTC; empty: any
+    daily_budget: float | None = Field(default=None, ge=0)
     #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL
     provider_urls: dict[str, str] = Field(default_factory=_provider_urls)
     #: file in which the simulated provider notes every create

@@ -134,7 +134,7 @@ class Coordinator:
             video, writes = await asyncio.to_thread(
                 accept, request, self.settings, self.journal, self.store, self.owner, free
             )
-            await self.journal.writer.put(*writes)
+            await self.journal.accept(video, writes, self.settings.daily_budget)
         except BaseException:
             self._active -= free
             self.poke()

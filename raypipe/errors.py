@@ -6,7 +6,8 @@ RaypipeError
 │   │   └── OrphanFollower           a beat follows a predecessor it does not have
 │   ├── InvalidReferenceImage        a supplied reference image is no usable picture
 │   ├── UnknownProvider              no provider is registered under that name
-│   └── UnknownModel                 the provider has no such model for that kind of work
+│   ├── UnknownModel                 the provider has no such model for that kind of work
+│   └── OverBudget                   it would cost more than may be spent
 ├── StoryboardMismatch (ValueError)  beats and storyboard images differ in number or index
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
 ├── ProviderError                    a provider did not deliver
@@ -20,6 +21,7 @@ RaypipeError
 │   └── ProviderUnavailable          it could not be reached or failed for the moment
 │       └── RateLimited              it asks to wait
 ├── SecretsExposed                   others may read the file of secrets
+├── BudgetReached                    no more may be spent on it; what is made is kept
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 ├── WorkerLost                       the process doing the work died
@@ -119,6 +121,12 @@ class UnknownModel(InvalidRequest):
     code = "unknown_model"
 
 
+class OverBudget(InvalidRequest):
+    """The video is estimated to cost more than may be spent."""
+
+    code = "over_budget"
+
+
 class StoryboardMismatch(RaypipeError, ValueError):
     """The storyboard does not hold exactly one image for each beat."""
 
@@ -207,6 +215,12 @@ class SecretsExposed(RaypipeError):
     """Others than its owner may read the file of secrets."""
 
     code = "secrets_exposed"
+
+
+class BudgetReached(RaypipeError):
+    """No more may be spent: the video waits, and what is made is kept."""
+
+    code = "budget_reached"
 
 
 class ProviderUnusable(RaypipeError):
@@ -356,7 +370,7 @@ class InternalError(RaypipeError):
 #: code of a step that was not attempted, because what it needs failed
 UPSTREAM_FAILED = "upstream_failed"
 #: codes of errors for whose sake a video waits, and does not fail
-PAUSING = (OutOfFunds.code,)
+PAUSING = (OutOfFunds.code, BudgetReached.code)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ import ray
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
+from raypipe.costs import price_of
 from raypipe.errors import InternalError, OutcomeUnknown, ProviderError
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
@@ -53,8 +54,7 @@ from raypipe.providers.base import (
     Provider,
     Work,
 )
-from raypipe.providers.inputs import paid_seconds
-from raypipe.providers.registry import model_of, provider_class, provider_of
+from raypipe.providers.registry import provider_class, provider_of
 from raypipe.steps import StepLog, Steps, new_step
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
@@ -139,7 +139,7 @@ class Gateway:
                 await log.started(self._node)
                 return Image(artifact=beat.reference_image, beat_index=beat.beat_index)
             artifact, cost = await self._provide(log, work)
-            if not model_of(Kind.IMAGE, log.record.model or "", work.job.options).exact:
+            if not work.exact:
                 artifact = (
                     await self._helpers.run(_fit_image, artifact, work.job.size, self._settings.artifacts_url)
                 ).value
@@ -296,9 +296,9 @@ class Gateway:
         if isinstance(provider, ComputeProvider):
             return await self._render(log, provider, work)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
-        hosted = HostedWork(provider, work, log, self._node, self._settings.on_unknown)
+        hosted = HostedWork(provider, work, log, self._node, self._settings)
         delivery = await hosted.delivery()
-        cost = _price_of(work) if delivery.cost is None else delivery.cost
+        cost = (price_of(work) or 0.0) if delivery.cost is None else delivery.cost
         log.note_cost(cost)
         return delivery.artifact, cost
 
@@ -331,12 +331,6 @@ def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
     made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models"}})
     return hashlib.sha256(made_from.encode()).hexdigest()
-
-
-def _price_of(work: Work) -> float:
-    """Return what work costs by its model's price; 0 where that is not known."""
-    model = model_of(work.kind, work.model, work.job.options)
-    return 0.0 if model.price is None else model.price.of(paid_seconds(work, model))
 
 
 def _value_of(log: StepLog, ran: Ran) -> Any:

@@ -11,8 +11,10 @@ import random
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+from raypipe.config import Settings
+from raypipe.costs import price_of
 from raypipe.errors import (
     OutcomeUnknown,
     ProviderError,
@@ -51,7 +53,7 @@ class HostedWork:
         work: What to make, with its model and its start image.
         log: The step.
         node: Where this runs.
-        on_unknown: What to do where nobody knows the outcome of a create.
+        settings: Say what to do where nobody knows the outcome of a create, and what may be spent.
     """
 
     def __init__(
@@ -60,10 +62,10 @@ class HostedWork:
         work: Work,
         log: StepLog,
         node: str,
-        on_unknown: Literal["hold", "resubmit_once"],
+        settings: Settings,
     ) -> None:
         self._provider, self._work, self._log, self._node = provider, work, log, node
-        self._on_unknown = on_unknown
+        self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
 
     async def delivery(self) -> Delivery:
         """Return what the provider delivers, sending the work unless it has been sent.
@@ -92,6 +94,9 @@ class HostedWork:
 
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
+        expected = self._log.record.estimated_cost
+        price = (price_of(self._work) or 0.0) if expected is None else expected
+        await self._log.reserve(price, self._work.job.budget, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
         try:
             return await self._submit()

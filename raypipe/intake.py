@@ -8,7 +8,8 @@ import time
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import ArtifactMissing, InvalidReferenceImage, InvalidRequest, MediaError
+from raypipe.costs import Estimate, dollars, estimate
+from raypipe.errors import ArtifactMissing, InvalidReferenceImage, InvalidRequest, MediaError, OverBudget
 from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
@@ -48,6 +49,7 @@ def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     group_sequences(spec.beats, spec.followers_per_reference)
     check_models(spec)
+    check_budget(spec, settings)
     for note in notes_on(spec):
         logger.warning(note)
     return spec
@@ -72,6 +74,25 @@ def check_models(spec: Spec) -> None:
                 f"options.{name}: it names neither a kind of work (image, clip, music) nor a provider or model of this "
                 f"video ({', '.join(sorted(names - set(Kind)))})."
             )
+
+
+def check_budget(spec: Spec, settings: Settings) -> None:
+    """Check that a plan costs no more than it may.
+
+    Raises:
+        OverBudget: It is estimated at more, or there is a budget and a model's price is not known.
+    """
+    if spec.budget is None and settings.daily_budget is None:
+        return
+    found = estimate(spec)
+    if found.unknown:
+        raise OverBudget(
+            f"There is a budget, and what {found.unknown[0]} costs is not known: say so with "
+            '"price" in the options of its model.'
+        )
+    for budget, whose in ((spec.budget, "its budget is"), (settings.daily_budget, "a day's budget is")):
+        if budget is not None and found.total > budget:
+            raise OverBudget(f"The video is estimated at {found}, and {whose} {dollars(budget)}.")
 
 
 def _check_durations(model: Model, spec: Spec) -> None:
@@ -114,7 +135,7 @@ def accept(
     now, video_id = time.time(), new_video_id()
     request = _with_stored_pictures(request, store)
     spec = _plan(request, video_id, settings)
-    planned = time.time()
+    planned, expected = time.time(), estimate(spec)
     video = VideoRecord(
         id=video_id,
         state=VideoState.QUEUED,
@@ -123,6 +144,7 @@ def accept(
         spec=spec,
         created_at=now,
         lease_owner=None if owner is None else owner.id,
+        estimated_cost=expected.total,
     )
     if running:
         video = video.model_copy(update={"state": VideoState.RUNNING, "started_at": now, "epoch": 1})
@@ -135,11 +157,11 @@ def accept(
         finished_at=planned,
         duration=planned - now,
     )
-    return video, journal.accepted(video, output, planned_steps(video_id, spec))
+    return video, journal.accepted(video, output, planned_steps(video_id, spec, expected))
 
 
-def planned_steps(video_id: str, spec: Spec) -> list[StepRecord]:
-    """Return the rows of all steps of a plan."""
+def planned_steps(video_id: str, spec: Spec, expected: Estimate) -> list[StepRecord]:
+    """Return the rows of all steps of a plan, with what they are expected to cost."""
     job, steps = Job.of(video_id, spec), []
     for sequence in group_sequences(spec.beats, spec.followers_per_reference):
         for beat in sequence.beats:
@@ -149,7 +171,8 @@ def planned_steps(video_id: str, spec: Spec) -> list[StepRecord]:
             if beat is not sequence.beats[-1]:
                 steps.append(new_step(job, f"last_frame/{at}", Phase.CHUNKS, at))
     steps.append(new_step(job, "music", Phase.MUSIC, kind=Kind.MUSIC))
-    return [*steps, new_step(job, "music_fit", Phase.MUSIC), new_step(job, "stitch", Phase.STITCH)]
+    steps += [new_step(job, "music_fit", Phase.MUSIC), new_step(job, "stitch", Phase.STITCH)]
+    return [step.evolve(estimated_cost=expected.steps.get(step.step)) for step in steps]
 
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:

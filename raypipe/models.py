@@ -154,6 +154,8 @@ class Brief(Value):
     seed: int | None = Field(default=None, ge=0, lt=2**32)
     #: stands for every kind of work that `models` leaves out
     model: Models | None = None
+    #: US dollars that the video may cost
+    budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     models: dict[Kind, Models] | None = None
     #: settings by kind of work, provider or model, the closer before the wider; checked by the provider
     options: Annotated[dict[_Name, dict[str, Any]], AfterValidator(valid_json)] | None = None
@@ -265,6 +267,8 @@ class Spec(Value):
     #: for each kind of work, models to try in this order
     models: dict[Kind, tuple[str, ...]]
     options: dict[str, dict[str, Any]]
+    #: US dollars that it may cost
+    budget: float | None = None
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]
@@ -301,6 +305,7 @@ class Job(Value):
     seed: int
     models: dict[Kind, tuple[str, ...]]
     options: dict[str, dict[str, Any]]
+    budget: float | None = None
 
     @classmethod
     def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:

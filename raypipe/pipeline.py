@@ -38,7 +38,9 @@ class Graph(NamedTuple):
 
 def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Sequence[BeatSequence]) -> Graph:
     """Start everything that can start, and chain the rest to it."""
-    images = [gateway.generate_image.remote(ImageWork(job=job, beat=beat)) for beat in spec.beats]
+    exact = all(model.exact for model in models_of(job, Kind.IMAGE))
+    works = [ImageWork(job=job, beat=beat, exact=exact) for beat in spec.beats]
+    images = [gateway.generate_image.remote(work) for work in works]
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
     music = MusicWork(job=job, seconds=spec.frames / spec.fps)
     return Graph(images, chains, gateway.generate_music.remote(music))

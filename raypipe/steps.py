@@ -15,6 +15,7 @@ from raypipe.errors import (
     UPSTREAM_FAILED,
     InternalError,
     LeaseLost,
+    OutcomeUnknown,
     RaypipeError,
     StepKillsGateway,
     as_raypipe_error,
@@ -98,6 +99,16 @@ class StepLog:
         self._happened.append(self._event(kind, now, **data))
         await self.write()
 
+    async def reserve(self, price: float, budget: float | None, daily: float | None) -> None:
+        """Reserve what the work costs, before it is sent.
+
+        Raises:
+            BudgetReached: The video's budget, or the day's, has no room for it.
+        """
+        if price > 0 and (budget, daily) != (None, None):
+            await self._steps.journal.reserve(self.record, price, budget, daily)
+        self.record = self.record.evolve(reserved_cost=price)
+
     async def accepted(self, provider_job_id: str) -> None:
         """Journal that a hosted provider has taken the work, and the id it gave it."""
         job_id = valid_text(provider_job_id)
@@ -142,7 +153,7 @@ class StepLog:
     def note_model(self, name: str) -> None:
         """Remember which model does the work."""
         if name != self.record.model:
-            self.record = self.record.evolve(model=name, provider=provider_of(name))
+            self.record = self.record.evolve(model=name, provider=provider_of(name), estimated_cost=None)
 
     def note_fallback(self, name: str, why: RaypipeError) -> None:
         """Remember that another model is tried, from the beginning, because the one before did not deliver."""
@@ -157,6 +168,7 @@ class StepLog:
             update={"started_at": self.record.started_at or ended, "finished_at": ended}
         )
         changes = {"finished_at": ended, "result": result.model_dump(mode="json"), "cost": result.cost}
+        changes["reserved_cost"] = None
         self.record = self.record.evolve(state=StepState.DONE, starts=0, **changes)
         self._happened.append(self._event("step.done", ended))
         await self.write()
@@ -187,6 +199,8 @@ class StepLog:
             finished_at=now,
         )
         changes = {"finished_at": now, "error_code": code, "error_message": message}
+        if code != OutcomeUnknown.code:  # else it may have been paid
+            changes["reserved_cost"] = None
         self.record = record.evolve(state=StepState.FAILED, result=failure.model_dump(mode="json"), **changes)
         self._happened.append(self._event("step.failed", now, code=code, message=message))
         await self.write()

@@ -66,6 +66,7 @@ class CreateVideo(BaseModel):
     style: str | None = None
     mood: str | None = Field(default=None, description="Chooses colours and music, such as calm or dramatic.")
     seed: int | None = Field(default=None, description="The same request and seed give the same plan.")
+    budget: float | None = Field(default=None, description="US dollars that the video may cost.")
     options: dict[str, dict[str, Any]] | None = Field(
         default=None, description="Settings by kind of work, provider or model."
     )
@@ -140,6 +141,7 @@ class VideoSummary(BaseModel):
     title: str
     prompt: str
     cost: float
+    estimated_cost: float | None = Field(default=None, description="US dollars, before anything is paid.")
     error: ErrorDetail | None = None
     notes: list[str] = Field(
         default=[],
@@ -223,6 +225,7 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "title": spec.title,
         "prompt": spec.prompt,
         "cost": snapshot.cost,
+        "estimated_cost": video.estimated_cost,
         "error": error,
     }
 

@@ -97,6 +97,12 @@ Options = Annotated[
         show_default=False,
     ),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USD", help="What it may cost; it is not begun, or waits, at more.", show_default=False
+    ),
+]
 SpecFile = Annotated[
     str | None,
     typer.Option(
@@ -187,6 +193,7 @@ def generate(
     seed: Seed = None,
     model: Model = None,
     options: Options = None,
+    budget: Budget = None,
     spec: SpecFile = None,
 ) -> None:
     """Make a video from a prompt or a plan, and write it to a file.
@@ -196,7 +203,7 @@ def generate(
     """
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, spec=spec,
+        options=options, budget=budget, spec=spec,
     )  # fmt: skip
     raise typer.Exit(_generate(typed, model or [], output, force))
 
@@ -208,7 +215,7 @@ def _typed(**options: str | None) -> dict[str, str]:
 
 def _generate(typed: dict[str, str], models: list[str], output: Path | None, force: bool) -> int:
     from raypipe.cli.lookup import open_for_writing
-    from raypipe.cli.request import build_request, dry_plan, read_settings, read_spec
+    from raypipe.cli.request import build_request, cost_notes, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
     from raypipe.logs import warnings_as_notes
 
@@ -216,7 +223,8 @@ def _generate(typed: dict[str, str], models: list[str], output: Path | None, for
     settings = read_settings()
     request = build_request(typed, models, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
-        dry_plan(request, settings)
+        planned = dry_plan(request, settings)
+    notes += cost_notes(planned)
     journal = open_for_writing(settings)
     try:
         from raypipe.cli.generate import submitting
@@ -326,21 +334,22 @@ def plan(
     seed: Seed = None,
     model: Model = None,
     options: Options = None,
+    budget: Budget = None,
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
-    from raypipe.cli.request import build_request, dry_plan, editable, read_settings, read_spec
+    from raypipe.cli.request import build_request, cost_notes, dry_plan, editable, read_settings, read_spec
     from raypipe.logs import warnings_as_notes
 
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, spec=spec,
+        options=options, budget=budget, spec=spec,
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
     request = build_request(typed, model or [], data)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, read_settings())
-    for note in notes:
+    for note in (*notes, *cost_notes(planned)):
         print(f"Note: {note}", file=sys.stderr)
     _print_json(editable(planned, typed.get("spec"), data))
 
@@ -464,7 +473,9 @@ def models() -> None:
     from raypipe.cli.request import read_settings
 
     settings = read_settings()
-    _print(model_table(settings))
+    console = _console()
+    console.width = max(console.width, 110)  # names of models are to be copied, so none is cut
+    console.print(model_table(settings), highlight=False)
     if missing := missing_keys(settings):
         where = f"as environment variables, or as lines NAME=value in {settings.secrets_file} (mode 0600)"
         print(f"\nMissing keys are given {where}: {', '.join(missing)}")

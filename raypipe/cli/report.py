@@ -12,6 +12,7 @@ from rich.text import Text
 from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
+from raypipe.costs import dollars
 from raypipe.errors import ArtifactMissing, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
@@ -211,7 +212,7 @@ def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
     grid.add_row("prompt", Text(printable(video.spec.prompt)))
     grid.add_row("plan", Text(facts(snapshot)))
     accepted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
-    cost = f"cost ${snapshot.cost:.2f}"
+    cost = f"cost {dollars(snapshot.cost)}"
     if snapshot.doubtful_cost:
         cost += f", and up to ${snapshot.doubtful_cost:.2f} more for what may have been paid twice"
     grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, {cost}")
@@ -231,7 +232,7 @@ def _phases(snapshot: Snapshot) -> Table:
             continue
         marked = Text.assemble(MARKS[status.state], f" {output.status}")
         error = Text(printable(output.error or ""), "red")
-        table.add_row(phase, marked, f"{output.duration:.2f}", f"${output.cost:.2f}", error)
+        table.add_row(phase, marked, f"{output.duration:.2f}", dollars(output.cost), error)
     return table
 
 
@@ -248,7 +249,7 @@ def _steps(snapshot: Snapshot, wide: bool) -> Table:
         size, digest = (
             ("", "") if step.artifact is None else (size_of(step.artifact.size), step.artifact.digest[:12])
         )
-        state, cost = cell(snapshot.status(step.step)), f"${step.cost:.2f}"
+        state, cost = cell(snapshot.status(step.step)), dollars(step.cost)
         table.add_row(step.step, state, Text(printable(step.provider)), *extra, size, cost, digest)
     return table
 

@@ -136,6 +136,15 @@ def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
         return plan(request, "", settings.model_copy(update={"data_dir": Path(scratch)}), store)
 
 
+def cost_notes(spec: Spec) -> list[str]:
+    """Say what a plan is estimated to cost, unless it is free."""
+    from raypipe.costs import estimate
+
+    found = estimate(spec)
+    said = [f"It is estimated to cost {found}."] if found.total else []
+    return [*said, f"What {', '.join(found.unknown)} cost is not known."] if found.unknown else said
+
+
 def editable(spec: Spec, source: str | None, data: bytes | None) -> dict[str, Any]:
     """Turn a plan back into what a person edits, with pictures named as in the spec that was read."""
     from raypipe.phases.plan import spec_as_draft

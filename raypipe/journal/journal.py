@@ -28,8 +28,9 @@ from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
+from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepRecord, VideoRecord
-from raypipe.journal.writer import Statement, Write, Writer, cause_of
+from raypipe.journal.writer import Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
@@ -74,6 +75,35 @@ class Journal:
             self.phase(plan),
             self.event(Event(video_id=video.id, kind="video.accepted")),
         )
+
+    async def accept(self, video: VideoRecord, rows: Sequence[Write], daily_budget: float | None) -> None:
+        """Commit the rows of a new video, if the day's budget has room for what it is estimated to cost.
+
+        Raises:
+            OverBudget: It has not; nothing is committed.
+            JournalUnavailable: They cannot be committed.
+        """
+        if daily_budget is None:
+            await self.writer.put(*rows)
+            return
+        check = check_daily(video, daily_budget)
+
+        def run(connection: Connection) -> None:
+            check(connection)
+            execute(connection, rows)
+
+        await self.writer.transact(run)
+
+    async def reserve(
+        self, step: StepRecord, price: float, budget: float | None, daily: float | None
+    ) -> None:
+        """Reserve what a step will cost.
+
+        Raises:
+            BudgetReached: The video's budget, or the day's, has no room for it.
+            JournalUnavailable: It cannot be written.
+        """
+        await self.writer.transact(reserve(step, price, budget, daily), patience=float("inf"))
 
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""

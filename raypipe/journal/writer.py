@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -202,7 +202,7 @@ class Writer:
             return []
         with self._transaction() as connection:
             over = _lost(connection, requests)
-            _execute(connection, [w for each in requests if each.fence not in over for w in each.run])  # type: ignore[union-attr]
+            execute(connection, [w for each in requests if each.fence not in over for w in each.run])  # type: ignore[union-attr]
         return [over.get(each.fence) for each in requests]
 
     def _alone(self, request: _Request) -> Any:
@@ -298,7 +298,8 @@ def _lost(connection: Connection, requests: list[_Request]) -> dict[Fence | None
     return {each: LeaseLost(each.video_id) for each in fences if epochs.get(each.video_id) != each.epoch}
 
 
-def _execute(connection: Connection, writes: list[Write]) -> None:
+def execute(connection: Connection, writes: Sequence[Write]) -> None:
+    """Run writes in a transaction that is open; of those with the same key only the last."""
     groups: dict[Statement, dict[Hashable, dict[str, Any]]] = {}
     for number, (statement, row, key) in enumerate(writes):
         groups.setdefault(statement, {})[number if key is None else key] = row

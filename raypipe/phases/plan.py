@@ -75,6 +75,7 @@ def build_full_spec(
         seed=brief.get("seed") or 0,
         models=models,
         options=options,
+        budget=brief.get("budget"),
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),
     )

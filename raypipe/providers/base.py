@@ -35,6 +35,8 @@ class ImageWork(_WorkBase):
 
     kind: Literal[Kind.IMAGE] = Kind.IMAGE
     beat: Beat
+    #: whether all that may make it make it in the job's size
+    exact: bool = True
 
     @property
     def step(self) -> str:

@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from raypipe.costs import estimate
 from raypipe.errors import InvalidReferenceImage, InvalidRequest, InvalidSpec
+from raypipe.intake import check_models
 from raypipe.models import (
     FPS,
     Artifact,
@@ -593,6 +595,36 @@ def test_the_size_of_a_video_that_asks_for_none_is_what_its_provider_makes(tmp_p
         for name in ("local", "simulated")
     }
     assert sizes == {"local": "1280x720", "simulated": "64x36"}
+
+
+HAILUO = {Kind.CLIP: ("replicate/minimax/hailuo-02",)}
+
+
+@pytest.mark.parametrize("duration", [5, 6.5, 11, 30, 33, 59, 61, 100, 187.3, 300])
+def test_a_plan_has_no_beat_that_its_clip_model_cannot_make(tmp_path: Path, duration: float) -> None:
+    seedance = {Kind.CLIP: ("replicate/bytedance/seedance-1-lite", *HAILUO[Kind.CLIP])}
+    for models in (HAILUO, seedance):
+        spec = build_full_spec(VideoRequest(prompt="A fox", duration=duration, models=models), "v", tmp_path)
+        assert max(beat.duration for beat in spec.beats) <= 10
+        assert sum(beat.frames for beat in spec.beats) == round(duration * FPS)
+        check_models(spec)
+
+
+def test_a_beat_that_is_longer_than_any_clip_of_its_model_is_refused(tmp_path: Path) -> None:
+    beats = (DraftBeat(prompt="one", duration=5), DraftBeat(prompt="two", duration=12))
+    spec = build_full_spec(VideoRequest(spec=DraftSpec(beats=beats), models=HAILUO), "v", tmp_path)
+    with pytest.raises(InvalidRequest, match=r"Beat 1 cannot be made: .*hailuo-02.* at most 10 s, not 12 s"):
+        check_models(spec)
+
+
+def test_the_shortest_clip_that_covers_a_beat_is_paid(tmp_path: Path) -> None:
+    beats = tuple(DraftBeat(prompt=f"beat {seconds}", duration=seconds) for seconds in (5, 6, 6.5, 10))
+    models = HAILUO | {Kind.IMAGE: ("replicate/black-forest-labs/flux-dev",), Kind.MUSIC: ("local",)}
+    spec = build_full_spec(VideoRequest(spec=DraftSpec(beats=beats), models=models), "v", tmp_path)
+    found = estimate(spec)
+    assert [found.steps[f"chunk/{index}"] for index in range(4)] == pytest.approx([0.27, 0.27, 0.45, 0.45])
+    assert found.total == pytest.approx(1.44 + 4 * 0.025)
+    assert str(found) == "$1.54 (images $0.10, clips $1.44)"
 
 
 def test_a_truncation_log_that_cannot_be_written_is_said_in_a_line(

@@ -430,7 +430,7 @@ class Vendor(HostedProvider):
 def hosted(rig: Rig, vendor: Vendor, on_unknown: Any = "hold") -> Callable[[StepLog], Awaitable[Image]]:
     async def work(log: StepLog) -> Image:
         image = ImageWork(job=rig.job, beat=rig.video.spec.beats[0])
-        await HostedWork(vendor, image, log, "node", on_unknown).delivery()
+        await HostedWork(vendor, image, log, "node", Settings(on_unknown=on_unknown)).delivery()
         return MADE
 
     return work

@@ -1,0 +1,95 @@
+"""Money as rows: what is reserved before it is spent, so that no race spends more than a budget."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, case, func, select, update
+
+from raypipe.errors import BudgetReached, OverBudget
+from raypipe.journal import tables
+from raypipe.journal.records import StepRecord, VideoRecord
+from raypipe.models import VideoState
+
+DAY = 86_400
+#: US dollars by which sums may differ that are equal: money is added up in floating point
+ROUNDING = 1e-9
+
+_videos, _steps = tables.videos, tables.steps
+
+
+def check_daily(video: VideoRecord, budget: float) -> Callable[[Connection], None]:
+    """Return a check that what a new video is estimated to cost is left of the day's budget.
+
+    Raises:
+        OverBudget: It is not. Days begin at midnight UTC.
+    """
+
+    def check(connection: Connection) -> None:
+        left = budget - _lock_and_sum_today(connection, None)
+        if (video.estimated_cost or 0.0) > left + ROUNDING:
+            raise OverBudget(
+                f"The video is estimated at ${video.estimated_cost:.2f}, and ${max(0.0, left):.2f} is left of the "
+                f"${budget:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)."
+            )
+
+    return check
+
+
+def reserve(
+    step: StepRecord, price: float, budget: float | None, daily: float | None
+) -> Callable[[Connection], None]:
+    """Return a transaction that reserves a step's price, if the video's and the day's budgets allow it.
+
+    Raises:
+        BudgetReached: One of them does not.
+    """
+    mine = (_steps.c.video_id == step.video_id) & (_steps.c.step == step.step) & (_steps.c.take == step.take)
+
+    def run(connection: Connection) -> None:
+        spent = connection.execute(
+            select(_committed()).where(_steps.c.video_id == step.video_id, ~mine)
+        ).scalar_one()
+        if budget is not None and spent + price > budget + ROUNDING:
+            raise BudgetReached(
+                f"${price:.2f} more would be ${spent + price:.2f}, and the video's budget is ${budget:.2f}"
+            )
+        if daily is not None:
+            others = _lock_and_sum_today(connection, step.video_id)
+            today = connection.execute(
+                select(_committed()).where(
+                    _steps.c.video_id == step.video_id, ~mine, _steps.c.sent_at >= _midnight()
+                )
+            ).scalar_one()
+            if others + today + price > daily + ROUNDING:
+                raise BudgetReached(
+                    f"${price:.2f} more would be over the ${daily:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)"
+                )
+        connection.execute(update(_steps).where(mine).values(reserved_cost=price))
+
+    return run
+
+
+def _committed() -> ColumnElement[Any]:
+    """What steps have cost, and what is reserved for them."""
+    return func.coalesce(func.sum(_steps.c.cost + func.coalesce(_steps.c.reserved_cost, 0.0)), 0.0)
+
+
+def _lock_and_sum_today(connection: Connection, except_video: str | None) -> float:
+    """Sum what was spent today and what videos under way may still cost, with nobody else summing meanwhile."""
+    connection.execute(select(tables.installation.c.id).with_for_update())
+    others = _videos.c.id != (except_video or "")
+    spent = connection.execute(
+        select(_committed()).where(_steps.c.sent_at >= _midnight(), _steps.c.video_id != (except_video or ""))
+    ).scalar_one()
+    so_far = select(_committed()).where(_steps.c.video_id == _videos.c.id).scalar_subquery()
+    left = func.coalesce(_videos.c.estimated_cost, 0.0) - so_far
+    under_way = _videos.c.state.in_([VideoState.QUEUED, VideoState.RUNNING])
+    open_ended = connection.execute(
+        select(func.coalesce(func.sum(case((left > 0, left), else_=0.0)), 0.0)).where(under_way, others)
+    ).scalar_one()
+    return float(spent) + float(open_ended)
+
+
+def _midnight() -> float:
+    return time.time() // DAY * DAY

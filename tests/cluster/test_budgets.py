@@ -1,0 +1,92 @@
+"""Money is reserved before it is spent, so that no race spends more than a budget."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypipe.config import Settings
+from raypipe.coordinator import Coordinator
+from raypipe.errors import OverBudget
+from raypipe.models import Kind, StepState, VideoRequest, VideoState
+
+QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
+With = Callable[..., Callable[[Callable[[Coordinator], Any]], Any]]
+
+
+def one_beat(seed: int = 0, price: float = 0.1, **more: Any) -> VideoRequest:
+    """A video of three paid works."""
+    options = {"simulated": {**QUICK, "price": price}}
+    return VideoRequest(prompt="A boat", duration=5, seed=seed, model="simulated", options=options, **more)
+
+
+def test_twenty_videos_race_for_a_daily_budget_of_ten_and_not_a_cent_more_is_spent(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    settings = Settings(data_dir=tmp_path, gateways=1, daily_budget=3.0, simulated_ledger=tmp_path / "ledger")
+
+    async def test(one: Coordinator) -> None:
+        other = Coordinator(settings)
+        try:
+            await race(one, other)
+        finally:
+            await other.close()
+
+    async def race(one: Coordinator, other: Coordinator) -> None:
+        requests = [(coordinator, one_beat(seed)) for seed in range(10) for coordinator in (one, other)]
+        found = await asyncio.gather(
+            *(each.submit(request) for each, request in requests), return_exceptions=True
+        )
+        refused = [each for each in found if isinstance(each, OverBudget)]
+        accepted = [each for each in found if isinstance(each, str)]
+        assert (len(accepted), len(refused)) == (10, 10)
+        assert all("$3.00 that may be spent a day" in str(each) for each in refused)
+        owners = {
+            video_id: each
+            for (each, _), video_id in zip(requests, found, strict=True)
+            if video_id in accepted
+        }
+        states = await asyncio.gather(*(each.wait(video_id) for video_id, each in owners.items()))
+        assert set(states) == {VideoState.COMPLETED}
+        assert sum(one.journal.video(video_id).cost for video_id in accepted) == pytest.approx(3.0)
+        assert len((tmp_path / "ledger").read_text().splitlines()) == 30
+        assert len(one.journal.video_ids(100)) == 10
+
+    with_coordinator_of(settings)(test)
+
+
+def test_a_video_that_is_estimated_over_its_budget_is_refused_and_leaves_nothing(
+    with_coordinator: Callable[[Callable[[Coordinator], Any]], Any],
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        with pytest.raises(OverBudget, match=r"estimated at \$0.30 .* its budget is \$0.25"):
+            await coordinator.submit(one_beat(budget=0.25))
+        assert coordinator.journal.video_ids(10) == []
+
+    with_coordinator(test)
+
+
+def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    ledger = tmp_path / "ledger"
+
+    async def test(coordinator: Coordinator) -> None:
+        # the clip's first model refuses, and the next one is dearer than what was estimated
+        cheap = {**QUICK, "price": 0.1, "fail": {"chunk/0": "no sea"}}
+        request = VideoRequest(
+            prompt="A boat", duration=5, budget=0.5, model="fragile", models={Kind.CLIP: ("fragile", "simulated")},
+            options={"fragile": cheap, "simulated": {**QUICK, "price": 0.4}},
+        )  # fmt: skip
+        video_id = await coordinator.submit(request)
+        assert await coordinator.wait(video_id) is VideoState.WAITING
+        video = coordinator.journal.video(video_id)
+        assert (video.error_code, video.estimated_cost) == ("budget_reached", pytest.approx(0.3))
+        assert "the video's budget is $0.50" in (video.error_message or "")
+        steps = {each.step: each for each in coordinator.journal.steps(video_id)}
+        assert (steps["chunk/0"].state, steps["chunk/0"].reserved_cost) == (StepState.FAILED, None)
+        assert len(ledger.read_text().splitlines()) == 3  # the refused clip among them
+
+    with_coordinator_of(Settings(data_dir=tmp_path, gateways=1, simulated_ledger=ledger))(test)
