@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from raypipe.errors import SecretsExposed
@@ -35,6 +35,17 @@ def _provider_urls() -> dict[str, str]:
     return {match[1].lower(): value for match, value in found if match is not None and value}
 
 
+class Limit(BaseModel):
+    """What an account at a provider allows; None: any."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: jobs that may be under way at once
+    in_flight: int | None = Field(default=None, ge=1)
+    #: creates that may be sent in any minute
+    per_minute: int | None = Field(default=None, ge=1)
+
+
 class Settings(BaseSettings):
     """What an installation can be told, as `RAYPIPE_<NAME>`; every setting has a default.
 
@@ -59,6 +70,8 @@ class Settings(BaseSettings):
     gateways: int | None = Field(default=None, ge=1, le=64)
     #: what becomes of a paid create whose outcome nobody knows: wait for the provider and then fail, or send it again
     on_unknown: Literal["hold", "resubmit_once"] = "hold"
+    #: what accounts at providers allow, by the providers' names
+    limits: dict[str, Limit] = Field(default_factory=dict)
     #: US dollars that may be spent a day, which begins at midnight UTC; empty: any
     daily_budget: float | None = Field(default=None, ge=0)
     #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL

@@ -13,17 +13,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import ray
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.config import Settings
+from raypipe.config import Limit, Settings
 from raypipe.costs import price_of
 from raypipe.errors import InternalError, OutcomeUnknown, ProviderError
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
+from raypipe.limits import Rank, Turns
 from raypipe.media.door import fit_clip
 from raypipe.media.video import encode_clip, frame_as_png, read_delivered_picture, to_planes, write_png
 from raypipe.models import (
@@ -81,11 +82,12 @@ class Gateway:
     from its row, so that nothing is made or paid twice. It outlives the coordinators that call it.
     """
 
-    def __init__(self, settings: Settings, helpers: Helpers) -> None:
+    def __init__(self, settings: Settings, helpers: Helpers, family: str) -> None:
         relax_garbage_collection()
         self._settings, self._helpers = settings, helpers
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}
+        self._turns = Turns(family, self._node, settings)
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
         self._steps: Steps | None = None
         self._opening: asyncio.Task[Steps] | None = None
@@ -296,11 +298,21 @@ class Gateway:
         if isinstance(provider, ComputeProvider):
             return await self._render(log, provider, work)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
-        hosted = HostedWork(provider, work, log, self._node, self._settings)
+        turn = self._turn_of(provider.name, work, log)
+        hosted = HostedWork(provider, work, log, self._node, self._settings, turn)
         delivery = await hosted.delivery()
         cost = (price_of(work) or 0.0) if delivery.cost is None else delivery.cost
         log.note_cost(cost)
         return delivery.artifact, cost
+
+    def _turn_of(self, provider: str, work: Work, log: StepLog) -> "_StepTurn | None":
+        limit = self._settings.limits.get(provider)
+        if limit is None:
+            return None
+        step = log.record
+        follows = isinstance(work, ClipWork) and work.continues
+        rank = Rank(step.video_id, 0 if follows else 1, step.step)
+        return _StepTurn(self._turns, provider, limit, rank, (step.video_id, step.step, step.take))
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
@@ -321,6 +333,25 @@ class Gateway:
             started=log.started,
         )
         return made
+
+
+class _StepTurn(NamedTuple):
+    """The turn of one step."""
+
+    turns: Turns
+    account: str
+    limit: Limit
+    rank: Rank
+    key: tuple[str, str, int]
+
+    async def acquire(self) -> None:
+        await self.turns.acquire(self.account, self.limit, self.rank, self.key)
+
+    def release(self) -> None:
+        self.turns.release(self.account, self.limit, self.key)
+
+    def hold(self, seconds: float) -> None:
+        self.turns.hold(self.account, self.limit, seconds)
 
 
 async def _open(settings: Settings, store: ArtifactStore) -> Steps:

@@ -56,7 +56,7 @@ class Gateways:
 
     def _gateway(self, number: int) -> Any:
         if number not in self._started:
-            name, made_with = f"{self._family}/gateway-{number}", (self._settings, self.helpers)
+            name, made_with = f"{self._family}/gateway-{number}", (self._settings, self.helpers, self._family)
             self._started[number] = detached(Gateway, name, self._node, CALLS, *made_with, retries=-1)
         return self._started[number]
 

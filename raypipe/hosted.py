@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from raypipe.config import Settings
 from raypipe.costs import price_of
@@ -45,6 +45,19 @@ TRIES = 5
 TRY_AGAIN = 1.0
 
 
+class Turn(Protocol):
+    """What a step has to ask before it sends a create, where its provider's account has limits."""
+
+    async def acquire(self) -> None:
+        """Return when the create may be sent."""
+
+    def release(self) -> None:
+        """Say that the work is no longer under way."""
+
+    def hold(self, seconds: float) -> None:
+        """Say that the provider asks everybody to wait."""
+
+
 class HostedWork:
     """A piece of work at a hosted provider, on behalf of a step.
 
@@ -54,6 +67,7 @@ class HostedWork:
         log: The step.
         node: Where this runs.
         settings: Say what to do where nobody knows the outcome of a create, and what may be spent.
+        turn: Paces its creates; None where nothing limits them.
     """
 
     def __init__(
@@ -63,8 +77,10 @@ class HostedWork:
         log: StepLog,
         node: str,
         settings: Settings,
+        turn: Turn | None = None,
     ) -> None:
         self._provider, self._work, self._log, self._node = provider, work, log, node
+        self._turn = turn
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
 
     async def delivery(self) -> Delivery:
@@ -75,12 +91,16 @@ class HostedWork:
             ProviderUnavailable: It could not be reached.
             OutcomeUnknown: Whether it has taken the work is not known, and will not be.
         """
-        while self._log.record.provider_job_id is None:
-            doubt = self._log.record.possible_duplicate
-            job_id = await (self._find() if self._is_sent else self._create(doubt))
-            if job_id is not None:
-                await self._log.accepted(job_id)
-        return await self._poll(self._log.record.provider_job_id)
+        try:
+            while self._log.record.provider_job_id is None:
+                doubt = self._log.record.possible_duplicate
+                job_id = await (self._find() if self._is_sent else self._create(doubt))
+                if job_id is not None:
+                    await self._log.accepted(job_id)
+            return await self._poll(self._log.record.provider_job_id)
+        finally:
+            if self._turn is not None:
+                self._turn.release()
 
     @property
     def _is_sent(self) -> bool:
@@ -96,6 +116,8 @@ class HostedWork:
         """Send the work; None if it is not known whether the provider has taken it."""
         expected = self._log.record.estimated_cost
         price = (price_of(self._work) or 0.0) if expected is None else expected
+        if self._turn is not None:
+            await self._turn.acquire()
         await self._log.reserve(price, self._work.job.budget, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
         try:
@@ -123,6 +145,8 @@ class HostedWork:
         if waited > UNREACHABLE_SECONDS or (step.attempt >= TRIES and not limited):
             raise error
         await self._log.not_taken(str(error))
+        if self._turn is not None and isinstance(error, RateLimited):
+            self._turn.hold(error.retry_after or TRY_AGAIN)
         pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (step.attempt - 1)) * random.uniform(0.8, 1.2)
         await asyncio.sleep(max(pause, (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0))
 

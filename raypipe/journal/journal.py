@@ -200,6 +200,21 @@ class Journal:
         found: tuple[str, int] = await self.writer.transact(lambda each: _installation(each, gateways))
         return found
 
+    async def in_flight(self, provider: str) -> list[tuple[tuple[str, str, int], float]]:
+        """Read which steps a provider has, or may have, and when each was sent."""
+        steps = tables.steps.c
+        under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
+        columns = steps.video_id, steps.step, steps.take, steps.sent_at
+        query = select(*columns).where(steps.provider == provider, steps.sent_at.is_not(None), under_way)
+        rows = await self.writer.read(lambda connection: connection.execute(query).all())
+        return [((row.video_id, row.step, row.take), row.sent_at) for row in rows]
+
+    async def sent_since(self, provider: str, since: float) -> list[float]:
+        """Read when a provider was sent work since some time; of each step the last time."""
+        steps = tables.steps.c
+        query = select(steps.sent_at).where(steps.provider == provider, steps.sent_at >= since)
+        return list(await self.writer.read(lambda connection: connection.execute(query).scalars().all()))
+
     def video(self, video_id: str) -> VideoRecord:
         """Read a video.
 

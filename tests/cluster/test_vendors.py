@@ -1,5 +1,6 @@
 """Films of hosted models, made by fakes of their vendors: real HTTP, real media, and a ledger of every create."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import ray
 
+from raypipe.config import Limit
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
 from raypipe.media.video import frame_as_png, probe, read_picture
 from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
+from raypipe.workers import NAMESPACE
 from tests.vendors import fake, settings_for
 
 REPLICATE = {
@@ -233,3 +236,33 @@ def test_without_a_right_key_nothing_is_sent_and_the_error_says_what_to_do(
             assert vendor.lines() == []
 
         with_coordinator_of(settings_for(tmp_path, vendor, key=key))(test)
+
+
+def test_an_accounts_limit_holds_for_two_coordinators_and_while_the_limiter_is_killed(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    with fake("replicate", tmp_path, **SMALL, image=0.3, clip=0.5, music=0.3) as vendor:
+        settings = settings_for(tmp_path, vendor, limits={"replicate": Limit(in_flight=3)})
+
+        async def test(one: Coordinator) -> None:
+            other = Coordinator(settings)
+            try:
+                requests = [(each, film(seed=seed)) for seed in range(3) for each in (one, other)]
+                ids = await asyncio.gather(*(each.submit(request) for each, request in requests))
+                await asyncio.sleep(2)
+                await kill_limiter()
+                waits = (each.wait(video_id) for (each, _), video_id in zip(requests, ids, strict=True))
+                assert set(await asyncio.gather(*waits)) == {VideoState.COMPLETED}
+            finally:
+                await other.close()
+            jobs = [(line["at"], line["job"]["ready_at"]) for line in vendor.lines()]
+            assert len(jobs) == 6 * 5
+            assert max(sum(began <= at < ended for began, ended in jobs) for at, _ in jobs) == 3
+
+        with_coordinator_of(settings)(test)
+
+
+async def kill_limiter() -> None:
+    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
+    (name,) = (each for each in names if each.endswith("/limiter"))
+    ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=False)
