@@ -57,9 +57,7 @@ def reserve(
         if daily is not None:
             others = _lock_and_sum_today(connection, step.video_id)
             today = connection.execute(
-                select(_committed()).where(
-                    _steps.c.video_id == step.video_id, ~mine, _steps.c.sent_at >= _midnight()
-                )
+                select(_committed()).where(_steps.c.video_id == step.video_id, ~mine, _is_todays())
             ).scalar_one()
             if others + today + price > daily + ROUNDING:
                 raise BudgetReached(
@@ -80,7 +78,7 @@ def _lock_and_sum_today(connection: Connection, except_video: str | None) -> flo
     connection.execute(select(tables.installation.c.id).with_for_update())
     others = _videos.c.id != (except_video or "")
     spent = connection.execute(
-        select(_committed()).where(_steps.c.sent_at >= _midnight(), _steps.c.video_id != (except_video or ""))
+        select(_committed()).where(_is_todays(), _steps.c.video_id != (except_video or ""))
     ).scalar_one()
     so_far = select(_committed()).where(_steps.c.video_id == _videos.c.id).scalar_subquery()
     left = func.coalesce(_videos.c.estimated_cost, 0.0) - so_far
@@ -89,6 +87,11 @@ def _lock_and_sum_today(connection: Connection, except_video: str | None) -> flo
         select(func.coalesce(func.sum(case((left > 0, left), else_=0.0)), 0.0)).where(under_way, others)
     ).scalar_one()
     return float(spent) + float(open_ended)
+
+
+def _is_todays() -> ColumnElement[bool]:
+    """Whether a step was sent today; one whose price is reserved and that is not sent yet is today's."""
+    return func.coalesce(_steps.c.sent_at, time.time()) >= _midnight()
 
 
 def _midnight() -> float:
