@@ -116,12 +116,11 @@ def read_secret(name: str, settings: Settings) -> str | None:
     if found := os.environ.get(name, "").strip():
         return found
     try:
-        with settings.secrets_file.open() as file:
+        with settings.secrets_file.open(errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise SecretsExposed(f"others may read {settings.secrets_file}: chmod 600 it")
-            lines = dict(
-                line.strip().split("=", 1) for line in file if "=" in line and not line.startswith("#")
-            )
+            pairs = (line.split("=", 1) for line in file if "=" in line and not line.startswith("#"))
+            lines = {key.strip(): value.strip() for key, value in pairs}
     except FileNotFoundError:
         return None
-    return lines.get(name, "").strip().strip("\"'") or None
+    return lines.get(name, "").strip("\"'") or None

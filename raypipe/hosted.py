@@ -204,7 +204,8 @@ class HostedWork:
         pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
         while True:
             try:
-                reply = await _in_time(self._provider.poll(job_id, self._work))
+                polled = self._provider.poll(job_id, self._work)
+                reply = await _in_time(polled, self._provider.poll_seconds)
             except ProviderUnavailable as error:
                 # it is paid: whatever goes wrong with asking is asked again
                 if time.monotonic() > unreachable_until:
@@ -238,19 +239,19 @@ class HostedWork:
             )
 
 
-async def _in_time(question: Awaitable[ResultT]) -> ResultT:
+async def _in_time(question: Awaitable[ResultT], seconds: float = ANSWER_SECONDS) -> ResultT:
     """Ask a provider.
 
     Raises:
         ProviderUnavailable: It does not answer in time, or with something that cannot be understood.
     """
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             return await question
     except RaypipeError:
         raise
     except TimeoutError as error:
-        raise ProviderUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from error
+        raise ProviderUnavailable(f"no answer within {seconds:g} s") from error
     except Exception as error:
         logger.warning("A provider's answer cannot be understood", exc_info=error)
         raise ProviderUnavailable(f"{type(error).__name__}: {error}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import RootModel, ValidationError, model_validator
+from pydantic_settings import SettingsError
 
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
@@ -46,11 +47,19 @@ def read_settings() -> Settings:
     """
     try:
         return Settings()
+    except SettingsError as error:
+        raise InvalidRequest(f"{_variable_in(error)}: it must be JSON.") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0])
         name = name if name.isupper() else f"RAYPIPE_{name.upper()}"
         raise InvalidRequest(f"{name}: {reason(first)}.") from error
+
+
+def _variable_in(error: SettingsError) -> str:
+    """Name the variable that could not be parsed: the error names the field."""
+    field = str(error).partition('"')[2].partition('"')[0]
+    return f"RAYPIPE_{field.upper()}" if field else "A variable RAYPIPE_..."
 
 
 def build_request(

@@ -230,6 +230,8 @@ class HostedProvider(Provider):
 
     #: seconds that a create may take; one that is not answered by then may have been taken or not
     create_seconds: ClassVar[float] = 60.0
+    #: seconds that a poll may take, with the delivery of what was made
+    poll_seconds: ClassVar[float] = 60.0
     #: seconds after a create at which a job that is still under way is given up
     deadline_seconds: ClassVar[float] = 7_200.0
     #: seconds after a create for which its outcome, if it is unknown, is asked for

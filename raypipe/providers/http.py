@@ -4,6 +4,7 @@ Everything but a create is asked again, with back-off, where the vendor or the c
 is sent once: whether one that was not answered has been taken is `raypipe.hosted`'s question.
 """
 
+import asyncio
 import email.utils
 import math
 import time
@@ -34,6 +35,8 @@ from raypipe.providers.inputs import Word, data_uri, inputs_of
 
 #: seconds that an answer may take to begin, and each further part of it
 ANSWER_SECONDS, PART_SECONDS = 60.0, 30.0
+#: seconds that may be spent before a create, for uploads and questions; with an answer they fit into `create_seconds`
+PREPARE_SECONDS = 45.0
 #: how often a question is asked before the provider counts as unavailable
 ATTEMPTS = 4
 #: seconds between two polls: at first, at most
@@ -91,6 +94,9 @@ class HttpProvider(HostedProvider):
     base_url: ClassVar[str]
     #: name of the key, in the environment of the gateways or in the file of secrets
     key_name: ClassVar[str]
+    create_seconds: ClassVar[float] = 120.0
+    #: it is the client that notices when a delivery stalls
+    poll_seconds: ClassVar[float] = 3_600.0
     #: models that need no description in the options, by the vendor's names for them
     known: ClassVar[Mapping[str, Known]] = {}
     Options = ModelOptions
@@ -159,12 +165,12 @@ class HttpProvider(HostedProvider):
 
     async def submit(self, work: Work, token: str) -> str:
         """Create a job, once."""
-        path, body = await self.create(work)
+        path, body = await self._prepared(work)
         try:
             answer = await self._once("POST", path, json=body, headers=self._headers(path))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ProviderRejected) as error:
             raise OutcomeUnknown(f"{self.name} did not answer the create: {_said(error)}") from error
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise OutcomeUnknown(f"{self.name} answered the create with {_status(answer)}")
@@ -177,9 +183,22 @@ class HttpProvider(HostedProvider):
                 ) from error
             raise
 
+    async def _prepared(self, work: Work) -> tuple[str, dict[str, Any]]:
+        """Return what to send, within a time of its own: what takes long here is no create without an answer."""
+        try:
+            async with asyncio.timeout(PREPARE_SECONDS):
+                return await self.create(work)
+        except TimeoutError as error:
+            said = f"what {self.name} needs for a create was not ready within {PREPARE_SECONDS:g} s"
+            raise ProviderUnavailable(said) from error
+
     async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
         """Ask for a job, and store what it made."""
-        made = await self.made(job_id, work)
+        try:
+            made = await self.made(job_id, work)
+        except ProviderRejected:
+            self._asked.pop(job_id, None)
+            raise
         if made is None:
             age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
             return Pending(poll_after=min(MOST_POLL_AFTER, POLL_AFTER + age / 10))

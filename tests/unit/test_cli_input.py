@@ -249,6 +249,25 @@ def test_without_a_journal_there_are_no_videos_and_none_is_made(raypipe: Run, tm
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RAYPIPE_LIMITS", "nope", "must be JSON"),
+        ("RAYPIPE_LIMITS", '{"fal": {"in_flight": 0}}', "at least 1"),
+        ("RAYPIPE_DAILY_BUDGET", "much", "must be a number"),
+        ("RAYPIPE_ON_UNKNOWN", "shrug", "hold"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(
+    raypipe: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ran = raypipe("list")
+    assert ran.code == 2
+    assert ran.err.startswith(f"Error: {name}: ")
+    assert said in ran.err
+
+
 def test_a_journal_that_cannot_be_opened_is_said_to_be_so(
     raypipe: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,211 @@
+"""What all vendors share over HTTP, against a server that answers as it is told."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request, Response
+
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings, read_secret
+from raypipe.errors import (
+    ContentRefused,
+    KeyRefused,
+    OutcomeUnknown,
+    OutOfFunds,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+    RaypipeError,
+    SecretsExposed,
+)
+from raypipe.intake import plan
+from raypipe.models import Job, Kind, VideoRequest
+from raypipe.providers.base import Context, Delivery, ImageWork
+from raypipe.providers.fal import FalProvider
+from raypipe.providers.http import _retry_after
+
+FLUX = "fal/fal-ai/flux/schnell"
+Answer = Callable[[Request], Awaitable[Response] | Response]
+
+
+class Vendor:
+    """Gives the answers it was told to, in order, the last one again and again; and remembers what it was asked."""
+
+    def __init__(self, *answers: Response | Callable[[Request], Response]) -> None:
+        self.answers, self.asked = list(answers), list[tuple[str, str, dict[str, str]]]()
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+
+        @app.api_route("/{path:path}", methods=["GET", "POST", "PUT"])
+        async def answer(path: str, request: Request) -> Response:
+            self.asked.append((request.method, f"/{path}", dict(request.headers)))
+            found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            return found if isinstance(found, Response) else found(request)
+
+        return app
+
+
+@asynccontextmanager
+async def serving(vendor: Vendor) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(vendor.app(), host="127.0.0.1", port=0, log_level="error"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+        assert not running.done()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+def json(text: str, status: int = 200, **headers: str) -> Response:
+    return Response(
+        text, status, {name.replace("_", "-"): value for name, value in headers.items()}, "application/json"
+    )
+
+
+Use = Callable[[FalProvider, ImageWork, ArtifactStore], Awaitable[Any]]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Vendor, Use], Any]:
+    """Runs a test's coroutine function with a provider that asks a vendor."""
+    monkeypatch.setenv("FAL_KEY", "the-key")
+
+    def run(vendor: Vendor, use: Use) -> Any:
+        async def main() -> Any:
+            async with serving(vendor) as url:
+                store = ArtifactStore((tmp_path / "artifacts").as_uri())
+                settings = Settings(data_dir=tmp_path, provider_urls={"fal": url})
+                spec = plan(VideoRequest(prompt="A boat", models={Kind.IMAGE: (FLUX,)}), "v", settings, store)
+                work = ImageWork(job=Job.of("v", spec), model=FLUX, beat=spec.beats[0])
+                return await use(FalProvider(Context(settings, store)), work, store)
+
+        return asyncio.run(main())
+
+    return run
+
+
+async def submit(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> Any:
+    try:
+        return await provider.submit(work, "token")
+    except RaypipeError as error:
+        return error
+
+
+CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
+    "an error of the server": (Response("oops", 500), OutcomeUnknown, "500"),
+    "a bad gateway": (Response("oops", 502), OutcomeUnknown, "502"),
+    "no JSON": (Response("<html>", 200), OutcomeUnknown, "no JSON"),
+    "JSON without an id": (json('{"status": "IN_QUEUE"}'), OutcomeUnknown, "request_id"),
+    "a list": (json("[1]"), OutcomeUnknown, "no object"),
+    "more than an answer": (json(f'{{"x": "{"y" * 9_000_000}"}}'), OutcomeUnknown, "more than"),
+    "too many requests": (json('{"detail": "slow down"}', 429, retry_after="7"), RateLimited, "slow down"),
+    "a refused key": (json('{"detail": "no such key"}', 401), KeyRefused, "FAL_KEY"),
+    "no funds": (json('{"detail": "User is locked. Reason: Exhausted balance."}', 403), OutOfFunds, "funds"),
+    "payment required": (json("{}", 402), OutOfFunds, "funds"),
+    "a refused prompt": (
+        json('{"detail": [{"type": "content_policy_violation"}]}', 422),
+        ContentRefused,
+        "422",
+    ),
+    "a wrong request": (json('{"detail": "no such field"}', 422), ProviderRejected, "no such field"),
+}
+
+
+@pytest.mark.parametrize("name", CREATES)
+def test_a_create_is_sent_once_and_its_answer_says_what_became_of_it(
+    ask: Callable[..., Any], name: str
+) -> None:
+    answer, kind, said = CREATES[name]
+    vendor = Vendor(answer)
+    error = ask(vendor, submit)
+    assert type(error) is kind
+    assert said in str(error)
+    assert len(vendor.asked) == 1
+    if isinstance(error, RateLimited):
+        assert error.retry_after == 7
+
+
+def test_a_vendor_that_cannot_be_reached_has_taken_nothing(ask: Callable[..., Any]) -> None:
+    async def elsewhere(provider: FalProvider, work: ImageWork, store: ArtifactStore) -> Any:
+        provider._base = "http://127.0.0.1:9"
+        return await submit(provider, work, store)
+
+    assert type(ask(Vendor(json("{}")), elsewhere)) is ProviderUnavailable
+
+
+def test_questions_are_asked_again_and_the_key_goes_to_the_vendor_alone(ask: Callable[..., Any]) -> None:
+    made = json('{"status": "COMPLETED"}')
+    vendor = Vendor(
+        Response("oops", 503), json("{}", 429, retry_after="0"), made,
+        lambda request: json(f'{{"images": [{{"url": "http://localhost:{request.url.port}/file"}}]}}'),
+        Response("oops", 503), Response(b"picture", media_type="image/png"),
+    )  # fmt: skip
+
+    async def poll(provider: FalProvider, work: ImageWork, store: ArtifactStore) -> bytes:
+        delivery = await provider.poll("job", work)
+        assert isinstance(delivery, Delivery)
+        assert delivery.artifact.media_type == "image/png"
+        return store.get(delivery.artifact)
+
+    assert ask(vendor, poll) == b"picture"
+    asked = [(path, headers.get("authorization")) for _, path, headers in vendor.asked]
+    request = "/fal-ai/flux/requests/job"
+    assert asked == [
+        *[(f"{request}/status", "Key the-key")] * 3,
+        (request, "Key the-key"),
+        *[("/file", None)] * 2,
+    ]
+
+
+def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("raypipe.providers.http.MOST_BYTES", {Kind.IMAGE: 1_000_000})
+
+    async def poll(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
+        with pytest.raises(ProviderRejected, match="delivered more than"):
+            await provider.poll("job", work)
+
+    vendor = Vendor(
+        json('{"status": "COMPLETED"}'), lambda request: json(f'{{"images": ["{request.base_url}file"]}}'),
+        Response(bytes(3_000_000)),
+    )  # fmt: skip
+    ask(vendor, poll)
+    assert [each for each in (tmp_path / "artifacts").rglob("*") if each.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", None), ("", None), ("inf", None)]
+)
+def test_retry_after_is_seconds_or_a_date_and_nonsense_is_nothing(value: str, seconds: float | None) -> None:
+    assert _retry_after({"retry-after": value}) == seconds
+    date = formatdate(time.time() + 60, usegmt=True)
+    assert _retry_after({"retry-after": date}) == pytest.approx(60, abs=2)
+
+
+def test_keys_are_read_from_the_environment_or_a_file_that_nobody_else_may_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, file = Settings(data_dir=tmp_path), tmp_path / "secrets"
+    monkeypatch.delenv("FAL_KEY", raising=False)
+    assert read_secret("FAL_KEY", settings) is None
+    file.write_bytes(b'# keys\n\xff\nFAL_KEY = "a=b"\nOTHER=x\n')
+    file.chmod(0o640)
+    with pytest.raises(SecretsExposed, match="chmod 600"):
+        read_secret("FAL_KEY", settings)
+    file.chmod(0o600)
+    assert read_secret("OTHER", settings) == "x"
+    assert read_secret("FAL_KEY", settings) == "a=b"
+    monkeypatch.setenv("FAL_KEY", "from the environment")
+    assert read_secret("FAL_KEY", settings) == "from the environment"
