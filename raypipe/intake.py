@@ -106,7 +106,18 @@ def _check_durations(model: Model, spec: Spec) -> None:
 def notes_on(spec: Spec) -> tuple[str, ...]:
     """Return what its providers say of a plan; a provider that fails at that says nothing."""
     names = dict.fromkeys(provider_of(spec.models[kind][0]) for kind in Kind)
-    return tuple(note for name in names for note in _notes_of(name, spec))
+    return (*_unused_pictures(spec), *(note for name in names for note in _notes_of(name, spec)))
+
+
+def _unused_pictures(spec: Spec) -> tuple[str, ...]:
+    """Say which image models do without reference pictures that were given."""
+    given = len(spec.reference_pictures)
+    takes = {model.name: model.references for model in models_of(spec, Kind.IMAGE)} if given else {}
+    return tuple(
+        f"The image model {name!r} takes {most} reference pictures, and {given} are given."
+        for name, most in takes.items()
+        if most < given
+    )
 
 
 def _notes_of(provider: str, spec: Spec) -> tuple[str, ...]:
@@ -176,6 +187,11 @@ def planned_steps(video_id: str, spec: Spec, expected: Estimate) -> list[StepRec
 
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:
+    pictures = tuple(
+        _store_picture(f"Reference picture {number}", given, store)
+        for number, given in enumerate(request.reference_pictures, start=1)
+    )
+    request = request.model_copy(update={"reference_pictures": pictures})
     if request.spec is None or all(beat.reference_image is None for beat in request.spec.beats):
         return request
     beats = tuple(_with_stored_picture(index, beat, store) for index, beat in enumerate(request.spec.beats))
@@ -185,14 +201,18 @@ def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoR
 def _with_stored_picture(index: int, beat: DraftBeat, store: ArtifactStore) -> DraftBeat:
     if beat.reference_image is None:
         return beat
+    stored = _store_picture(f"The reference_image of beat {index}", beat.reference_image, store)
+    return beat.model_copy(update={"reference_image": stored})
+
+
+def _store_picture(which: str, given: Artifact | str, store: ArtifactStore) -> Artifact:
     try:
-        given = beat.reference_image
         data = store.get(given) if isinstance(given, Artifact) else _decode(given)
         # what it is, the bytes say: it will be served as that
         media_type = check_picture(data)
     except (MediaError, ArtifactMissing) as error:
-        raise InvalidReferenceImage(f"The reference_image of beat {index} cannot be used: {error}") from error
-    return beat.model_copy(update={"reference_image": store.put(data, media_type)})
+        raise InvalidReferenceImage(f"{which} cannot be used: {error}") from error
+    return store.put(data, media_type)
 
 
 def _decode(uri: str) -> bytes:

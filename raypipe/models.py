@@ -21,6 +21,7 @@ FPS = 24
 MIN_BEAT_SECONDS = 5
 MAX_VIDEO_SECONDS = 300
 MAX_DRAFT_BEATS = 1_000
+MAX_REFERENCE_PICTURES = 8
 ASPECT_SIZES = {"16:9": "1280x720", "9:16": "720x1280", "1:1": "720x720"}
 
 
@@ -207,13 +208,14 @@ class DraftBeat(Value):
 class DraftSpec(Brief):
     """A plan as a person writes or edits it; what `raypipe plan` prints.
 
-    A whole spec is taken as well; what the installation decides, frame rate and length of chains, is left out.
+    A whole spec is taken as well; what the installation or the request decides, frame rate, length of chains and
+    reference pictures, is left out.
     """
 
     @model_validator(mode="before")
     @classmethod
     def _without_derived(cls, value: object) -> object:
-        return _without(value, "fps", "followers_per_reference")
+        return _without(value, "fps", "followers_per_reference", "reference_pictures")
 
     title: str | None = Field(default=None, max_length=200)
     archetype: _Label | None = None
@@ -224,6 +226,8 @@ class VideoRequest(Brief):
     """What a user asks for: a prompt, or a spec with beats. What the request says overrides its spec."""
 
     spec: DraftSpec | None = None
+    #: pictures of characters and products that all storyboard images are made from: data: URIs or stored artifacts
+    reference_pictures: tuple[_Picture, ...] = Field(default=(), max_length=MAX_REFERENCE_PICTURES)
 
     @model_validator(mode="after")
     def _needs_prompt_or_spec(self) -> Self:
@@ -269,6 +273,8 @@ class Spec(Value):
     options: dict[str, dict[str, Any]]
     #: US dollars that it may cost
     budget: float | None = None
+    #: pictures of characters and products that all storyboard images are made from
+    reference_pictures: tuple[Artifact, ...] = ()
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]
@@ -306,6 +312,7 @@ class Job(Value):
     models: dict[Kind, tuple[str, ...]]
     options: dict[str, dict[str, Any]]
     budget: float | None = None
+    reference_pictures: tuple[Artifact, ...] = ()
 
     @classmethod
     def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:

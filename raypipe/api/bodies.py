@@ -66,6 +66,10 @@ class CreateVideo(BaseModel):
     style: str | None = None
     mood: str | None = Field(default=None, description="Chooses colours and music, such as calm or dramatic.")
     seed: int | None = Field(default=None, description="The same request and seed give the same plan.")
+    reference_pictures: list[str] | None = Field(
+        default=None,
+        description="Pictures of characters and products, as data: URIs, that all images are made from.",
+    )
     budget: float | None = Field(default=None, description="US dollars that the video may cost.")
     options: dict[str, dict[str, Any]] | None = Field(
         default=None, description="Settings by kind of work, provider or model."

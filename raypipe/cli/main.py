@@ -97,6 +97,15 @@ Options = Annotated[
         show_default=False,
     ),
 ]
+References = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE",
+        help="A picture of a character or product that all images are made from; PNG or JPEG, again for another.",
+        show_default=False,
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -194,6 +203,7 @@ def generate(
     model: Model = None,
     options: Options = None,
     budget: Budget = None,
+    reference: References = None,
     spec: SpecFile = None,
 ) -> None:
     """Make a video from a prompt or a plan, and write it to a file.
@@ -205,7 +215,7 @@ def generate(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
         options=options, budget=budget, spec=spec,
     )  # fmt: skip
-    raise typer.Exit(_generate(typed, model or [], output, force))
+    raise typer.Exit(_generate(typed, model or [], reference or [], output, force))
 
 
 def _typed(**options: str | None) -> dict[str, str]:
@@ -213,7 +223,9 @@ def _typed(**options: str | None) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _generate(typed: dict[str, str], models: list[str], output: Path | None, force: bool) -> int:
+def _generate(
+    typed: dict[str, str], models: list[str], references: list[Path], output: Path | None, force: bool
+) -> int:
     from raypipe.cli.lookup import open_for_writing
     from raypipe.cli.request import build_request, cost_notes, dry_plan, read_settings, read_spec
     from raypipe.cli.target import check_output
@@ -221,7 +233,7 @@ def _generate(typed: dict[str, str], models: list[str], output: Path | None, for
 
     check_output(output, force)
     settings = read_settings()
-    request = build_request(typed, models, read_spec(typed["spec"]) if "spec" in typed else None)
+    request = build_request(typed, models, references, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, settings)
     notes += cost_notes(planned)
@@ -335,6 +347,7 @@ def plan(
     model: Model = None,
     options: Options = None,
     budget: Budget = None,
+    reference: References = None,
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
@@ -346,7 +359,7 @@ def plan(
         options=options, budget=budget, spec=spec,
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
-    request = build_request(typed, model or [], data)
+    request = build_request(typed, model or [], reference or [], data)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, read_settings())
     for note in (*notes, *cost_notes(planned)):

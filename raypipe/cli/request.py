@@ -63,13 +63,17 @@ def _variable_in(error: SettingsError) -> str:
 
 
 def build_request(
-    typed: Mapping[str, str], models: Sequence[str] = (), spec: bytes | None = None
+    typed: Mapping[str, str],
+    models: Sequence[str] = (),
+    references: Sequence[Path] = (),
+    spec: bytes | None = None,
 ) -> VideoRequest:
     """Make a request of the options that were typed, by their names, and of the spec that was read.
 
     Args:
         typed: Options by their names.
         models: What --model said, each time.
+        references: What --reference said, each time.
         spec: What was read where the option `spec` says.
 
     Raises:
@@ -83,6 +87,8 @@ def build_request(
     if spec is not None:
         fields["spec"] = parse_spec(typed["spec"], spec)
     fields |= _read_models(models)
+    if references:
+        fields["reference_pictures"] = [_picture_uri(each, f"--reference: {each}") for each in references]
     try:
         return VideoRequest.model_validate(fields)
     except ValidationError as error:
@@ -213,9 +219,13 @@ def _with_picture(index: int, beat: DraftBeat, folder: Path) -> DraftBeat:
     named = beat.reference_image
     if not isinstance(named, str) or named.startswith("data:"):
         return beat
-    where = f"--spec: beats.{index}.reference_image: {named}"
+    uri = _picture_uri(folder / named, f"--spec: beats.{index}.reference_image: {named}")
+    return beat.model_copy(update={"reference_image": uri})
+
+
+def _picture_uri(path: Path, where: str) -> str:
     try:
-        with (folder / named).open("rb") as file:
+        with path.open("rb") as file:
             data = file.read(MAX_PICTURE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", error)
@@ -224,5 +234,4 @@ def _with_picture(index: int, beat: DraftBeat, folder: Path) -> DraftBeat:
     if media_type is None or len(data) > MAX_PICTURE_BYTES:
         limit = MAX_PICTURE_BYTES // 2**20
         raise InvalidReferenceImage(f"{where} is no PNG or JPEG picture of at most {limit} MiB.")
-    uri = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
-    return beat.model_copy(update={"reference_image": uri})
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

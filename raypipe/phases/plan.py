@@ -57,7 +57,7 @@ def build_full_spec(
 
     Raises:
         InvalidSpec: A beat has no prompt, or no duration was given and that of all beats is out of range.
-        InvalidReferenceImage: A reference image is not a stored artifact yet.
+        InvalidReferenceImage: A reference image or picture is not a stored artifact yet.
         InvalidRequest: The prompt holds no text.
         UnknownProvider: No such provider is installed.
         UnknownModel: A provider has no such model.
@@ -76,12 +76,22 @@ def build_full_spec(
         models=models,
         options=options,
         budget=brief.get("budget"),
+        reference_pictures=_stored(request.reference_pictures),
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),
     )
     facts = len(spec.beats), spec.duration, spec.archetype, spec.mood
     logger.info("Planned %s: %d beats in %g s, archetype %s, mood %s", video_id, *facts)
     return spec
+
+
+def _stored(pictures: Sequence[Artifact | str]) -> tuple[Artifact, ...]:
+    stored = tuple(each for each in pictures if isinstance(each, Artifact))
+    if len(stored) < len(pictures):
+        raise InvalidReferenceImage(
+            "A reference picture is not stored yet; the command line and the API store them."
+        )
+    return stored
 
 
 def validate_and_fix_beat_count(spec: dict[str, Any], *, log_dir: Path = Path("logs")) -> dict[str, Any]:

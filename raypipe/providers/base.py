@@ -140,6 +140,8 @@ class Model(Value):
     durations: tuple[float, ...] = ()
     #: whether it makes clips of exactly the frames asked for, in the video's own format
     exact: bool = False
+    #: how many reference pictures its images are made from
+    references: int = 0
     #: None: not known
     price: Price | None = None
 

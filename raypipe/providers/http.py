@@ -70,6 +70,8 @@ class ModelOptions(Value):
     inputs: dict[str, Word] | None = None
     #: lengths of clip that such a model makes, in seconds
     durations: tuple[float, ...] = ()
+    #: how many reference pictures such a model takes
+    references: int = Field(default=0, ge=0)
     #: US dollars that a run of such a model costs
     price: float | None = Field(default=None, ge=0)
 
@@ -83,6 +85,8 @@ class Known(NamedTuple):
     inputs: dict[str, Word]
     #: lengths it makes, in seconds, ascending; empty: any
     durations: tuple[float, ...] = ()
+    #: how many reference pictures it takes
+    references: int = 0
     #: inputs that are the same for each work
     fixed: Mapping[str, Any] = MappingProxyType({})
 
@@ -105,7 +109,13 @@ class HttpProvider(HostedProvider):
     def models(cls) -> tuple[Model, ...]:
         """Return the models that need no description in the options."""
         return tuple(
-            Model(name=f"{cls.name}/{name}", kind=each.kind, price=each.price, durations=each.durations)
+            Model(
+                name=f"{cls.name}/{name}",
+                kind=each.kind,
+                price=each.price,
+                durations=each.durations,
+                references=each.references,
+            )
             for name, each in cls.known.items()
         )
 
@@ -116,7 +126,8 @@ class HttpProvider(HostedProvider):
         if own.inputs is None:
             return super().model(kind, name, options)
         price = None if own.price is None else Price(usd=own.price)
-        return Model(name=name, kind=kind, durations=tuple(sorted(own.durations)), price=price)
+        lengths = tuple(sorted(own.durations))
+        return Model(name=name, kind=kind, durations=lengths, references=own.references, price=price)
 
     def model_name(self, work: Work) -> str:
         """Return the vendor's own name of the model that does the work."""

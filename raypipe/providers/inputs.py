@@ -19,8 +19,10 @@ Word = Literal[
     "height",
     "size",
     "seed",
-    "start_image",
     "fps",
+    "start_image",
+    "reference",
+    "references",
 ]
 Picture = Callable[[Artifact], Awaitable[str]]
 
@@ -42,7 +44,12 @@ async def inputs_of(work: Work, model: Model, names: Mapping[str, Word], picture
         if not isinstance(work, ClipWork) or work.start is None:
             raise InternalError(f"{work.step} has no start image")
         values["start_image"] = await picture(work.start)
-    return {field: values[word] for field, word in names.items()}
+    given = work.job.reference_pictures[: model.references]
+    if given and {"reference", "references"} & set(names.values()):
+        values["references"] = [await picture(each) for each in given]
+        values["reference"] = values["references"][0]
+    # what nobody has given is left out
+    return {field: values[word] for field, word in names.items() if word in values}
 
 
 def _plain_values(work: Work, model: Model) -> dict[Word, Any]:

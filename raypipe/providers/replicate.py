@@ -33,6 +33,15 @@ class ReplicateProvider(HttpProvider):
     known: ClassVar[dict[str, Known]] = {
         "black-forest-labs/flux-schnell": Known(Kind.IMAGE, _run(0.003), _FLUX, fixed={"output_format": "png"}),
         "black-forest-labs/flux-dev": Known(Kind.IMAGE, _run(0.025), _FLUX, fixed={"output_format": "png"}),
+        "black-forest-labs/flux-kontext-pro": Known(
+            Kind.IMAGE, _run(0.04), _FLUX | {"input_image": "reference"},
+            references=1, fixed={"output_format": "png"},
+        ),
+        "google/nano-banana": Known(
+            Kind.IMAGE, _run(0.039),
+            {"prompt": "prompt", "aspect_ratio": "aspect_ratio", "image_input": "references"},
+            references=8, fixed={"output_format": "png"},
+        ),
         "minimax/hailuo-02": Known(
             Kind.CLIP, _second(0.045),
             {"prompt": "prompt", "first_frame_image": "start_image", "duration": "seconds"}, (6, 10),
@@ -47,7 +56,7 @@ class ReplicateProvider(HttpProvider):
         ),
         "meta/musicgen": Known(
             Kind.MUSIC, _run(0.15),
-            {"prompt": "prompt", "duration": "seconds"}, (30,), {"output_format": "wav"},
+            {"prompt": "prompt", "duration": "seconds"}, (30,), fixed={"output_format": "wav"},
         ),
     }  # fmt: skip
 

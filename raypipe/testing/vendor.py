@@ -130,7 +130,12 @@ class Vendor:
             ready_at=time.time() + self.faults.seconds(kind),
         )  # fmt: skip
         self.jobs[job.id] = job
-        pictures = {name: self.digest(value) for name, value in inputs.items() if _is_picture(value)}
+        given = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+        pictures = {
+            name: [self.digest(each) for each in values if _is_picture(each)]
+            for name, values in given.items()
+        }
+        pictures = {name: digests for name, digests in pictures.items() if digests}
         self.note(
             "create",
             job=job.model_dump(mode="json", exclude={"inputs"}) | {"inputs": _brief(inputs)},
@@ -180,7 +185,11 @@ def _is_picture(value: object) -> bool:
 
 
 def _brief(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in inputs.items() if not _is_picture(value)}
+    return {
+        name: value
+        for name, value in inputs.items()
+        if not any(map(_is_picture, value if isinstance(value, list) else [value]))
+    }
 
 
 def deliver(vendor: Vendor, job: Job) -> Response:

@@ -13,6 +13,7 @@ from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
 from raypipe.media.video import frame_as_png, probe, read_picture
 from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
+from raypipe.testing import media
 from tests.vendors import fake, settings_for
 
 REPLICATE = {
@@ -91,7 +92,7 @@ def test_a_film_by_hosted_models_is_exact_and_each_of_its_works_is_paid_once(
 
 def check_starts(clips: list[dict[str, Any]], steps: dict[str, StepRecord]) -> None:
     """Each clip began with its beat's image, or with the last frame of the clip before."""
-    started = {line["job"]["id"]: next(iter(line["pictures"].values())) for line in clips}
+    started = {line["job"]["id"]: next(iter(line["pictures"].values()))[0] for line in clips}
     for beat in range(6):
         start = f"last_frame/{beat - 1}" if beat % 2 else f"image/{beat}"
         assert started[steps[f"chunk/{beat}"].provider_job_id] == artifact(steps, start).digest
@@ -103,6 +104,23 @@ def check_seams(coordinator: Coordinator, film_bytes: bytes, steps: dict[str, St
         shown = read_picture(frame_as_png(film_bytes, 120 * (beat + 1) - 1), SIZE).astype(float)
         saved = read_picture(coordinator.store.get(artifact(steps, f"last_frame/{beat}")), SIZE).astype(float)
         assert 10 * np.log10(255**2 / max(((shown - saved) ** 2).mean(), 1e-9)) > 40
+
+
+def test_reference_pictures_go_with_every_image(tmp_path: Path, with_coordinator_of: With) -> None:
+    with fake("replicate", tmp_path, **SMALL) as vendor:
+        models = REPLICATE | {Kind.IMAGE: ("replicate/google/nano-banana",), Kind.MUSIC: ("local",)}
+
+        async def test(coordinator: Coordinator) -> None:
+            pictures = [
+                coordinator.store.put(media.picture(64, 64, red, 0, 0), "image/png") for red in (1, 2)
+            ]
+            request = film(models=models, reference_pictures=tuple(pictures))
+            _, state = await made(coordinator, request)
+            assert state is VideoState.COMPLETED
+            given = [line["pictures"]["image_input"] for line in vendor.creates("image")]
+            assert given == [[each.digest for each in pictures]] * 2
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
 
 GARBAGE = ["html", "huge"]

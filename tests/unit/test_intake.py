@@ -10,7 +10,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.cli.request import dry_plan
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest, OrphanFollower, UnknownProvider
-from raypipe.intake import accept
+from raypipe.intake import accept, notes_on
 from raypipe.journal import Journal
 from raypipe.logs import warnings_as_notes
 from raypipe.media.video import write_png
@@ -37,6 +37,11 @@ def intake(tmp_path: Path) -> Iterator[Intake]:
     opened = Intake(tmp_path)
     yield opened
     opened.journal.close()
+
+
+def png_uri(red: int) -> str:
+    data = write_png(np.full((4, 4, 3), red, np.uint8))
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def with_image(image: object) -> VideoRequest:
@@ -97,6 +102,19 @@ def test_what_cannot_be_made_leaves_nothing_behind(intake: Intake) -> None:
         intake.accept(VideoRequest(prompt="x", model="simulated", options={"simulated": {"speed": 3}}))
     assert intake.journal.video_ids() == []
     assert not intake.settings.log_dir.exists()
+
+
+def test_reference_pictures_are_stored_once_and_who_takes_none_is_noted(intake: Intake) -> None:
+    request = VideoRequest(prompt="A fox", duration=5, reference_pictures=(png_uri(1), png_uri(2)))
+    spec = intake.journal.video(intake.accept(request)).spec
+    assert [each.media_type for each in spec.reference_pictures] == ["image/png"] * 2
+    again = VideoRequest(prompt="A fox", duration=5, reference_pictures=spec.reference_pictures)
+    assert intake.journal.video(intake.accept(again)).spec.reference_pictures == spec.reference_pictures
+    assert "The image model 'local' takes 0 reference pictures, and 2 are given." in notes_on(spec)
+    with pytest.raises(InvalidReferenceImage, match="Reference picture 2 cannot be used"):
+        intake.accept(
+            VideoRequest(prompt="A fox", reference_pictures=(png_uri(1), "data:image/png;base64,AAAA"))
+        )
 
 
 @pytest.mark.parametrize(
