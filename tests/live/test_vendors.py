@@ -1,7 +1,7 @@
 """One short film by each vendor, for real money: run by hand, with a key in the environment.
 
-    REPLICATE_API_TOKEN=... pytest tests/live -k replicate     # about $0.45
-    FAL_KEY=... pytest tests/live -k fal                       # about $0.28
+REPLICATE_API_TOKEN=... pytest tests/live -k replicate     # about $0.45
+FAL_KEY=... pytest tests/live -k fal                       # about $0.28
 """
 
 import asyncio
@@ -42,7 +42,9 @@ def test_a_film_of_one_beat(vendor: str, tmp_path: Path) -> None:
     async def main() -> None:
         coordinator = Coordinator(Settings(data_dir=tmp_path))
         try:
-            request = VideoRequest(prompt="A lighthouse in a storm", duration=5, models=FILMS[vendor], budget=0.6)
+            request = VideoRequest(
+                prompt="A lighthouse in a storm", duration=5, models=FILMS[vendor], budget=0.6
+            )
             video_id = await coordinator.submit(request)
             state, video = await coordinator.wait(video_id), coordinator.journal.video(video_id)
             assert state is VideoState.COMPLETED, video.error_message
