@@ -123,4 +123,8 @@ def read_secret(name: str, settings: Settings) -> str | None:
             lines = {key.strip(): value.strip() for key, value in pairs}
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SecretsExposed(
+            f"the secrets in {settings.secrets_file} cannot be read: {error.strerror}"
+        ) from error
     return lines.get(name, "").strip("\"'") or None

@@ -21,7 +21,14 @@ import ray
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Limit, Settings
 from raypipe.costs import price_of
-from raypipe.errors import InternalError, OutcomeUnknown, ProviderError
+from raypipe.errors import (
+    InternalError,
+    OutcomeUnknown,
+    OutOfFunds,
+    ProviderError,
+    ProviderRejected,
+    TookTooLong,
+)
 from raypipe.hosted import HostedWork
 from raypipe.journal import Journal, StepRecord
 from raypipe.limits import Rank, Turns
@@ -278,14 +285,23 @@ class Gateway:
         """Have the job's models do a piece of work, in turn until one has; the row's own first, if it has begun."""
         names = work.job.models[work.kind]
         own = log.record.model
-        if log.record.state is not StepState.INTENT and own is not None:
+        begun = log.record.state is not StepState.INTENT or log.record.provider_job_id is not None
+        if begun and own is not None:
             names = (own, *names[names.index(own) + 1 :]) if own in names else (own, *names)
+        unpaid: OutOfFunds | None = None
         for name, following in pairwise((*names, None)):
             assert name is not None  # noqa: S101 - only the last has none following
             try:
                 return await self._provide_with(name, log, work)
             except ProviderError as error:
-                if following is None or isinstance(error, OutcomeUnknown):
+                unpaid = unpaid or (error if isinstance(error, OutOfFunds) else None)
+                if following is None:
+                    raise (unpaid or error) from error
+                # a job that is there is only given up for what is wrong with itself
+                theirs = isinstance(error, ProviderRejected | TookTooLong)
+                if isinstance(error, OutcomeUnknown) or (
+                    log.record.provider_job_id is not None and not theirs
+                ):
                     raise
                 log.note_fallback(following, error)
         raise InternalError(f"{work.step} names no model")

@@ -16,6 +16,7 @@ from typing import Protocol, TypeVar
 from raypipe.config import Settings
 from raypipe.costs import price_of
 from raypipe.errors import (
+    BudgetReached,
     OutcomeUnknown,
     ProviderError,
     ProviderUnavailable,
@@ -81,6 +82,7 @@ class HostedWork:
     ) -> None:
         self._provider, self._work, self._log, self._node = provider, work, log, node
         self._turn = turn
+        self._tries = 0
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
 
     async def delivery(self) -> Delivery:
@@ -115,10 +117,12 @@ class HostedWork:
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
         expected = self._log.record.estimated_cost
-        price = (price_of(self._work) or 0.0) if expected is None else expected
+        price = price_of(self._work) if expected is None else expected
+        if price is None and (self._work.job.budget, self._daily_budget) != (None, None):
+            raise BudgetReached(f"there is a budget, and what {self._work.model} costs is not known")
         if self._turn is not None:
             await self._turn.acquire()
-        await self._log.reserve(price, self._work.job.budget, self._daily_budget)
+        await self._log.reserve(price or 0.0, self._work.job.budget, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
         try:
             return await self._submit()
@@ -140,14 +144,15 @@ class HostedWork:
         Raises:
             ProviderUnavailable: It was tried often enough, or long enough where the provider asked to wait.
         """
-        step, limited = self._log.record, isinstance(error, RateLimited)
-        waited = time.time() - (step.started_at or time.time())
-        if waited > UNREACHABLE_SECONDS or (step.attempt >= TRIES and not limited):
+        self._tries += 1
+        limited = isinstance(error, RateLimited)
+        waited = time.time() - (self._log.record.started_at or time.time())
+        if waited > UNREACHABLE_SECONDS or (self._tries >= TRIES and not limited):
             raise error
         await self._log.not_taken(str(error))
         if self._turn is not None and isinstance(error, RateLimited):
             self._turn.hold(error.retry_after or TRY_AGAIN)
-        pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (step.attempt - 1)) * random.uniform(0.8, 1.2)
+        pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (self._tries - 1)) * random.uniform(0.8, 1.2)
         await asyncio.sleep(max(pause, (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0))
 
     async def _submit(self) -> str:

@@ -84,12 +84,13 @@ def check_budget(spec: Spec, settings: Settings) -> None:
     """
     if spec.budget is None and settings.daily_budget is None:
         return
+    for model in (model for kind in Kind for model in models_of(spec, kind)):
+        if model.price is None:
+            raise OverBudget(
+                f"There is a budget, and what {model.name!r} costs is not known: say so with "
+                '"price" in its options.'
+            )
     found = estimate(spec)
-    if found.unknown:
-        raise OverBudget(
-            f"There is a budget, and what {found.unknown[0]} costs is not known: say so with "
-            '"price" in the options of its model.'
-        )
     for budget, whose in ((spec.budget, "its budget is"), (settings.daily_budget, "a day's budget is")):
         if budget is not None and found.total > budget:
             raise OverBudget(f"The video is estimated at {found}, and {whose} {dollars(budget)}.")

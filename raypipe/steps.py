@@ -13,9 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from raypipe.errors import (
     UPSTREAM_FAILED,
+    ContentRefused,
     InternalError,
     LeaseLost,
     OutcomeUnknown,
+    ProviderRejected,
     RaypipeError,
     StepKillsGateway,
     as_raypipe_error,
@@ -159,7 +161,8 @@ class StepLog:
         """Remember that another model is tried, from the beginning, because the one before did not deliver."""
         data = {"model": self.record.model, "reason": valid_text(why), "next": name}
         self._happened.append(self._event("step.fell_back", time.time(), **data))
-        self.record = self.record.evolve(state=StepState.INTENT, provider_job_id=None, sent_at=None)
+        again = {"provider_job_id": None, "sent_at": None, "started_at": None}
+        self.record = self.record.evolve(state=StepState.INTENT, **again)
 
     async def done(self, result: ResultT) -> ResultT:
         """Journal that the work is done, and return its result with the step's times."""
@@ -199,7 +202,8 @@ class StepLog:
             finished_at=now,
         )
         changes = {"finished_at": now, "error_code": code, "error_message": message}
-        if code != OutcomeUnknown.code:  # else it may have been paid
+        free = record.provider_job_id is None or code in (ProviderRejected.code, ContentRefused.code)
+        if free and code != OutcomeUnknown.code:  # else it may have been paid
             changes["reserved_cost"] = None
         self.record = record.evolve(state=StepState.FAILED, result=failure.model_dump(mode="json"), **changes)
         self._happened.append(self._event("step.failed", now, code=code, message=message))

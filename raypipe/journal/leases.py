@@ -9,8 +9,11 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from raypipe.errors import (
     PAUSING,
     UPSTREAM_FAILED,
+    ContentRefused,
+    MediaError,
     OutcomeUnknown,
     ProviderRejected,
+    TookTooLong,
     VideoBusy,
     VideoNotFound,
     VideoOver,
@@ -25,6 +28,8 @@ CRASHES = 3
 #: error code of a video that is not tried again because of that
 QUARANTINED = "quarantined"
 
+#: codes of failures after which what a provider made is of no use, or is not there
+_NOTHING_TO_FETCH = [each.code for each in (ProviderRejected, ContentRefused, MediaError, TookTooLong)]
 _NO_OUTCOME = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
 _videos, _coordinators = tables.videos, tables.coordinators
 
@@ -105,9 +110,9 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
     steps = tables.steps.c
     failed = and_(steps.video_id == video_id, steps.state == StepState.FAILED)
     waited = and_(failed, steps.error_code.in_([*PAUSING, UPSTREAM_FAILED]))
-    connection.execute(
-        update(tables.steps).where(waited).values(state=StepState.INTENT, starts=0, **_NO_OUTCOME)
-    )
+    there = case((steps.provider_job_id.is_not(None), StepState.ACCEPTED), else_=StepState.INTENT)
+    again = {"state": there, "starts": 0, "started_at": None, **_NO_OUTCOME}
+    connection.execute(update(tables.steps).where(waited).values(**again))
     _take_one(connection, owner, video_id)
 
 
@@ -132,7 +137,7 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
         doubtful = update(tables.steps).where(failed, unknown)
         connection.execute(doubtful.values(possible_duplicate=True))
     # what a provider has made, but could not be fetched or stored, is paid: it is fetched
-    made = and_(steps.provider_job_id.is_not(None), steps.error_code != ProviderRejected.code)
+    made = and_(steps.provider_job_id.is_not(None), steps.error_code.not_in(_NOTHING_TO_FETCH))
     kept = ("provider_job_id", "started_at", "sent_at")
     again = {name: case((made, steps[name]), else_=None) for name in kept}
     again |= {"state": case((made, StepState.ACCEPTED), else_=StepState.INTENT)}

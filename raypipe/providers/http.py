@@ -7,6 +7,7 @@ is sent once: whether one that was not answered has been taken is `raypipe.hoste
 import asyncio
 import email.utils
 import math
+import re
 import time
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +29,7 @@ from raypipe.errors import (
     ProviderRejected,
     ProviderUnavailable,
     RateLimited,
+    RaypipeError,
 )
 from raypipe.models import Artifact, Kind, Value
 from raypipe.providers.base import Context, Delivery, HostedProvider, Model, Pending, Price, Work
@@ -51,6 +53,17 @@ QUOTED = 300
 
 #: what vendors say of an empty account, whatever the status
 _NO_FUNDS = ("exhausted balance", "insufficient credit", "insufficient balance", "insufficient funds")
+
+
+#: longest that a vendor's Retry-After is heeded, in seconds
+MOST_RETRY_AFTER = 600.0
+#: answers that a question about a job may get before the vendor knows of it everywhere
+_PERHAPS_NOT_YET = (404, 409)
+_KEY = re.compile(r"[\x21-\x7e]+")
+
+
+class _TooLong(Exception):
+    """An answer that is longer than any should be."""
 
 
 class Made(NamedTuple):
@@ -176,17 +189,20 @@ class HttpProvider(HostedProvider):
 
     async def submit(self, work: Work, token: str) -> str:
         """Create a job, once."""
-        path, body = await self._prepared(work)
+        path, body, headers = await self._prepared(work)
         try:
-            answer = await self._once("POST", path, json=body, headers=self._headers(path))
+            answer = await self._once("POST", path, json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
-        except (httpx.HTTPError, ProviderRejected) as error:
+        except (httpx.HTTPError, _TooLong) as error:
             raise OutcomeUnknown(f"{self.name} did not answer the create: {_said(error)}") from error
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise OutcomeUnknown(f"{self.name} answered the create with {_status(answer)}")
         try:
-            return self.job_id(self._read(answer))
+            job_id = self.job_id(self._read(answer))
+            if job_id in ("", "None"):
+                raise LookupError("it names no job")
+            return job_id
         except (ProviderRejected, LookupError, TypeError) as error:
             if answer.is_success:  # it may well have been taken
                 raise OutcomeUnknown(
@@ -194,14 +210,20 @@ class HttpProvider(HostedProvider):
                 ) from error
             raise
 
-    async def _prepared(self, work: Work) -> tuple[str, dict[str, Any]]:
-        """Return what to send, within a time of its own: what takes long here is no create without an answer."""
+    async def _prepared(self, work: Work) -> tuple[str, dict[str, Any], dict[str, str]]:
+        """Return what to send, within a time of its own: whatever goes wrong here, nothing was sent."""
         try:
             async with asyncio.timeout(PREPARE_SECONDS):
-                return await self.create(work)
+                path, body = await self.create(work)
+            return path, body, self._headers(path)
+        except RaypipeError:
+            raise
         except TimeoutError as error:
             said = f"what {self.name} needs for a create was not ready within {PREPARE_SECONDS:g} s"
             raise ProviderUnavailable(said) from error
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+            raise ProviderRejected(f"nothing was sent to {self.name}, because of {said}") from error
 
     async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
         """Ask for a job, and store what it made."""
@@ -232,7 +254,13 @@ class HttpProvider(HostedProvider):
                 answer = await self._reached(method, path, **arguments)
                 if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
                     raise ProviderUnavailable(f"{self.name} answered with {_status(answer)}")
-                return self._read(answer)
+                try:
+                    return self._read(answer)
+                except ProviderRejected as error:
+                    # of a job that is paid no single bad answer is the last word
+                    if method == "GET" and (answer.is_success or answer.status_code in _PERHAPS_NOT_YET):
+                        raise ProviderUnavailable(str(error)) from error
+                    raise
         raise AssertionError("unreachable")
 
     async def _reached(self, method: str, path: str, **arguments: Any) -> httpx.Response:
@@ -240,6 +268,8 @@ class HttpProvider(HostedProvider):
             return await self._once(method, path, headers=self._headers(path), **arguments)
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
+        except _TooLong as error:
+            raise ProviderUnavailable(str(error)) from error
 
     async def _once(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         async with self._client.stream(method, self._url(path), **arguments) as answer:
@@ -247,7 +277,7 @@ class HttpProvider(HostedProvider):
             async for part in answer.aiter_bytes():
                 body += part
                 if len(body) > MOST_ANSWER_BYTES:
-                    raise ProviderRejected(f"{self.name} answered with more than {MOST_ANSWER_BYTES} bytes")
+                    raise _TooLong(f"{self.name} answered with more than {MOST_ANSWER_BYTES} bytes")
         return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=body)
 
     def _url(self, path: str) -> str:
@@ -263,11 +293,14 @@ class HttpProvider(HostedProvider):
                 f"there is no key for {self.name}: set {self.key_name} where raypipe runs, or write a line "
                 f"{self.key_name}=... to {self.context.settings.secrets_file} (mode 0600)"
             )
+        if _KEY.fullmatch(key) is None:
+            raise KeyRefused(f"what stands in {self.key_name} is no key: it has blanks or other signs in it")
         return {"Authorization": self.authorization(key)}
 
     def _read(self, answer: httpx.Response) -> dict[str, Any]:
         """Return the JSON object of an answer, or raise what its status means."""
-        said = self._explained(answer)
+        key = read_secret(self.key_name, self.context.settings)
+        said = self._explained(answer).replace(key or "\0", "...")
         match answer.status_code:
             case 401 | 403 | 402 if any(each in said.lower() for each in _NO_FUNDS):
                 raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
@@ -358,7 +391,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except (ValueError, TypeError):
             return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return min(max(0.0, seconds), MOST_RETRY_AFTER) if math.isfinite(seconds) else None
 
 
 def _origin(url: str) -> tuple[str, str]:

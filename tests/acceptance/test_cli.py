@@ -80,7 +80,8 @@ def test_a_prompt_becomes_a_video_and_lines_without_control_characters_tell_how(
     assert not ESCAPES.search(made.stdout + made.stderr)
     assert "storm.mp4" in made.stdout
     assert "raypipe timeline vid_" in made.stdout
-    lines = made.stderr.splitlines()
+    note, *lines = made.stderr.splitlines()
+    assert note == "Note: It is estimated to cost $6.50 (images $3.00, clips $3.00, music $0.50)."
     assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in lines), made.stderr
     for said in ("Starting Ray", "image 0 done in", "chunk 0 started from its image", "stitch done"):
         assert any(said in line for line in lines)

@@ -168,8 +168,10 @@ def test_a_signal_while_ray_stops_tears_nothing_apart(tmp_path: Path) -> None:
     assert video["state"] == "completed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("after", [0.3, 2.5])
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [(signal.SIGINT, 0.3), (signal.SIGINT, 2.5), (signal.SIGTERM, 2.5), (signal.SIGHUP, 0.3)],
+)
 def test_a_signal_while_ray_starts_is_heeded_with_a_word_and_leaves_nothing(
     tmp_path: Path, number: signal.Signals, after: float
 ) -> None:

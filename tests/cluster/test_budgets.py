@@ -68,6 +68,19 @@ def test_a_video_that_is_estimated_over_its_budget_is_refused_and_leaves_nothing
     with_coordinator(test)
 
 
+def test_with_a_budget_every_model_of_a_list_has_to_have_a_price(
+    with_coordinator: Callable[[Callable[[Coordinator], Any]], Any],
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        unpriced = {"replicate/some/model": {"inputs": {"text": "prompt"}}}
+        models = {Kind.IMAGE: ("local", "replicate/some/model")}
+        request = VideoRequest(prompt="A boat", duration=5, budget=1.0, models=models, options=unpriced)
+        with pytest.raises(OverBudget, match=r"what 'replicate/some/model' costs is not known"):
+            await coordinator.submit(request)
+
+    with_coordinator(test)
+
+
 def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
     tmp_path: Path, with_coordinator_of: With
 ) -> None:

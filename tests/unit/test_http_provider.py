@@ -111,6 +111,7 @@ CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
     "more than an answer": (json(f'{{"x": "{"y" * 9_000_000}"}}'), OutcomeUnknown, "more than"),
     "too many requests": (json('{"detail": "slow down"}', 429, retry_after="7"), RateLimited, "slow down"),
     "a refused key": (json('{"detail": "no such key"}', 401), KeyRefused, "FAL_KEY"),
+    "no id": (json('{"request_id": null}'), OutcomeUnknown, "names no job"),
     "no funds": (json('{"detail": "User is locked. Reason: Exhausted balance."}', 403), OutOfFunds, "funds"),
     "payment required": (json("{}", 402), OutOfFunds, "funds"),
     "a refused prompt": (
@@ -142,6 +143,49 @@ def test_a_vendor_that_cannot_be_reached_has_taken_nothing(ask: Callable[..., An
         return await submit(provider, work, store)
 
     assert type(ask(Vendor(json("{}")), elsewhere)) is ProviderUnavailable
+
+
+NO_LAST_WORD = {
+    "no JSON": Response("<html>", 200),
+    "a list": json("[1]"),
+    "not found yet": json('{"detail": "no such request"}', 404),
+    "more than an answer": json(f'{{"x": "{"y" * 9_000_000}"}}'),
+}
+
+
+@pytest.mark.parametrize("name", NO_LAST_WORD)
+def test_one_bad_answer_about_a_job_that_is_paid_is_no_last_word(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("raypipe.providers.http.ATTEMPTS", 2)
+
+    async def poll(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
+        with pytest.raises(ProviderUnavailable):
+            await provider.poll("job", work)
+
+    ask(Vendor(NO_LAST_WORD[name]), poll)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "with blank", "quoted\u201d"])
+def test_what_is_no_key_is_told_without_telling_it(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    vendor = Vendor(json("{}"))
+
+    async def badly(provider: FalProvider, work: ImageWork, store: ArtifactStore) -> Any:
+        monkeypatch.setenv("FAL_KEY", key)
+        return await submit(provider, work, store)
+
+    error = ask(vendor, badly)
+    assert type(error) is KeyRefused
+    assert key[:5] not in str(error)
+    assert vendor.asked == []
+
+
+def test_a_key_that_a_vendor_quotes_is_not_told(ask: Callable[..., Any]) -> None:
+    error = ask(Vendor(json('{"detail": "Key the-key is not valid"}', 401)), submit)
+    assert type(error) is KeyRefused
+    assert "the-key" not in str(error)
 
 
 def test_questions_are_asked_again_and_the_key_goes_to_the_vendor_alone(ask: Callable[..., Any]) -> None:
@@ -186,7 +230,8 @@ def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", None), ("", None), ("inf", None)]
+    ("value", "seconds"),
+    [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", None), ("", None), ("inf", None), ("999999", 600)],
 )
 def test_retry_after_is_seconds_or_a_date_and_nonsense_is_nothing(value: str, seconds: float | None) -> None:
     assert _retry_after({"retry-after": value}) == seconds

@@ -555,6 +555,23 @@ def test_what_a_provider_did_not_take_is_sent_again_a_bounded_number_of_times(
     with_rig(test)
 
 
+def test_a_step_that_failed_for_want_of_money_goes_on_where_it_was_when_its_video_is_resumed(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        broke = {"state": StepState.FAILED, "error_code": "out_of_funds", "attempt": 1, "sent_at": 1.0}
+        await rig.leave("image/0", **broke, provider_job_id="job 1")
+        await rig.leave("image/1", **broke)
+        await rig.journal.writer.put(
+            rig.journal.put_back(rig.video.id, VideoState.WAITING, "out_of_funds", "none left")
+        )
+        await rig.journal.resume(Owner("me", "local"), rig.video.id)
+        assert (rig.row("image/0").state, rig.row("image/0").provider_job_id) == (StepState.ACCEPTED, "job 1")
+        assert (rig.row("image/1").state, rig.row("image/1").started_at) == (StepState.INTENT, None)
+
+    with_rig(test)
+
+
 def test_a_provider_that_asks_to_wait_is_waited_for(
     with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
