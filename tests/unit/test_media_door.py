@@ -1,5 +1,6 @@
 """What vendors deliver becomes the video's own format, to the frame, or a typed error."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -77,6 +78,12 @@ def test_a_clip_of_any_rate_size_and_codec_is_shown_by_time_in_the_videos_own_fo
     assert numbers(out) == [int((frame / FPS + 0.002) * form.fps) for frame in range(FRAMES)]
     colour = pictures(out)[FRAMES // 2][90, 160]
     assert np.abs(colour.astype(int) - RED).max() <= 8
+
+
+def test_no_encoder_leaves_its_caller_with_another_priority() -> None:
+    before = os.sched_getscheduler(0), os.nice(0)
+    media.clip(0.2, ClipFormat(**SMALL, codec="libsvtav1"), RED)
+    assert (os.sched_getscheduler(0), os.nice(0)) == before
 
 
 def test_a_clip_of_4k_is_fitted_too(tmp_path: Path) -> None:
