@@ -1,5 +1,6 @@
 """What a plan will cost, before anything is paid."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from raypipe.models import Kind, Spec
@@ -16,7 +17,7 @@ class Estimate(NamedTuple):
     @property
     def total(self) -> float:
         """The sum of what is known."""
-        return sum(price or 0.0 for price in self.steps.values())
+        return total(price or 0.0 for price in self.steps.values())
 
     @property
     def unknown(self) -> list[str]:
@@ -53,6 +54,11 @@ def price_of(work: Work) -> float | None:
     return _price(model, paid_seconds(work, model))
 
 
+def total(amounts: Iterable[float]) -> float:
+    """Add amounts of money, without what floating point adds to them."""
+    return round(sum(amounts), 9)
+
+
 def dollars(amount: float) -> str:
-    """Write an amount of money; what is less than ten cents with a tenth of a cent."""
-    return f"${amount:.3f}" if 0 < amount < 0.1 else f"${amount:.2f}"
+    """Write an amount of money, with tenths of a cent where there are any."""
+    return f"${amount:.2f}" if round(amount, 2) == round(amount, 3) else f"${amount:.3f}"

@@ -20,9 +20,10 @@ import ray
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Limit, Settings
-from raypipe.costs import price_of
 from raypipe.errors import (
     InternalError,
+    KeyMissing,
+    KeyRefused,
     OutcomeUnknown,
     OutOfFunds,
     ProviderError,
@@ -61,8 +62,9 @@ from raypipe.providers.base import (
     MusicWork,
     Provider,
     Work,
+    provider_of,
 )
-from raypipe.providers.registry import provider_class, provider_of
+from raypipe.providers.registry import provider_class
 from raypipe.steps import StepLog, Steps, new_step
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
@@ -147,12 +149,12 @@ class Gateway:
             if beat.reference_image is not None:
                 await log.started(self._node)
                 return Image(artifact=beat.reference_image, beat_index=beat.beat_index)
-            artifact, cost = await self._provide(log, work)
+            artifact = await self._provide(log, work)
             if not work.exact:
                 artifact = (
                     await self._helpers.run(_fit_image, artifact, work.job.size, self._settings.artifacts_url)
                 ).value
-            return Image(artifact=artifact, cost=cost, beat_index=beat.beat_index)
+            return Image(artifact=artifact, beat_index=beat.beat_index)
 
         return await self._run(step, work.job, Image, make)
 
@@ -183,8 +185,8 @@ class Gateway:
         from_start = work.model_copy(update={"start": start.artifact})
 
         async def make(log: StepLog) -> Chunk:
-            artifact, cost = await self._provide(log, from_start)
-            made = Chunk(artifact=artifact, cost=cost, beat_index=beat.beat_index, frames=work.frames)
+            artifact = await self._provide(log, from_start)
+            made = Chunk(artifact=artifact, beat_index=beat.beat_index, frames=work.frames)
             return made if work.exact else await self._fit_chunk(work, made)
 
         chunk = await self._run(step, work.job, Chunk, make)
@@ -219,8 +221,7 @@ class Gateway:
         step = new_step(work.job, work.step, Phase.MUSIC, kind=Kind.MUSIC)
 
         async def make(log: StepLog) -> Track:
-            artifact, cost = await self._provide(log, work)
-            return Track(artifact=artifact, cost=cost, seconds=work.seconds)
+            return Track(artifact=await self._provide(log, work), seconds=work.seconds)
 
         track = await self._run(step, work.job, Track, make)
         if isinstance(track, StepFailure):
@@ -281,7 +282,7 @@ class Gateway:
     ) -> ResultT | StepFailure:
         return await (await self._opened()).run(step, job.epoch, kind, make)
 
-    async def _provide(self, log: StepLog, work: Work) -> tuple[Artifact, float]:
+    async def _provide(self, log: StepLog, work: Work) -> Artifact:
         """Have the job's models do a piece of work, in turn until one has; the row's own first, if it has begun."""
         names = work.job.models[work.kind]
         own = log.record.model
@@ -306,7 +307,34 @@ class Gateway:
                 log.note_fallback(following, error)
         raise InternalError(f"{work.step} names no model")
 
-    async def _provide_with(self, model: str, log: StepLog, work: Work) -> tuple[Artifact, float]:
+    def _check_keys(self, work: Work) -> None:
+        """Check that each kind of work of the video can be paid, before any is.
+
+        Raises:
+            KeyMissing: No provider of a kind has a key.
+            KeyRefused: What it has is none.
+        """
+        for kind in (Kind(work.kind), Kind.CLIP, Kind.MUSIC):
+            missing = [self._missing_key(name) for name in work.job.models[kind]]
+            if all(missing):
+                first = missing[0]
+                assert first is not None  # noqa: S101 - all are there
+                raise (
+                    first
+                    if kind is work.kind
+                    else type(first)(f"nothing is paid, because for {kind} {first}")
+                )
+
+    def _missing_key(self, model: str) -> KeyMissing | KeyRefused | None:
+        provider = self._provider(provider_of(model))
+        try:
+            if isinstance(provider, HostedProvider):
+                provider.check_key()
+        except (KeyMissing, KeyRefused) as error:
+            return error
+        return None
+
+    async def _provide_with(self, model: str, log: StepLog, work: Work) -> Artifact:
         log.note_model(model)
         work = work.model_copy(update={"model": model})
         log.note_input(input_key(work))
@@ -314,12 +342,11 @@ class Gateway:
         if isinstance(provider, ComputeProvider):
             return await self._render(log, provider, work)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
+        if log.record.state is StepState.INTENT:
+            self._check_keys(work)
         turn = self._turn_of(provider.name, work, log)
         hosted = HostedWork(provider, work, log, self._node, self._settings, turn)
-        delivery = await hosted.delivery()
-        cost = (price_of(work) or 0.0) if delivery.cost is None else delivery.cost
-        log.note_cost(cost)
-        return delivery.artifact, cost
+        return (await hosted.delivery()).artifact
 
     def _turn_of(self, provider: str, work: Work, log: StepLog) -> "_StepTurn | None":
         limit = self._settings.limits.get(provider)
@@ -337,10 +364,11 @@ class Gateway:
             self._providers[name] = found(context) if issubclass(found, HostedProvider) else found()
         return self._providers[name]
 
-    async def _render(self, log: StepLog, provider: ComputeProvider, work: Work) -> tuple[Artifact, float]:
+    async def _render(self, log: StepLog, provider: ComputeProvider, work: Work) -> Artifact:
         """Have a compute provider work as a Ray task; until it gets its CPU the step is queued."""
         await log.queued()
-        made: tuple[Artifact, float] = await render(
+        artifact: Artifact
+        artifact, cost = await render(
             _compute,
             work,
             self._settings.artifacts_url,
@@ -348,7 +376,8 @@ class Gateway:
             num_gpus=provider.num_gpus,
             started=log.started,
         )
-        return made
+        log.note_cost(cost)
+        return artifact
 
 
 class _StepTurn(NamedTuple):

@@ -17,6 +17,7 @@ from raypipe.config import Settings
 from raypipe.costs import price_of
 from raypipe.errors import (
     BudgetReached,
+    MediaError,
     OutcomeUnknown,
     ProviderError,
     ProviderUnavailable,
@@ -90,6 +91,7 @@ class HostedWork:
 
         Raises:
             ProviderRejected: The provider refused the work or failed at it.
+            MediaError: What it delivers is of no use.
             ProviderUnavailable: It could not be reached.
             OutcomeUnknown: Whether it has taken the work is not known, and will not be.
         """
@@ -99,10 +101,21 @@ class HostedWork:
                 job_id = await (self._find() if self._is_sent else self._create(doubt))
                 if job_id is not None:
                     await self._log.accepted(job_id)
-            return await self._poll(self._log.record.provider_job_id)
+            return await self._paid_delivery(self._log.record.provider_job_id)
         finally:
             if self._turn is not None:
                 self._turn.release()
+
+    async def _paid_delivery(self, job_id: str) -> Delivery:
+        """Return what the provider delivers and note what it cost, though it be of no use."""
+        price = price_of(self._work) or 0.0
+        try:
+            delivery = await self._poll(job_id)
+        except MediaError:
+            self._log.note_cost(price)
+            raise
+        self._log.note_cost(price if delivery.cost is None else delivery.cost)
+        return delivery
 
     @property
     def _is_sent(self) -> bool:
@@ -190,6 +203,7 @@ class HostedWork:
         step = self._log.record
         if step.attempt >= CREATES:
             raise ProviderUnavailable(f"it was sent {step.attempt} times, and the provider never got it")
+        await self._log.not_taken(f"{self._provider.name} has no such job")
         return await self._create(step.possible_duplicate)
 
     async def _is_given_up(self, why: RaypipeError) -> bool:

@@ -26,8 +26,8 @@ from raypipe.models import (
 )
 from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
-from raypipe.providers.base import Model
-from raypipe.providers.registry import models_of, provider_class, provider_of
+from raypipe.providers.base import Model, provider_of
+from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def _unused_pictures(spec: Spec) -> tuple[str, ...]:
     given = len(spec.reference_pictures)
     takes = {model.name: model.references for model in models_of(spec, Kind.IMAGE)} if given else {}
     return tuple(
-        f"The image model {name!r} takes {most} reference pictures, and {given} are given."
+        f"The image model {name!r} takes {most or 'none'} of the {given} reference pictures."
         for name, most in takes.items()
         if most < given
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from raypipe.costs import total
 from raypipe.errors import UPSTREAM_FAILED, InvalidSpec, JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
 from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
@@ -120,7 +121,8 @@ class Snapshot:
     @property
     def cost(self) -> float:
         """US dollars spent so far: by the steps while the video goes on, afterwards as its end says."""
-        return self.video.cost if self.video.state.terminal else sum(s.cost for s in self.steps.values())
+        spent = (step.cost for step in self.steps.values())
+        return self.video.cost if self.video.state.terminal else total(spent)
 
     @cached_property
     def progress(self) -> Progress:
@@ -183,8 +185,14 @@ class Snapshot:
 
     @property
     def doubtful_cost(self) -> float:
-        """US dollars that may have been paid on top, for creates that were sent again without knowing of the first."""
-        return sum(step.cost for step in self.steps.values() if step.possible_duplicate)
+        """US dollars that may have been paid on top, for creates that brought nothing or that nobody answered."""
+        return total(step.doubtful for step in self.steps.values())
+
+    @property
+    def reserved_cost(self) -> float:
+        """US dollars that what is under way at providers may cost."""
+        under_way = (s for s in self.steps.values() if s.state not in (StepState.DONE, StepState.FAILED))
+        return total(step.reserved_cost or 0.0 for step in under_way)
 
     def phase(self, phase: Phase) -> Status:
         """Return how a phase stands: its state, and what went wrong."""

@@ -13,18 +13,16 @@ from typing import Any, NamedTuple, TypeVar
 
 from raypipe.errors import (
     UPSTREAM_FAILED,
-    ContentRefused,
     InternalError,
     LeaseLost,
     OutcomeUnknown,
-    ProviderRejected,
     RaypipeError,
     StepKillsGateway,
     as_raypipe_error,
 )
 from raypipe.journal import Event, Fence, Journal, StepRecord
 from raypipe.models import Artifact, Job, Kind, Phase, Result, StepFailure, StepState
-from raypipe.providers.registry import provider_of
+from raypipe.providers.base import provider_of
 from raypipe.text import valid_text
 
 logger = logging.getLogger(__name__)
@@ -92,10 +90,9 @@ class StepLog:
             raise LeaseLost(self.record.video_id)
         now, record = time.time(), self.record
         changes = {"state": StepState.SENT, "attempt": record.attempt + 1, "sent_at": now, "node": node}
-        started = record.started_at or now
-        self.record = record.evolve(
-            **changes, started_at=started, provider_job_id=None, possible_duplicate=possible_duplicate
-        )
+        changes |= {"provider_job_id": None, "earlier_cost": record.cost}
+        changes["started_at"] = record.started_at or now
+        self.record = record.evolve(**changes, possible_duplicate=possible_duplicate)
         again = {"attempt": self.record.attempt, "possible_duplicate": possible_duplicate}
         kind, data = ("step.sent_again", again) if record.attempt else ("step.started", {})
         self._happened.append(self._event(kind, now, **data))
@@ -107,9 +104,17 @@ class StepLog:
         Raises:
             BudgetReached: The video's budget, or the day's, has no room for it.
         """
+        self._settle()
         if price > 0 and (budget, daily) != (None, None):
             await self._steps.journal.reserve(self.record, price, budget, daily)
         self.record = self.record.evolve(reserved_cost=price)
+
+    def _settle(self) -> None:
+        """Count what the create before may have cost as doubtful, where it may have been taken."""
+        record = self.record
+        taken = record.provider_job_id is not None or record.state is StepState.UNKNOWN
+        doubtful = record.doubtful_cost + ((record.reserved_cost or 0.0) if taken else 0.0)
+        self.record = record.evolve(reserved_cost=None, doubtful_cost=doubtful)
 
     async def accepted(self, provider_job_id: str) -> None:
         """Journal that a hosted provider has taken the work, and the id it gave it."""
@@ -145,8 +150,8 @@ class StepLog:
         self._happened.append(self._event("step.started", at))
 
     def note_cost(self, dollars: float) -> None:
-        """Remember what was spent; the journal learns it with what is written next, even if the step fails."""
-        self.record = self.record.evolve(cost=dollars)
+        """Remember what the newest create has cost; the journal learns it with what is written next, also a failure."""
+        self.record = self.record.evolve(cost=self.record.earlier_cost + dollars, reserved_cost=None)
 
     def note_input(self, key: str) -> None:
         """Remember what the work is made from."""
@@ -161,17 +166,16 @@ class StepLog:
         """Remember that another model is tried, from the beginning, because the one before did not deliver."""
         data = {"model": self.record.model, "reason": valid_text(why), "next": name}
         self._happened.append(self._event("step.fell_back", time.time(), **data))
+        self._settle()
         again = {"provider_job_id": None, "sent_at": None, "started_at": None}
         self.record = self.record.evolve(state=StepState.INTENT, **again)
 
     async def done(self, result: ResultT) -> ResultT:
-        """Journal that the work is done, and return its result with the step's times."""
-        ended = time.time()
-        result = result.model_copy(
-            update={"started_at": self.record.started_at or ended, "finished_at": ended}
-        )
-        changes = {"finished_at": ended, "result": result.model_dump(mode="json"), "cost": result.cost}
-        changes["reserved_cost"] = None
+        """Journal that the work is done, and return its result with the step's times and cost."""
+        ended, record = time.time(), self.record
+        known = {"started_at": record.started_at or ended, "finished_at": ended, "cost": record.cost}
+        result = result.model_copy(update=known)
+        changes = {"finished_at": ended, "result": result.model_dump(mode="json")}
         self.record = self.record.evolve(state=StepState.DONE, starts=0, **changes)
         self._happened.append(self._event("step.done", ended))
         await self.write()
@@ -202,8 +206,7 @@ class StepLog:
             finished_at=now,
         )
         changes = {"finished_at": now, "error_code": code, "error_message": message}
-        free = record.provider_job_id is None or code in (ProviderRejected.code, ContentRefused.code)
-        if free and code != OutcomeUnknown.code:  # else it may have been paid
+        if record.provider_job_id is None and code != OutcomeUnknown.code:  # else it may have been paid
             changes["reserved_cost"] = None
         self.record = record.evolve(state=StepState.FAILED, result=failure.model_dump(mode="json"), **changes)
         self._happened.append(self._event("step.failed", now, code=code, message=message))

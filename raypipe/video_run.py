@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import ActorDiedError, RayError
 
+from raypipe.costs import total
 from raypipe.errors import PAUSING, LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.gateways import Gateways
 from raypipe.journal import Event, Fence, Journal, StepRecord, VideoRecord, Write
@@ -227,7 +228,7 @@ class VideoRun:
             return ending.state
         columns = {
             "result": ending.result and ending.result.model_dump(mode="json"),
-            "cost": sum(output.cost for output in self._outputs.values()),
+            "cost": total(output.cost for output in self._outputs.values()),
             "error_code": ending.error_code,
             "error_message": error,
         }
@@ -262,7 +263,7 @@ class VideoRun:
             phase=phase,
             status=status,
             output=output,
-            cost=sum(result.cost for result in results),
+            cost=total(result.cost for result in results),
             started_at=began,
             finished_at=ended,
             duration=0.0 if began is None else max(0.0, ended - began),

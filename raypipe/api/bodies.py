@@ -144,7 +144,11 @@ class VideoSummary(BaseModel):
     size: str
     title: str
     prompt: str
-    cost: float
+    cost: float = Field(description="US dollars spent so far.")
+    reserved_cost: float = Field(default=0.0, description="US dollars that what is under way may cost.")
+    doubtful_cost: float = Field(
+        default=0.0, description="US dollars that may have been paid on top, for what brought nothing."
+    )
     estimated_cost: float | None = Field(default=None, description="US dollars, before anything is paid.")
     error: ErrorDetail | None = None
     notes: list[str] = Field(
@@ -228,7 +232,7 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "size": str(spec.size),
         "title": spec.title,
         "prompt": spec.prompt,
-        "cost": snapshot.cost,
+        **{name: getattr(snapshot, name) for name in ("cost", "reserved_cost", "doubtful_cost")},
         "estimated_cost": video.estimated_cost,
         "error": error,
     }

@@ -180,8 +180,9 @@ def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str
     brief = video.model_dump(mode="json", include=columns)
     spec = video.spec
     about = {"title": spec.title, "duration": spec.duration, "beats": len(spec.beats)}
-    brief |= {"abandoned": snapshot.abandoned, "doubtful_cost": snapshot.doubtful_cost}
-    return {**brief, "cost": snapshot.cost, "progress": round(snapshot.progress.overall, 1), **about}
+    costs = {name: getattr(snapshot, name) for name in ("cost", "reserved_cost", "doubtful_cost")}
+    brief |= {**costs, "abandoned": snapshot.abandoned}
+    return {**brief, "progress": round(snapshot.progress.overall, 1), **about}
 
 
 # --- show -----------------------------------------------------------------------------------------
@@ -214,7 +215,10 @@ def _head(snapshot: Snapshot, settings: Settings) -> RenderableType:
     accepted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(video.created_at))
     cost = f"cost {dollars(snapshot.cost)}"
     if snapshot.doubtful_cost:
-        cost += f", and up to ${snapshot.doubtful_cost:.2f} more for what may have been paid twice"
+        doubtful = dollars(snapshot.doubtful_cost)
+        cost += f", and up to {doubtful} more for what brought nothing and may have been paid"
+    if snapshot.reserved_cost:
+        cost += f", with {dollars(snapshot.reserved_cost)} under way"
     grid.add_row("accepted", f"{accepted}, took {clock(snapshot.elapsed)}, {cost}")
     if video.result is not None:
         grid.add_row("file", Text(f"{path_of(video.result, settings)} ({size_of(video.result.size)})"))
@@ -249,7 +253,8 @@ def _steps(snapshot: Snapshot, wide: bool) -> Table:
         size, digest = (
             ("", "") if step.artifact is None else (size_of(step.artifact.size), step.artifact.digest[:12])
         )
-        state, cost = cell(snapshot.status(step.step)), dollars(step.cost)
+        cost = dollars(step.cost) + (f" or {dollars(step.cost + step.doubtful)}" if step.doubtful else "")
+        state = cell(snapshot.status(step.step))
         table.add_row(step.step, state, Text(printable(step.provider)), *extra, size, cost, digest)
     return table
 

@@ -138,9 +138,11 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
         connection.execute(doubtful.values(possible_duplicate=True))
     # what a provider has made, but could not be fetched or stored, is paid: it is fetched
     made = and_(steps.provider_job_id.is_not(None), steps.error_code.not_in(_NOTHING_TO_FETCH))
-    kept = ("provider_job_id", "started_at", "sent_at")
-    again = {name: case((made, steps[name]), else_=None) for name in kept}
-    again |= {"state": case((made, StepState.ACCEPTED), else_=StepState.INTENT)}
+    kept = ("provider_job_id", "started_at", "sent_at", "reserved_cost")
+    again: dict[str, Any] = {name: case((made, steps[name]), else_=None) for name in kept}
+    again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)
+    unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
+    again["doubtful_cost"] = steps.doubtful_cost + unsettled
     tried = update(tables.steps).where(failed if resubmit else and_(failed, not_(unknown)))
     if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")

@@ -44,12 +44,14 @@ def reserve(
     Raises:
         BudgetReached: One of them does not.
     """
+    own = step.cost + step.doubtful_cost
     mine = (_steps.c.video_id == step.video_id) & (_steps.c.step == step.step) & (_steps.c.take == step.take)
 
     def run(connection: Connection) -> None:
         spent = connection.execute(
             select(_committed()).where(_steps.c.video_id == step.video_id, ~mine)
         ).scalar_one()
+        spent += own
         if budget is not None and spent + price > budget + ROUNDING:
             raise BudgetReached(
                 f"${price:.2f} more would be ${spent + price:.2f}, and the video's budget is ${budget:.2f}"
@@ -59,18 +61,21 @@ def reserve(
             today = connection.execute(
                 select(_committed()).where(_steps.c.video_id == step.video_id, ~mine, _is_todays())
             ).scalar_one()
-            if others + today + price > daily + ROUNDING:
+            if others + today + own + price > daily + ROUNDING:
                 raise BudgetReached(
                     f"${price:.2f} more would be over the ${daily:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)"
                 )
-        connection.execute(update(_steps).where(mine).values(reserved_cost=price))
+        connection.execute(
+            update(_steps).where(mine).values(reserved_cost=price, doubtful_cost=step.doubtful_cost)
+        )
 
     return run
 
 
 def _committed() -> ColumnElement[Any]:
-    """What steps have cost, and what is reserved for them."""
-    return func.coalesce(func.sum(_steps.c.cost + func.coalesce(_steps.c.reserved_cost, 0.0)), 0.0)
+    """What steps have cost and may have cost, and what is reserved for them."""
+    reserved = func.coalesce(_steps.c.reserved_cost, 0.0)
+    return func.coalesce(func.sum(_steps.c.cost + _steps.c.doubtful_cost + reserved), 0.0)
 
 
 def _lock_and_sum_today(connection: Connection, except_video: str | None) -> float:

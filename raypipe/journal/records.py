@@ -77,7 +77,13 @@ class StepRecord(Value):
     #: what it made, a `Result`, or how it failed, a `StepFailure`
     result: dict[str, Any] | None = None
     estimated_cost: float | None = None
+    #: what the newest create may cost, until that is known
     reserved_cost: float | None = None
+    #: what creates before it may have cost: nobody knows what became of them, or they brought nothing
+    doubtful_cost: float = 0.0
+    #: what creates before it have cost
+    earlier_cost: float = 0.0
+    #: what all creates that brought something have cost
     cost: float = 0.0
     error_code: str | None = None
     error_message: str | None = None
@@ -87,6 +93,12 @@ class StepRecord(Value):
         """What it made; None if it has not, or failed."""
         found = None if self.result is None else self.result.get("artifact")
         return None if found is None else Artifact.model_validate(found)
+
+    @property
+    def doubtful(self) -> float:
+        """US dollars that may have been paid, besides its cost, for what brought nothing."""
+        ended = self.state in (StepState.DONE, StepState.FAILED)
+        return self.doubtful_cost + ((self.reserved_cost or 0.0) if ended else 0.0)
 
     def evolve(self, **changes: Any) -> Self:
         """Return the same step with other values."""

@@ -100,7 +100,13 @@ steps = Table(
     # what it made, or how it failed
     Column("result", JSON),
     Column("estimated_cost", Float),
+    # what the newest create may cost, until that is known
     Column("reserved_cost", Float),
+    # what creates before it may have cost: nobody knows what became of them, or they brought nothing
+    Column("doubtful_cost", Float, nullable=False),
+    # what creates before it have cost
+    Column("earlier_cost", Float, nullable=False),
+    # what all creates that brought something have cost
     Column("cost", Float, nullable=False),
     Column("error_code", String(40)),
     Column("error_message", Text),

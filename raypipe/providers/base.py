@@ -162,8 +162,12 @@ class Model(Value):
 
 def options_of(options: dict[str, dict[str, Any]], kind: Kind, model: str) -> dict[str, Any]:
     """Return a model's settings: what is said of it comes before its kind of work, that before its provider."""
-    provider = model.partition("/")[0]
-    return options.get(provider, {}) | options.get(kind, {}) | options.get(model, {})
+    return options.get(provider_of(model), {}) | options.get(kind, {}) | options.get(model, {})
+
+
+def provider_of(model: str) -> str:
+    """Return the name of a model's provider: what stands before its first slash."""
+    return model.partition("/")[0]
 
 
 class Context(NamedTuple):
@@ -262,7 +266,16 @@ class HostedProvider(Provider):
 
         Raises:
             ProviderRejected: The work failed for good.
+            MediaError: What was made, and paid, is of no use.
             ProviderUnavailable: The provider could not be asked.
+        """
+
+    def check_key(self) -> None:
+        """Check that there is a key, if it takes one.
+
+        Raises:
+            KeyMissing: There is none.
+            KeyRefused: What there is cannot be one.
         """
 
     async def find(self, work: Work, token: str) -> str | None:

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,8 +22,10 @@ from pydantic import Field
 
 from raypipe.config import read_secret
 from raypipe.errors import (
+    InvalidRequest,
     KeyMissing,
     KeyRefused,
+    MediaError,
     OutcomeUnknown,
     OutOfFunds,
     ProviderRejected,
@@ -31,8 +33,18 @@ from raypipe.errors import (
     RateLimited,
     RaypipeError,
 )
-from raypipe.models import Artifact, Kind, Value
-from raypipe.providers.base import Context, Delivery, HostedProvider, Model, Pending, Price, Work
+from raypipe.models import Artifact, Kind, Spec, Value
+from raypipe.providers.base import (
+    Context,
+    Delivery,
+    HostedProvider,
+    Model,
+    Pending,
+    Price,
+    Work,
+    options_of,
+    provider_of,
+)
 from raypipe.providers.inputs import Word, data_uri, inputs_of
 
 #: seconds that an answer may take to begin, and each further part of it
@@ -82,11 +94,13 @@ class ModelOptions(Value):
     #: for a model that raypipe does not know: its fields, and what each stands for
     inputs: dict[str, Word] | None = None
     #: lengths of clip that such a model makes, in seconds
-    durations: tuple[float, ...] = ()
+    durations: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        default=(), max_length=100
+    )
     #: how many reference pictures such a model takes
     references: int = Field(default=0, ge=0)
-    #: US dollars that a run of such a model costs
-    price: float | None = Field(default=None, ge=0)
+    #: US dollars that a run costs, of a model that raypipe does not know, or with settings that change its price
+    price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
 class Known(NamedTuple):
@@ -134,13 +148,39 @@ class HttpProvider(HostedProvider):
 
     @classmethod
     def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
-        """Find a model that is known, or described in the options."""
-        own = ModelOptions.model_validate(options)
-        if own.inputs is None:
-            return super().model(kind, name, options)
+        """Find a model that is known, or described in the options.
+
+        Raises:
+            UnknownModel: It is neither.
+            InvalidRequest: The options fill a field that raypipe fills.
+        """
+        own, known = ModelOptions.model_validate(options), cls.known.get(name.removeprefix(f"{cls.name}/"))
+        filled = ({} if known is None else known.inputs) | (own.inputs or {})
+        for field in own.input:
+            if field in filled:
+                raise InvalidRequest(
+                    f"options.{name}.input.{field}: raypipe fills this field, with the {filled[field]}; leave it out."
+                )
         price = None if own.price is None else Price(usd=own.price)
+        if own.inputs is None:
+            found = super().model(kind, name, options)
+            return found if price is None else found.model_copy(update={"price": price})
         lengths = tuple(sorted(own.durations))
         return Model(name=name, kind=kind, durations=lengths, references=own.references, price=price)
+
+    @classmethod
+    def notes(cls, spec: Spec) -> tuple[str, ...]:
+        """Say where settings may change what a model costs."""
+        found = []
+        for kind, name in ((kind, name) for kind, names in spec.models.items() for name in names):
+            if provider_of(name) == cls.name:
+                own = ModelOptions.model_validate(options_of(spec.options, kind, name))
+                if own.input and own.price is None:
+                    found.append(
+                        f"The price of {name} is counted as without options.{name}.input; if that changes it, say so "
+                        'with "price".'
+                    )
+        return tuple(found)
 
     def model_name(self, work: Work) -> str:
         """Return the vendor's own name of the model that does the work."""
@@ -287,6 +327,13 @@ class HttpProvider(HostedProvider):
         """The key goes to the vendor's own API, and to no address that an answer names."""
         if _origin(self._url(path)) != _origin(self._base):
             return {}
+        return {"Authorization": self.authorization(self._key())}
+
+    def check_key(self) -> None:
+        """Check that there is a key."""
+        self._key()
+
+    def _key(self) -> str:
         key = read_secret(self.key_name, self.context.settings)
         if key is None:
             raise KeyMissing(
@@ -295,7 +342,7 @@ class HttpProvider(HostedProvider):
             )
         if _KEY.fullmatch(key) is None:
             raise KeyRefused(f"what stands in {self.key_name} is no key: it has blanks or other signs in it")
-        return {"Authorization": self.authorization(key)}
+        return key
 
     def _read(self, answer: httpx.Response) -> dict[str, Any]:
         """Return the JSON object of an answer, or raise what its status means."""
@@ -340,7 +387,7 @@ class HttpProvider(HostedProvider):
         """Store what is at an address, part by part.
 
         Raises:
-            ProviderRejected: It is larger than can be borne.
+            MediaError: It is larger than can be borne.
             ProviderUnavailable: It could not be fetched.
         """
         for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=None):
@@ -363,13 +410,15 @@ class HttpProvider(HostedProvider):
             raise ProviderUnavailable(f"what {self.name} made cannot be fetched: {_said(error)}") from error
 
     async def _bounded(self, answer: httpx.Response, most: int) -> AsyncIterator[bytes]:
-        size = 0
+        size, declared = 0, answer.headers.get("content-length", "")
+        too_large = MediaError(f"{self.name} delivered more than {most // 2**20} MiB")
+        if declared.isdecimal() and int(declared) > most:
+            raise too_large
         async for part in answer.aiter_bytes(2**20):
             size += len(part)
             if size > most:
-                raise ProviderRejected(f"{self.name} delivered more than {most // 2**20} MiB")
+                raise too_large
             yield part
-        declared = answer.headers.get("content-length")
         if declared and "content-encoding" not in answer.headers and size != int(declared):
             raise ProviderUnavailable(f"what {self.name} made was cut off after {size} of {declared} bytes")
 

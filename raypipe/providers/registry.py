@@ -6,7 +6,7 @@ from typing import Any
 
 from raypipe.errors import ProviderUnusable, UnknownProvider
 from raypipe.models import Job, Kind, Spec
-from raypipe.providers.base import Model, Provider, options_of
+from raypipe.providers.base import Model, Provider, options_of, provider_of
 
 
 def provider_names() -> list[str]:
@@ -30,11 +30,6 @@ def provider_class(name: str) -> type[Provider]:
     except (ImportError, AttributeError) as error:
         raise ProviderUnusable(f"The provider {name!r} ({point.value}) cannot be loaded: {error}") from error
     return found
-
-
-def provider_of(model: str) -> str:
-    """Return the name of a model's provider: what stands before its first slash."""
-    return model.partition("/")[0]
 
 
 def model_of(kind: Kind, name: str, options: dict[str, dict[str, Any]]) -> Model:

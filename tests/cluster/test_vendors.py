@@ -209,3 +209,21 @@ def test_without_a_right_key_nothing_is_sent_and_the_error_says_what_to_do(
             assert vendor.lines() == []
 
         with_coordinator_of(settings_for(tmp_path, vendor, key=key))(test)
+
+
+def test_nothing_is_paid_where_another_kind_of_work_has_no_key(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    with fake("replicate", tmp_path, **SMALL) as vendor, fake("fal", tmp_path, **SMALL) as keyless:
+        settings = settings_for(tmp_path, vendor)
+        urls = settings.provider_urls | {"fal": keyless.url}
+
+        async def test(coordinator: Coordinator) -> None:
+            models = REPLICATE | {Kind.CLIP: FAL[Kind.CLIP]}
+            video_id, state = await made(coordinator, film(models=models))
+            assert state is VideoState.FAILED
+            error = coordinator.journal.video(video_id).error_message or ""
+            assert "nothing is paid, because for clip there is no key for fal: set FAL_KEY" in error
+            assert vendor.lines() + keyless.lines() == []
+
+        with_coordinator_of(settings.model_copy(update={"provider_urls": urls}))(test)

@@ -16,7 +16,9 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings, read_secret
 from raypipe.errors import (
     ContentRefused,
+    InvalidRequest,
     KeyRefused,
+    MediaError,
     OutcomeUnknown,
     OutOfFunds,
     ProviderRejected,
@@ -25,11 +27,12 @@ from raypipe.errors import (
     RaypipeError,
     SecretsExposed,
 )
-from raypipe.intake import plan
+from raypipe.intake import notes_on, plan
 from raypipe.models import Job, Kind, VideoRequest
 from raypipe.providers.base import Context, Delivery, ImageWork
 from raypipe.providers.fal import FalProvider
 from raypipe.providers.http import _retry_after
+from raypipe.providers.registry import model_of
 
 FLUX = "fal/fal-ai/flux/schnell"
 Answer = Callable[[Request], Awaitable[Response] | Response]
@@ -218,7 +221,7 @@ def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
     monkeypatch.setattr("raypipe.providers.http.MOST_BYTES", {Kind.IMAGE: 1_000_000})
 
     async def poll(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
-        with pytest.raises(ProviderRejected, match="delivered more than"):
+        with pytest.raises(MediaError, match="delivered more than"):
             await provider.poll("job", work)
 
     vendor = Vendor(
@@ -227,6 +230,37 @@ def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
     )  # fmt: skip
     ask(vendor, poll)
     assert [each for each in (tmp_path / "artifacts").rglob("*") if each.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input": {"duration": "10"}}, r"input\.duration: raypipe fills this field, with the seconds_text"),
+        ({"input": {"prompt": "other"}}, r"input\.prompt: raypipe fills this field"),
+        ({"inputs": {"p": "prompt"}, "durations": [-1, 0]}, r"durations\.0"),
+        ({"inputs": {"p": "prompt"}, "durations": [float("nan")]}, r"durations\.0"),
+        ({"price": float("inf")}, "price"),
+    ],
+)
+def test_options_that_would_go_past_the_estimate_are_refused(options: dict[str, Any], said: str) -> None:
+    name = "fal/fal-ai/kling-video/v2.1/standard/image-to-video"
+    with pytest.raises(InvalidRequest, match=said):
+        model_of(Kind.CLIP, name, {name: options})
+
+
+def test_a_price_in_the_options_comes_before_that_of_the_table_and_without_one_a_note_says_so() -> None:
+    name = "fal/fal-ai/flux/schnell"
+    dearer = {name: {"input": {"num_inference_steps": 8}, "price": 0.006}}
+    price = model_of(Kind.IMAGE, name, dearer).price
+    assert price is not None
+    assert price.usd == 0.006
+
+    def notes(options: dict[str, Any]) -> tuple[str, ...]:
+        request = VideoRequest(prompt="A boat", models={Kind.IMAGE: (name,)}, options=options)
+        return notes_on(plan(request, "v", Settings(), ArtifactStore("memory:///notes")))
+
+    assert not any("price" in each for each in notes(dearer))
+    assert any("The price of fal/" in each for each in notes({name: {"input": {"num_inference_steps": 8}}}))
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_reference_pictures_are_stored_once_and_who_takes_none_is_noted(intake: 
     assert [each.media_type for each in spec.reference_pictures] == ["image/png"] * 2
     again = VideoRequest(prompt="A fox", duration=5, reference_pictures=spec.reference_pictures)
     assert intake.journal.video(intake.accept(again)).spec.reference_pictures == spec.reference_pictures
-    assert "The image model 'local' takes 0 reference pictures, and 2 are given." in notes_on(spec)
+    assert "The image model 'local' takes none of the 2 reference pictures." in notes_on(spec)
     with pytest.raises(InvalidReferenceImage, match="Reference picture 2 cannot be used"):
         intake.accept(
             VideoRequest(prompt="A fox", reference_pictures=(png_uri(1), "data:image/png;base64,AAAA"))

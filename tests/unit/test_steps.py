@@ -15,6 +15,7 @@ from raypipe.errors import (
     DiskFull,
     KeyMissing,
     LeaseLost,
+    MediaError,
     OutcomeUnknown,
     ProviderRejected,
     ProviderUnavailable,
@@ -58,7 +59,10 @@ class Rig:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self.settings, self.journal, self.steps = settings, journal, Steps(journal, self.holds)
         request = VideoRequest(
-            prompt="a boat", duration=10, model="simulated", options={"simulated": {"image": 0.0}}
+            prompt="a boat",
+            duration=10,
+            model="simulated",
+            options={"simulated": {"image": 0.0, "price": PRICE}},
         )
         self.video, self.rows = accept(
             request, settings, journal, ArtifactStore(settings.artifacts_url), running=True
@@ -98,6 +102,7 @@ class Rig:
         self.begun += 1
         await log.started("node")
         await asyncio.sleep(0.02)
+        log.note_cost(0.5)
         return MADE
 
 
@@ -377,6 +382,88 @@ def test_retry_fetches_what_is_paid_and_could_not_be_stored(with_rig: Callable[[
     with_rig(test)
 
 
+def _retried(rig: Rig, resubmit: bool = False) -> Any:
+    async def run() -> None:
+        await rig.journal.writer.put(rig.journal.finish(rig.video.id, VideoState.FAILED))
+        await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit)
+        rig.job = rig.job.model_copy(update={"epoch": rig.journal.video(rig.video.id).epoch})
+        rig.restart()
+
+    return run()
+
+
+def test_what_earlier_creates_cost_stays_on_the_row_and_what_they_may_have_cost_beside_it(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def useless(log: StepLog) -> Image:
+        await hosted(rig_of[0], Vendor(None, delivers=MediaError("html")))(log)
+        raise AssertionError
+
+    rig_of: list[Rig] = []
+
+    async def test(rig: Rig) -> None:
+        rig_of.append(rig)
+        failure = await rig.run(useless)
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, failure.cost) == ("media_error", PRICE)
+        await _retried(rig)
+        await rig.run(hosted(rig, Vendor(None, delivers=ProviderRejected("failed"))))
+        assert (rig.row().cost, rig.row().doubtful) == (PRICE, PRICE)
+        await _retried(rig)
+        await rig.run(hosted(rig, Vendor(UNKNOWN, submitted=UNKNOWN)))
+        assert (rig.row().cost, rig.row().doubtful) == (PRICE, 2 * PRICE)
+        await _retried(rig, resubmit=True)
+        made = await rig.run(hosted(rig, Vendor(None)))
+        row = rig.row()
+        assert (row.cost, row.doubtful, row.reserved_cost, made.cost) == (
+            2 * PRICE,
+            2 * PRICE,
+            None,
+            2 * PRICE,
+        )
+        assert row.attempt == 4
+
+    with_rig(test)
+
+
+def test_what_is_fetched_again_costs_nothing_again(with_rig: Callable[[Test], None]) -> None:
+    async def full(log: StepLog) -> Image:
+        await hosted(rig_of[0], Vendor(None))(log)
+        raise DiskFull("no room")
+
+    rig_of: list[Rig] = []
+
+    async def test(rig: Rig) -> None:
+        rig_of.append(rig)
+        await rig.run(full)
+        assert (rig.row().cost, rig.row().doubtful) == (PRICE, 0)
+        await _retried(rig)
+        vendor = Vendor(None)
+        made = await rig.run(hosted(rig, vendor))
+        assert vendor.told == ["poll job 2"]
+        assert (rig.row().cost, rig.row().doubtful, made.cost) == (PRICE, 0, PRICE)
+
+    with_rig(test)
+
+
+def test_money_that_may_have_been_spent_counts_in_a_budget(with_rig: Callable[[Test], None]) -> None:
+    async def test(rig: Rig) -> None:
+        rig.job = rig.job.model_copy(update={"budget": 2.5 * PRICE})
+        for _ in range(2):
+            await rig.run(hosted(rig, Vendor(None, delivers=ProviderRejected("failed"))))
+            await _retried(rig)
+        vendor = Vendor(None)
+        failure = await rig.run(hosted(rig, vendor))
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, vendor.told) == ("budget_reached", [])
+
+    with_rig(test)
+
+
+#: US dollars that each work of the rig's model costs
+PRICE = 0.25
+
+
 class Vendor(HostedProvider):
     """A provider whose answers are scripted."""
 
@@ -384,9 +471,11 @@ class Vendor(HostedProvider):
     create_seconds = 0.3
     unknown_seconds = 0.8
 
-    def __init__(self, *found: str | Exception | None, submitted: Any = "job 2") -> None:
+    def __init__(
+        self, *found: str | Exception | None, submitted: Any = "job 2", delivers: Exception | None = None
+    ) -> None:
         super().__init__(Context(Settings(), ArtifactStore("memory:///vendor")))
-        self.found, self.submitted = list(found), submitted
+        self.found, self.submitted, self.delivers = list(found), submitted, delivers
         self.calls: list[str] = []
 
     @classmethod
@@ -410,6 +499,8 @@ class Vendor(HostedProvider):
         self.calls.append(f"poll {job_id}")
         if self.calls.count(f"poll {job_id}") == 1:
             raise ProviderUnavailable("for the moment")
+        if self.delivers is not None:
+            raise self.delivers
         return Delivery(artifact=MADE.artifact)
 
     async def find(self, work: Work, token: str) -> str | None:
@@ -429,7 +520,7 @@ class Vendor(HostedProvider):
 
 def hosted(rig: Rig, vendor: Vendor, on_unknown: Any = "hold") -> Callable[[StepLog], Awaitable[Image]]:
     async def work(log: StepLog) -> Image:
-        image = ImageWork(job=rig.job, beat=rig.video.spec.beats[0])
+        image = ImageWork(job=rig.job, model="simulated", beat=rig.video.spec.beats[0])
         await HostedWork(vendor, image, log, "node", Settings(on_unknown=on_unknown)).delivery()
         return MADE
 
