@@ -5,7 +5,7 @@ import re
 import stat
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +33,19 @@ _URL_VARIABLE = re.compile(r"RAYPIPE_([A-Z0-9_]+)_URL")
 def _provider_urls() -> dict[str, str]:
     found = ((_URL_VARIABLE.fullmatch(name), value) for name, value in os.environ.items())
     return {match[1].lower(): value for match, value in found if match is not None and value}
+
+
+def _web_address(url: str, variable: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"{variable}: must be an address that begins with http:// or https://, not {url:.80}"
+        )
+    return url
+
+
+def _web_addresses(urls: dict[str, str]) -> dict[str, str]:
+    return {name: _web_address(url, f"RAYPIPE_{name.upper()}_URL") for name, url in urls.items()}
 
 
 class Limit(BaseModel):
@@ -73,9 +86,11 @@ class Settings(BaseSettings):
     #: what accounts at providers allow, by the providers' names
     limits: dict[str, Limit] = Field(default_factory=dict)
     #: US dollars that may be spent a day, which begins at midnight UTC; empty: any
-    daily_budget: float | None = Field(default=None, ge=0)
+    daily_budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL
-    provider_urls: dict[str, str] = Field(default_factory=_provider_urls)
+    provider_urls: Annotated[dict[str, str], AfterValidator(_web_addresses)] = Field(
+        default_factory=_provider_urls
+    )
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
     #: largest HTTP request body in bytes
@@ -116,11 +131,11 @@ def read_secret(name: str, settings: Settings) -> str | None:
     if found := os.environ.get(name, "").strip():
         return found
     try:
-        with settings.secrets_file.open(errors="replace") as file:
+        with settings.secrets_file.open(encoding="utf-8-sig", errors="replace") as file:
             if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise SecretsExposed(f"others may read {settings.secrets_file}: chmod 600 it")
             pairs = (line.split("=", 1) for line in file if "=" in line and not line.startswith("#"))
-            lines = {key.strip(): value.strip() for key, value in pairs}
+            lines = {key.strip().removeprefix("export "): value.strip() for key, value in pairs}
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -24,6 +24,7 @@ RaypipeError
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
+│   └── DeliveryExpired              what was made is not at the provider any more
 ├── WorkerLost                       the process doing the work died
 │   └── StepKillsGateway             a step was under way each time that a gateway died
 ├── DiskFull                         there is no room left to write to
@@ -233,6 +234,12 @@ class MediaError(RaypipeError):
     """Bytes are not the picture, clip or track they should be."""
 
     code = "media_error"
+
+
+class DeliveryExpired(MediaError):
+    """What a provider has made, and was paid for, is not there any more: it keeps it for a while only."""
+
+    code = "delivery_expired"
 
 
 class WorkerLost(RaypipeError):

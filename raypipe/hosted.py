@@ -148,7 +148,7 @@ class HostedWork:
             step = self._log.record
             trace = None if isinstance(error, RaypipeError | TimeoutError) else error
             logger.warning("Create of %s of %s: %r", step.step, step.video_id, error, exc_info=trace)
-            await self._log.unknown(str(error) or f"no answer within {self._provider.create_seconds:g} s")
+            await self._note_unknown(str(error) or f"no answer within {self._provider.create_seconds:g} s")
             return None
 
     async def _wait_to_send(self, error: ProviderUnavailable) -> None:
@@ -162,11 +162,19 @@ class HostedWork:
         waited = time.time() - (self._log.record.started_at or time.time())
         if waited > UNREACHABLE_SECONDS or (self._tries >= TRIES and not limited):
             raise error
-        await self._log.not_taken(str(error))
-        if self._turn is not None and isinstance(error, RateLimited):
-            self._turn.hold(error.retry_after or TRY_AGAIN)
+        asked = error.retry_after or 0.0 if isinstance(error, RateLimited) else 0.0
         pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (self._tries - 1)) * random.uniform(0.8, 1.2)
-        await asyncio.sleep(max(pause, (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0))
+        await self._log.not_taken(str(error), max(pause, asked))
+        if self._turn is not None and limited:
+            self._turn.hold(asked or TRY_AGAIN)
+        await asyncio.sleep(max(pause, asked))
+
+    async def _note_unknown(self, why: str) -> None:
+        """Journal that nobody knows whether the provider has the work, and for how long that will be so."""
+        again = self._on_unknown == "resubmit_once" and not self._log.record.possible_duplicate
+        held = (self._log.record.sent_at or 0.0) + self._provider.unknown_seconds
+        until, then = (self._create_ends, "it is sent again") if again else (held, "the step fails")
+        await self._log.unknown(why, until, then)
 
     async def _submit(self) -> str:
         left = self._create_ends - time.time()
@@ -208,7 +216,7 @@ class HostedWork:
 
     async def _is_given_up(self, why: RaypipeError) -> bool:
         """Tell whether to send again what may have been taken: once, and only where the settings say so."""
-        await self._log.unknown(str(why))
+        await self._note_unknown(str(why))
         step = self._log.record
         if self._on_unknown == "resubmit_once" and not step.possible_duplicate:
             return True

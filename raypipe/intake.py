@@ -5,6 +5,7 @@ import binascii
 import logging
 import re
 import time
+from typing import TypeVar
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
@@ -14,6 +15,7 @@ from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
+    Brief,
     DraftBeat,
     Job,
     Kind,
@@ -31,6 +33,8 @@ from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
 
 logger = logging.getLogger(__name__)
+
+BriefT = TypeVar("BriefT", bound=Brief)
 
 _DATA_URI = re.compile(r"data:image/(?:png|jpeg);base64,(.+)", re.DOTALL)
 
@@ -188,15 +192,22 @@ def planned_steps(video_id: str, spec: Spec, expected: Estimate) -> list[StepRec
 
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:
-    pictures = tuple(
-        _store_picture(f"Reference picture {number}", given, store)
-        for number, given in enumerate(request.reference_pictures, start=1)
-    )
-    request = request.model_copy(update={"reference_pictures": pictures})
-    if request.spec is None or all(beat.reference_image is None for beat in request.spec.beats):
+    request = _with_stored_references(request, store)
+    if request.spec is None:
         return request
     beats = tuple(_with_stored_picture(index, beat, store) for index, beat in enumerate(request.spec.beats))
-    return request.model_copy(update={"spec": request.spec.model_copy(update={"beats": beats})})
+    spec = _with_stored_references(request.spec, store).model_copy(update={"beats": beats})
+    return request.model_copy(update={"spec": spec})
+
+
+def _with_stored_references(brief: BriefT, store: ArtifactStore) -> BriefT:
+    if not brief.reference_pictures:
+        return brief
+    pictures = tuple(
+        _store_picture(f"Reference picture {number}", given, store)
+        for number, given in enumerate(brief.reference_pictures, start=1)
+    )
+    return brief.model_copy(update={"reference_pictures": pictures})
 
 
 def _with_stored_picture(index: int, beat: DraftBeat, store: ArtifactStore) -> DraftBeat:

@@ -140,6 +140,15 @@ Models = Annotated[
 ]
 
 
+def _kind_of_picture(value: object) -> str:
+    return "stored artifact" if isinstance(value, dict | Artifact) else "text"
+
+
+_Picture = Annotated[
+    Annotated[Artifact, Tag("stored artifact")] | Annotated[str, Tag("text")], Discriminator(_kind_of_picture)
+]
+
+
 class Brief(Value):
     """What may be said of a video as a whole, in a request or at the head of a spec; None leaves it open."""
 
@@ -160,21 +169,15 @@ class Brief(Value):
     models: dict[Kind, Models] | None = None
     #: settings by kind of work, provider or model, the closer before the wider; checked by the provider
     options: Annotated[dict[_Name, dict[str, Any]], AfterValidator(valid_json)] | None = None
+    #: pictures of characters and products that all storyboard images are made from: file paths, data: URIs or stored
+    #: artifacts
+    reference_pictures: tuple[_Picture, ...] | None = Field(default=None, max_length=MAX_REFERENCE_PICTURES)
 
 
 def _without(value: object, *names: str) -> object:
     if isinstance(value, dict):
         return {name: each for name, each in value.items() if name not in names}
     return value
-
-
-def _kind_of_picture(value: object) -> str:
-    return "stored artifact" if isinstance(value, dict | Artifact) else "text"
-
-
-_Picture = Annotated[
-    Annotated[Artifact, Tag("stored artifact")] | Annotated[str, Tag("text")], Discriminator(_kind_of_picture)
-]
 
 
 class DraftBeat(Value):
@@ -208,14 +211,13 @@ class DraftBeat(Value):
 class DraftSpec(Brief):
     """A plan as a person writes or edits it; what `raypipe plan` prints.
 
-    A whole spec is taken as well; what the installation or the request decides, frame rate, length of chains and
-    reference pictures, is left out.
+    A whole spec is taken as well; what the installation decides, frame rate and length of chains, is left out.
     """
 
     @model_validator(mode="before")
     @classmethod
     def _without_derived(cls, value: object) -> object:
-        return _without(value, "fps", "followers_per_reference", "reference_pictures")
+        return _without(value, "fps", "followers_per_reference")
 
     title: str | None = Field(default=None, max_length=200)
     archetype: _Label | None = None
@@ -226,8 +228,6 @@ class VideoRequest(Brief):
     """What a user asks for: a prompt, or a spec with beats. What the request says overrides its spec."""
 
     spec: DraftSpec | None = None
-    #: pictures of characters and products that all storyboard images are made from: data: URIs or stored artifacts
-    reference_pictures: tuple[_Picture, ...] = Field(default=(), max_length=MAX_REFERENCE_PICTURES)
 
     @model_validator(mode="after")
     def _needs_prompt_or_spec(self) -> Self:

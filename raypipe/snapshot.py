@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from raypipe.costs import total
+from raypipe.costs import dollars, total
 from raypipe.errors import UPSTREAM_FAILED, InvalidSpec, JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
 from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
@@ -171,7 +171,8 @@ class Snapshot:
         if record.state is StepState.QUEUED or record.started_at is None:
             return Status(QUEUED)
         if record.state is StepState.UNKNOWN:
-            return Status(RUNNING, "the provider did not answer; it is asked what became of it")
+            cost = f"; {dollars(record.reserved_cost)} may be paid" if record.reserved_cost else ""
+            return Status(RUNNING, f"the provider did not answer; it is asked what became of it{cost}")
         return Status(RUNNING, seconds(self.now - record.started_at))
 
     @property

@@ -130,17 +130,25 @@ class StepLog:
                 return row.provider_job_id
         return None
 
-    async def not_taken(self, why: str) -> None:
-        """Journal that the provider has surely not taken the work."""
+    async def not_taken(self, why: str, wait: float = 0.0) -> None:
+        """Journal that the provider has surely not taken the work, which is sent again after so many seconds."""
         self.record = self.record.evolve(state=StepState.INTENT)
-        self._happened.append(self._event("step.not_taken", time.time(), reason=valid_text(why)))
+        data = {"reason": valid_text(why), "wait": round(wait, 1)}
+        self._happened.append(self._event("step.not_taken", time.time(), **data))
         await self.write()
 
-    async def unknown(self, why: str) -> None:
-        """Journal that nobody knows whether the provider has taken the work."""
+    async def unknown(self, why: str, until: float, then: str) -> None:
+        """Journal that nobody knows whether the provider has taken the work.
+
+        Args:
+            why: Nobody knows.
+            until: When asking for it ends.
+            then: What becomes of it then.
+        """
         if self.record.state is not StepState.UNKNOWN:
             self.record = self.record.evolve(state=StepState.UNKNOWN)
-            self._happened.append(self._event("step.unknown", time.time(), reason=valid_text(why)))
+            data = {"reason": valid_text(why), "until": until, "then": then}
+            self._happened.append(self._event("step.unknown", time.time(), **data))
             await self.write()
 
     def note_start(self, node: str, at: float) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _CLOSE_SECONDS = 8.0
 _CONNECT_SECONDS = 5.0
+#: seconds within which this process ends once it is asked to
+_STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
 
 #: has a coordinator make a video, and gives its id
@@ -53,6 +55,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._then: Callable[[], object] | None = None
+        self._most = 0.0
+        self._watchdog: threading.Timer | None = None
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         found = {number: signal.getsignal(number) for number in numbers}
         self._before = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
@@ -63,6 +67,8 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         """Give the signals back: what comes after is stopped as any program is."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -70,6 +76,17 @@ class StopRequest:
         """Take the signals; again once Ray has started, for it takes SIGTERM away."""
         for number in self._before:
             signal.signal(number, self._handle)
+
+    def end_within(self, seconds: float) -> None:
+        """Have this process end so many seconds after the request, whatever hangs: Ray may have died before it."""
+        self._most = seconds
+        if self.signal is not None:
+            self._watch(self.signal)
+
+    def _watch(self, number: int) -> None:
+        self._watchdog = threading.Timer(self._most, _end_at_once, (number,))
+        self._watchdog.daemon = True
+        self._watchdog.start()
 
     def call(self, then: Callable[[], object] | None) -> None:
         """Have a function called when the request comes, at once if it has come; with None, nothing any more."""
@@ -80,8 +97,17 @@ class StopRequest:
     def _handle(self, number: int, _frame: object) -> None:
         if self.signal is None:
             self.signal = number
+            if self._most:
+                self._watch(number)
             if self._then is not None:
                 self._then()
+
+
+def _end_at_once(number: int) -> None:
+    """End this process: what is finished is in the journal, and `resume` goes on with the video."""
+    said = "Ray does not answer any more, so this ends here. What was finished is kept: raypipe resume last goes on.\n"
+    os.write(2, said.encode())
+    os._exit(128 + number)
 
 
 def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -> Outcome:
@@ -102,6 +128,7 @@ def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -
             with _waiting(console, "Starting Ray, which takes some seconds ..."):
                 stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
                 start_ray(settings, stop)
+            stop.end_within(_STOP_SECONDS)
             ray_seconds = time.monotonic() - began
             if stop.signal is None:
                 video_id = asyncio.run(_make(begin, settings, journal, console, stop))

@@ -364,7 +364,7 @@ def plan(
         planned = dry_plan(request, read_settings())
     for note in (*notes, *cost_notes(planned)):
         print(f"Note: {note}", file=sys.stderr)
-    _print_json(editable(planned, typed.get("spec"), data))
+    _print_json(editable(planned, typed.get("spec"), data, reference or ()))
 
 
 @app.command(name="list")

@@ -16,6 +16,8 @@ from raypipe.errors import InvalidReferenceImage, InvalidRequest
 from raypipe.explain import others, place, reason
 from raypipe.models import Artifact, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
 
+#: what stands on the command line for fields that have another name there
+_OPTION_OF = {"prompt": "PROMPT", "reference_pictures": "--reference"}
 MAX_SPEC_BYTES = 64 * 2**20
 MAX_PICTURE_BYTES = 32 * 2**20
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
@@ -51,9 +53,11 @@ def read_settings() -> Settings:
         raise InvalidRequest(f"{_variable_in(error)}: it must be JSON.") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0])
+        if first["loc"][0] == "provider_urls":  # a variable each, which the reason names
+            raise InvalidRequest(f"{reason(first)}.") from error
+        name, *inner = map(str, first["loc"])
         name = name if name.isupper() else f"RAYPIPE_{name.upper()}"
-        raise InvalidRequest(f"{name}: {reason(first)}.") from error
+        raise InvalidRequest(f"{': '.join([name, *inner])}: {reason(first)}.") from error
 
 
 def _variable_in(error: SettingsError) -> str:
@@ -94,7 +98,7 @@ def build_request(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = [str(part) for part in first["loc"]]
-        option = {"prompt": "PROMPT"}.get(where[0], f"--{where[0]}") if where else "The request"
+        option = _OPTION_OF.get(where[0], f"--{where[0]}") if where else "The request"
         raise InvalidRequest(f"{': '.join([option, *where[1:2]])}: {reason(first)}.") from error
 
 
@@ -131,9 +135,13 @@ def parse_spec(source: str, data: bytes) -> DraftSpec:
         where = ".".join(map(str, place(errors[0])))
         said = f"{where}: {reason(errors[0])}" if where else reason(errors[0])
         raise InvalidRequest(f"--spec {name}: {said}{others(errors)}.") from error
-    folder = Path() if source == "-" else Path(source).parent
+    folder = _folder_of(source)
     beats = tuple(_with_picture(index, beat, folder) for index, beat in enumerate(draft.beats))
-    return draft.model_copy(update={"beats": beats})
+    pictures = draft.reference_pictures and tuple(
+        _picture(each, folder, f"reference_pictures.{index}")
+        for index, each in enumerate(draft.reference_pictures)
+    )
+    return draft.model_copy(update={"beats": beats, "reference_pictures": pictures})
 
 
 def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
@@ -145,7 +153,7 @@ def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
     from raypipe.artifacts import ArtifactStore
     from raypipe.intake import plan
 
-    stored = request.spec and any(isinstance(beat.reference_image, Artifact) for beat in request.spec.beats)
+    stored = any(isinstance(each, Artifact) for each in _pictures_in(request))
     store = ArtifactStore(settings.artifacts_url if stored else "memory:///")
     with tempfile.TemporaryDirectory() as scratch:
         return plan(request, "", settings.model_copy(update={"data_dir": Path(scratch)}), store)
@@ -160,25 +168,38 @@ def cost_notes(spec: Spec) -> list[str]:
     return [*said, f"What {', '.join(found.unknown)} cost is not known."] if found.unknown else said
 
 
-def editable(spec: Spec, source: str | None, data: bytes | None) -> dict[str, Any]:
-    """Turn a plan back into what a person edits, with pictures named as in the spec that was read."""
+def _pictures_in(request: VideoRequest) -> list[Artifact | str | None]:
+    briefs = (request,) if request.spec is None else (request, request.spec)
+    beats = () if request.spec is None else request.spec.beats
+    return [
+        *(each for brief in briefs for each in brief.reference_pictures or ()),
+        *(beat.reference_image for beat in beats),
+    ]
+
+
+def editable(
+    spec: Spec, source: str | None, data: bytes | None, references: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Turn a plan back into what a person edits, with pictures named as on the command line or in the spec it read."""
     from raypipe.phases.plan import spec_as_draft
 
     draft = spec_as_draft(spec)
-    named = _named_pictures(source, data) if source not in (None, "-") and data is not None else []
     fields: dict[str, Any] = draft.model_dump(mode="json", exclude_none=True)
     if draft.size is not None:
         fields["size"] = str(draft.size)
-    for beat, name in zip(fields["beats"], named, strict=False):
-        if name is not None:
-            beat["reference_image"] = name
-    return fields
+    document = {} if data is None else _inner_spec(json.loads(data))
+    folder = _folder_of(source or "-")
+    for beat, given in zip(fields["beats"], document.get("beats", ()), strict=False):
+        if given.get("reference_image") is not None:
+            beat["reference_image"] = _absolute(given["reference_image"], folder)
+    pictures = [str(each.resolve()) for each in references]
+    pictures = pictures or [_absolute(each, folder) for each in document.get("reference_pictures") or ()]
+    return fields | ({"reference_pictures": pictures} if pictures else {})
 
 
-def _named_pictures(source: str | None, data: bytes) -> list[Any]:
-    folder, document = Path(source or "").parent, json.loads(data)
-    beats = _inner_spec(document)["beats"]
-    return [_absolute(beat.get("reference_image"), folder) for beat in beats]
+def _folder_of(source: str) -> Path:
+    """Return the folder to which the pictures that a spec names are relative."""
+    return Path() if source == "-" else Path(source).parent
 
 
 def _absolute(name: Any, folder: Path) -> Any:
@@ -215,12 +236,17 @@ def _read_options(text: str) -> dict[str, Any]:
 
 
 def _with_picture(index: int, beat: DraftBeat, folder: Path) -> DraftBeat:
-    """Turn a path, which is relative to the spec's folder, into a data: URI."""
-    named = beat.reference_image
-    if not isinstance(named, str) or named.startswith("data:"):
+    if beat.reference_image is None:
         return beat
-    uri = _picture_uri(folder / named, f"--spec: beats.{index}.reference_image: {named}")
-    return beat.model_copy(update={"reference_image": uri})
+    picture = _picture(beat.reference_image, folder, f"beats.{index}.reference_image")
+    return beat.model_copy(update={"reference_image": picture})
+
+
+def _picture(given: Artifact | str, folder: Path, where: str) -> Artifact | str:
+    """Turn a path, which is relative to the spec's folder, into a data: URI."""
+    if not isinstance(given, str) or given.startswith("data:"):
+        return given
+    return _picture_uri(folder / given, f"--spec: {where}: {given}")
 
 
 def _picture_uri(path: Path, where: str) -> str:

@@ -118,6 +118,14 @@ def line_of(event: Event, snapshot: Snapshot) -> str | None:
     return None
 
 
+def _until(event: Event) -> str:
+    """Say until when a create that was not answered is asked for, and what becomes of it then."""
+    if "until" not in event.data:
+        return ""
+    until = time.strftime("%H:%M:%S", time.localtime(event.data["until"]))
+    return f". The provider is asked what became of it until {until}; then {event.data.get('then')}"
+
+
 def _step_line(event: Event, what: str, snapshot: Snapshot) -> str | None:
     step = event.step or ""
     if step.startswith(("last_frame", "music_fit")) and what != "failed":
@@ -130,7 +138,10 @@ def _step_line(event: Event, what: str, snapshot: Snapshot) -> str | None:
         took = seconds((record.finished_at or event.at) - (record.started_at or event.at))
         return f"{name} done in {took}"
     if what == "unknown":
-        return printable(f"{name}: sent and not answered, so it is asked for: {event.data.get('reason', '')}")
+        return printable(f"{name} was sent and not answered: {event.data.get('reason', '')}{_until(event)}")
+    if what == "not_taken":
+        wait = seconds(event.data.get("wait") or 0.0)
+        return printable(f"{name} is sent again in {wait}: {event.data.get('reason', '')}")
     if what == "sent_again":
         doubt = ", and may be paid twice" if event.data.get("possible_duplicate") else ""
         return f"{name} sent again{doubt}"

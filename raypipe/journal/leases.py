@@ -10,6 +10,7 @@ from raypipe.errors import (
     PAUSING,
     UPSTREAM_FAILED,
     ContentRefused,
+    DeliveryExpired,
     MediaError,
     OutcomeUnknown,
     ProviderRejected,
@@ -29,7 +30,9 @@ CRASHES = 3
 QUARANTINED = "quarantined"
 
 #: codes of failures after which what a provider made is of no use, or is not there
-_NOTHING_TO_FETCH = [each.code for each in (ProviderRejected, ContentRefused, MediaError, TookTooLong)]
+_NOTHING_TO_FETCH = [
+    each.code for each in (ProviderRejected, ContentRefused, MediaError, DeliveryExpired, TookTooLong)
+]
 _NO_OUTCOME = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
 _videos, _coordinators = tables.videos, tables.coordinators
 
@@ -120,7 +123,7 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
     """Take one video that ended as failed or partial, with its failed steps as if they had not been tried.
 
     A step whose outcome nobody knew stays failed, unless `resubmit` says to send it again; then its row says that it
-    may be paid twice.
+    may be paid twice. With `resubmit` a video that was stopped is taken too, and what was not answered sent again.
 
     Raises:
         VideoNotFound: There is no such video.
@@ -128,16 +131,20 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
         VideoBusy: A coordinator that lives has it.
     """
     found = _state_if_free(connection, owner, video_id)
-    if found not in (VideoState.FAILED, VideoState.PARTIAL):
-        raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry.")
+    if found not in (VideoState.FAILED, VideoState.PARTIAL) and (found.terminal or not resubmit):
+        how = "" if found.terminal else "; `raypipe resume` goes on with it"
+        raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry{how}.")
     steps = tables.steps.c
-    failed = and_(steps.video_id == video_id, steps.state == StepState.FAILED)
-    unknown = steps.error_code == OutcomeUnknown.code
+    unanswered = steps.state.in_([StepState.SENT, StepState.UNKNOWN] if resubmit else [])
+    failed = and_(steps.video_id == video_id, or_(steps.state == StepState.FAILED, unanswered))
+    unknown = or_(steps.error_code == OutcomeUnknown.code, unanswered)
     if resubmit:
         doubtful = update(tables.steps).where(failed, unknown)
         connection.execute(doubtful.values(possible_duplicate=True))
     # what a provider has made, but could not be fetched or stored, is paid: it is fetched
-    made = and_(steps.provider_job_id.is_not(None), steps.error_code.not_in(_NOTHING_TO_FETCH))
+    made = and_(
+        steps.provider_job_id.is_not(None), func.coalesce(steps.error_code, "").not_in(_NOTHING_TO_FETCH)
+    )
     kept = ("provider_job_id", "started_at", "sent_at", "reserved_cost")
     again: dict[str, Any] = {name: case((made, steps[name]), else_=None) for name in kept}
     again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)

@@ -10,8 +10,7 @@ import math
 import re
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
@@ -22,10 +21,10 @@ from pydantic import Field
 
 from raypipe.config import read_secret
 from raypipe.errors import (
+    DeliveryExpired,
     InvalidRequest,
     KeyMissing,
     KeyRefused,
-    MediaError,
     OutcomeUnknown,
     OutOfFunds,
     ProviderRejected,
@@ -45,6 +44,7 @@ from raypipe.providers.base import (
     options_of,
     provider_of,
 )
+from raypipe.providers.deliveries import Deliveries, DeliveryMissing
 from raypipe.providers.inputs import Word, data_uri, inputs_of
 
 #: seconds that an answer may take to begin, and each further part of it
@@ -55,8 +55,8 @@ PREPARE_SECONDS = 45.0
 ATTEMPTS = 4
 #: seconds between two polls: at first, at most
 POLL_AFTER, MOST_POLL_AFTER = 1.0, 10.0
-#: largest delivery, in bytes
-MOST_BYTES = {Kind.IMAGE: 64 * 2**20, Kind.CLIP: 2 * 2**30, Kind.MUSIC: 256 * 2**20}
+#: seconds after which a delivery that is not there is believed to be gone
+GONE_SECONDS = 30.0
 #: largest answer that is no delivery, in bytes
 MOST_ANSWER_BYTES = 8 * 2**20
 #: characters of a vendor's own words that are quoted
@@ -203,8 +203,11 @@ class HttpProvider(HostedProvider):
         self._base = context.settings.provider_urls.get(self.name, self.base_url).rstrip("/")
         timeout = httpx.Timeout(PART_SECONDS, read=ANSWER_SECONDS, pool=None)
         self._client = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None))
+        self._deliveries = Deliveries(self.name, urlsplit(self._base).hostname or "", context.store)
         #: when each job was first asked for, so that one which takes long is asked for less often
         self._asked: dict[str, float] = {}
+        #: when each delivery was first found missing
+        self._missed: dict[str, float] = {}
 
     @abstractmethod
     def authorization(self, key: str) -> str:
@@ -275,9 +278,23 @@ class HttpProvider(HostedProvider):
         if made is None:
             age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
             return Pending(poll_after=min(MOST_POLL_AFTER, POLL_AFTER + age / 10))
-        artifact = await self._download(made.url, work.kind)
+        try:
+            artifact = await self._deliveries.fetch(made.url, work.kind, self._headers)
+        except DeliveryMissing as error:
+            since = self._missed.setdefault(job_id, time.monotonic())
+            if time.monotonic() - since > GONE_SECONDS:
+                raise self.expired(job_id, str(error)) from error
+            raise
         self._asked.pop(job_id, None)
+        self._missed.pop(job_id, None)
         return Delivery(artifact=artifact, cost=made.cost)
+
+    def expired(self, job_id: str, why: str) -> DeliveryExpired:
+        """Say that what a job made is gone."""
+        return DeliveryExpired(
+            f"{self.name} made it, and was paid, but does not have it any more (job {job_id}: {why}); "
+            "`raypipe retry ID` has it made, and paid, again"
+        )
 
     async def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """Send a request that may be sent again, and return the JSON object of its answer.
@@ -382,45 +399,6 @@ class HttpProvider(HostedProvider):
                 (found[name] for name in ("detail", "error", "message", "title") if found.get(name)), found
             )
         return str(found)[:QUOTED]
-
-    async def _download(self, url: str, kind: Kind) -> Artifact:
-        """Store what is at an address, part by part.
-
-        Raises:
-            MediaError: It is larger than can be borne.
-            ProviderUnavailable: It could not be fetched.
-        """
-        for attempt in stamina.retry_context(on=_backoff, attempts=ATTEMPTS, timeout=None):
-            with attempt:
-                async with self._fetched(url) as answer:
-                    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
-                    parts = self._bounded(answer, MOST_BYTES[kind])
-                    return await self.context.store.put_parts(parts, media_type or "application/octet-stream")
-        raise AssertionError("unreachable")
-
-    @asynccontextmanager
-    async def _fetched(self, url: str) -> AsyncIterator[httpx.Response]:
-        headers = {} if url.startswith("data:") else self._headers(url)
-        try:
-            async with self._client.stream("GET", url, headers=headers, follow_redirects=True) as answer:
-                if answer.status_code >= httpx.codes.BAD_REQUEST:
-                    raise ProviderUnavailable(f"what {self.name} made cannot be fetched: {_status(answer)}")
-                yield answer
-        except httpx.HTTPError as error:
-            raise ProviderUnavailable(f"what {self.name} made cannot be fetched: {_said(error)}") from error
-
-    async def _bounded(self, answer: httpx.Response, most: int) -> AsyncIterator[bytes]:
-        size, declared = 0, answer.headers.get("content-length", "")
-        too_large = MediaError(f"{self.name} delivered more than {most // 2**20} MiB")
-        if declared.isdecimal() and int(declared) > most:
-            raise too_large
-        async for part in answer.aiter_bytes(2**20):
-            size += len(part)
-            if size > most:
-                raise too_large
-            yield part
-        if declared and "content-encoding" not in answer.headers and size != int(declared):
-            raise ProviderUnavailable(f"what {self.name} made was cut off after {size} of {declared} bytes")
 
 
 def _backoff(error: Exception) -> bool | float:

@@ -86,6 +86,8 @@ class ReplicateProvider(HttpProvider):
             raise ProviderRejected(
                 f"replicate says that the prediction {job_id} is {status}: {prediction.get('error')}"
             )
+        if prediction.get("data_removed"):
+            raise self.expired(job_id, "its data is removed")
         output = prediction.get("output")
         url = output[0] if isinstance(output, list) and output else output
         if not isinstance(url, str):

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from raypipe.models import Kind
-from raypipe.testing.vendor import Job, Vendor, cut_off, deliver, run
+from raypipe.testing.vendor import ELSEWHERE, Job, Vendor, cut_off, deliver, run
 
 KEY = "fal_fake:secret"
 #: what a model makes, by a part of its name; all others make images
@@ -49,7 +49,7 @@ class FakeFal:
             return _invalid("missing", "Field required", ["body", "prompt"])
         fault = self._vendor.fault("create", kind)
         if fault in _REFUSALS:
-            return _refusal(fault)
+            return _refusal(self._vendor, fault)
         job = self._vendor.take(kind, model, inputs)
         if fault == "hang":
             await asyncio.sleep(3_600)
@@ -62,9 +62,10 @@ class FakeFal:
             return JSONResponse({"detail": "Request not found"}, 404)
         fault = self._vendor.fault("poll", job.kind)
         if fault in _REFUSALS:
-            return _refusal(fault)
-        if fault == "fail":
-            self._vendor.jobs[job_id] = job.model_copy(update={"failed": True})
+            return _refusal(self._vendor, fault)
+        if fault in ("fail", "elsewhere"):
+            job = job.model_copy(update={"failed": fault == "fail", "elsewhere": fault == "elsewhere"})
+            self._vendor.jobs[job_id] = job
         done = time.time() >= job.ready_at
         state = {"status": "COMPLETED", "metrics": {}} if done else {"status": "IN_PROGRESS"}
         return JSONResponse(_queued(job, request) | state | {"logs": None}, 200 if done else 202)
@@ -76,7 +77,8 @@ class FakeFal:
             return _invalid(
                 "content_policy_violation", "The content could not be processed", ["body", "prompt"]
             )
-        file = {"url": f"{request.base_url}files/{job.id}/output", "content_type": None}
+        url = ELSEWHERE if job.elsewhere else f"{request.base_url}files/{job.id}/output"
+        file = {"url": url, "content_type": None}
         names: dict[Kind, dict[str, Any]] = {
             Kind.IMAGE: {"images": [file], "seed": 1}, Kind.CLIP: {"video": file}, Kind.MUSIC: {"audio_file": file},
         }  # fmt: skip
@@ -108,14 +110,14 @@ def _queued(job: Job, request: Request) -> dict[str, Any]:
 _REFUSALS = ("refuse", "busy", "error", "funds")
 
 
-def _refusal(fault: str | None) -> Response:
+def _refusal(vendor: Vendor, fault: str | None) -> Response:
+    if fault == "busy":
+        return vendor.busy()
     if fault == "refuse":
         return _invalid("content_policy_violation", "The content could not be processed", ["body", "prompt"])
     if fault == "funds":
         return JSONResponse({"detail": "User is locked. Reason: Exhausted balance."}, 403)
-    if fault == "error":
-        return Response("bad gateway", 502)
-    return JSONResponse({"detail": "Too many requests"}, 429, {"retry-after": "1"})
+    return Response("bad gateway", 502)
 
 
 def _invalid(kind: str, said: str, where: list[str]) -> Response:

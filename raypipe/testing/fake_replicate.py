@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from raypipe.models import Kind
-from raypipe.testing.vendor import Job, Vendor, cut_off, deliver, run
+from raypipe.testing.vendor import ELSEWHERE, Job, Vendor, cut_off, deliver, run
 
 TOKEN = "r8_fake"  # noqa: S105 - the key of a fake
 #: models that are no official ones of Replicate's, and so need a version
@@ -95,7 +95,7 @@ class FakeReplicate:
             return _problem(422, "Input validation failed", "- input: prompt is required")
         fault = self._vendor.fault("create", kind)
         if fault in _REFUSALS:
-            return _refusal(fault)
+            return _refusal(self._vendor, fault)
         job = self._vendor.take(kind, name, inputs)
         if fault == "hang":
             await asyncio.sleep(3_600)
@@ -108,9 +108,15 @@ class FakeReplicate:
             return _problem(404, "Prediction not found", "The requested resource could not be found.")
         fault = self._vendor.fault("poll", job.kind)
         if fault in _REFUSALS:
-            return _refusal(fault)
+            return _refusal(self._vendor, fault)
         if fault == "fail":
             job = self._vendor.jobs[job_id] = job.model_copy(update={"failed": True})
+        instead: dict[str | None, dict[str, Any]] = {
+            "expired": {"status": "succeeded", "output": None, "data_removed": True},
+            "elsewhere": {"status": "succeeded", "output": ELSEWHERE},
+        }
+        if fault in instead:
+            return JSONResponse(_prediction(job, request) | instead[fault])
         return JSONResponse(_prediction(job, request))
 
     async def every(self, request: Request) -> Any:
@@ -166,15 +172,14 @@ def _prediction(job: Job, request: Request) -> dict[str, Any]:
 _REFUSALS = ("refuse", "busy", "error", "funds")
 
 
-def _refusal(fault: str | None) -> Response:
+def _refusal(vendor: Vendor, fault: str | None) -> Response:
+    if fault == "busy":
+        return vendor.busy()
     if fault == "refuse":
         return _problem(422, "Input validation failed", "- input.duration: must be one of 6, 10")
     if fault == "funds":
         return _problem(402, "Insufficient credit", _FUNDS)
-    if fault == "error":
-        return Response("upstream connect error", 503)
-    said = "Request was throttled. Expected available in 1 second."
-    return JSONResponse({"detail": said, "status": 429, "retry_after": 1}, 429, {"retry-after": "1"})
+    return Response("upstream connect error", 503)
 
 
 def _problem(status: int, title: str, detail: str) -> Response:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from raypipe.media.audio import encode_flac
-from raypipe.models import Value
+from raypipe.models import Kind, Value
 
 Pixels = NDArray[np.uint8]
 
@@ -110,8 +110,10 @@ def sound_only() -> bytes:
     return out.getvalue()
 
 
-def huge() -> bytes:
-    """Make a clip of pictures that are larger than can be borne."""
+def huge(kind: Kind) -> bytes:
+    """Make a clip, or a picture, of more pixels than can be borne."""
+    if kind is Kind.IMAGE:
+        return picture(8192, 4800, 0, 0, 0)
     return clip(0.1, ClipFormat(width=8192, height=4800, codec="mjpeg", pix_fmt="yuvj420p"), (0, 0, 0))
 
 

@@ -15,31 +15,24 @@ from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from raypipe.models import Kind, Value
 from raypipe.testing import media
 
 At = Literal["create", "poll", "download"]
-#: on a create: refuse (4xx), busy (429), error (500), lose (take it and close the connection), hang (take it, answer
-#: never); when polled: fail, busy, error; when downloaded: error, gone (404), html, truncated, huge (pictures of 39
+#: on a create: refuse (4xx), funds (402), busy (429), error (500), lose (take it and close the connection), hang (take
+#: it, answer never); when polled: fail, busy, error, expired (made, and removed; replicate only), elsewhere (made, and
+#: to be fetched from inside the network); when downloaded: error, gone (404), html, zip, empty, truncated, huge (39
 #: million pixels), endless, audio (sound without pictures)
 Do = Literal[
-    "refuse",
-    "busy",
-    "error",
-    "lose",
-    "hang",
-    "fail",
-    "gone",
-    "html",
-    "truncated",
-    "huge",
-    "endless",
-    "audio",
-    "funds",
-]
+    "refuse", "funds", "busy", "error", "lose", "hang",
+    "fail", "expired", "elsewhere",
+    "gone", "html", "zip", "empty", "truncated", "huge", "endless", "audio",
+]  # fmt: skip
+#: an address that no delivery may be fetched from: where clouds keep a machine's own secrets
+ELSEWHERE = "http://169.254.169.254/latest/meta-data"
 _COLOURS = (
     (200, 60, 60),
     (60, 200, 60),
@@ -77,6 +70,8 @@ class Faults(Value):
     height: int = 768
     #: US dollars for each job, in its ledger
     price: float = 0.0
+    #: seconds that a busy fake asks to wait
+    retry_after: int = 1
     faults: tuple[Fault, ...] = Field(default=())
 
     def seconds(self, kind: Kind) -> float:
@@ -93,6 +88,8 @@ class Job(Value):
     inputs: dict[str, Any]
     ready_at: float
     failed: bool = False
+    #: whether it says that what it made is inside the network
+    elsewhere: bool = False
 
     @property
     def seconds(self) -> float:
@@ -142,6 +139,13 @@ class Vendor:
             pictures=pictures,
         )
         return job
+
+    def busy(self) -> Response:
+        """Answer that it is busy, and for how long."""
+        seconds = self.faults.retry_after
+        said = f"Request was throttled. Expected available in {seconds} s."
+        body = {"detail": said, "status": 429, "retry_after": seconds}
+        return JSONResponse(body, 429, {"retry-after": str(seconds)})
 
     def note(self, what: str, **data: Any) -> None:
         """Add a line to the ledger in one write."""
@@ -195,22 +199,19 @@ def _brief(inputs: dict[str, Any]) -> dict[str, Any]:
 def deliver(vendor: Vendor, job: Job) -> Response:
     """Answer a download, or do what goes wrong with it."""
     data, media_type = vendor.media(job)
-    match vendor.fault("download", job.kind):
-        case "error":
-            return Response("oops", 503)
-        case "gone":
-            return Response("gone", 404)
-        case "html":
-            return Response("<html><body>Not here</body></html>", media_type="text/html")
-        case "truncated":
-            return Response(data[: len(data) // 2], media_type=media_type)
-        case "huge":
-            return Response(media.huge(), media_type=media_type)
-        case "endless":
-            return StreamingResponse(_endless(data), media_type=media_type)
-        case "audio":
-            return Response(media.sound_only(), media_type=media_type)
-    return Response(data, media_type=media_type)
+    instead: dict[Do | None, Callable[[], Response]] = {
+        "error": lambda: Response("oops", 503),
+        "gone": lambda: Response("gone", 404),
+        "html": lambda: Response("<html><body>Not here</body></html>", media_type="text/html"),
+        "zip": lambda: Response(b"PK\x05\x06" + bytes(18), media_type="application/zip"),
+        "empty": lambda: Response(b"", media_type=media_type),
+        "truncated": lambda: Response(data[: len(data) // 2], media_type=media_type),
+        "huge": lambda: Response(media.huge(job.kind), media_type=media_type),
+        "endless": lambda: StreamingResponse(_endless(data), media_type=media_type),
+        "audio": lambda: Response(media.sound_only(), media_type=media_type),
+    }
+    fault = vendor.fault("download", job.kind)
+    return instead[fault]() if fault in instead else Response(data, media_type=media_type)
 
 
 async def _endless(data: bytes) -> AsyncIterator[bytes]:

@@ -79,6 +79,30 @@ def test_retry_tries_what_failed_again_and_nothing_else_and_sends_in_doubt_only_
     with_coordinator(test)
 
 
+def test_a_video_that_waits_for_a_create_nobody_answered_may_be_stopped_and_have_it_sent_again(
+    with_coordinator: Run, settings: Settings
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        slow = simulated(2, lose={"chunk/1": 1}, finds=False, price=0.5)
+        other = Coordinator(settings)
+        try:
+            video_id = await other.submit(slow)
+            while steps_of(other, video_id)["chunk/1"].state is not StepState.UNKNOWN:
+                await asyncio.sleep(0.05)
+        finally:
+            await other.close(ends_cluster=True)
+        assert coordinator.journal.video(video_id).state is VideoState.WAITING
+        with pytest.raises(VideoOver, match="`raypipe resume` goes on with it"):
+            await coordinator.retry(video_id)
+        await coordinator.retry(video_id, resubmit=True)
+        assert await coordinator.wait(video_id) is VideoState.COMPLETED
+        step = steps_of(coordinator, video_id)["chunk/1"]
+        assert (step.attempt, step.possible_duplicate, step.cost, step.doubtful) == (2, True, 0.5, 0.5)
+        assert creates(settings)[video_id, "chunk/1"] == 2
+
+    with_coordinator(test)
+
+
 def test_a_create_whose_answer_was_lost_is_found_at_the_provider(
     with_coordinator: Run, settings: Settings
 ) -> None:

@@ -123,21 +123,27 @@ def test_reference_pictures_go_with_every_image(tmp_path: Path, with_coordinator
         with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
 
-GARBAGE = ["html", "huge"]
+#: what is downloaded, and what a poll says: row 10 of the table of faults
+GARBAGE = [
+    *(("download", each) for each in ("html", "zip", "empty", "truncated", "huge", "audio")),
+    *(("poll", each) for each in ("elsewhere", "expired")),
+]
 
 
-@pytest.mark.parametrize("garbage", GARBAGE)
+@pytest.mark.parametrize(("at", "garbage"), GARBAGE)
 def test_garbage_is_a_typed_failure_that_names_vendor_and_beat_and_touches_nothing_else(
-    tmp_path: Path, with_coordinator_of: With, garbage: str
+    tmp_path: Path, with_coordinator_of: With, at: str, garbage: str
 ) -> None:
-    faults = [{"at": "download", "do": garbage, "kind": "clip", "times": 1}]
+    faults = [{"at": at, "do": garbage, "kind": "clip", "times": 1}]
     with fake("replicate", tmp_path, **SMALL, faults=faults) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
             video_id, state = await made(coordinator, film(beats=3))
             assert state is VideoState.PARTIAL
             video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
-            (failed,) = (each for each in steps.values() if each.error_code == "media_error")
+            code = "delivery_expired" if garbage == "expired" else "media_error"
+            (failed,) = (each for each in steps.values() if each.error_code == code)
+            assert failed.cost == pytest.approx(PRICES["replicate"]["clip"])  # it was delivered, and so paid
             assert video.error_message is not None
             for said in ("replicate", f"beat {failed.beat_index}"):
                 assert said in video.error_message

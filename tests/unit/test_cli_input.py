@@ -238,6 +238,25 @@ def test_a_reference_image_is_found_next_to_the_spec_and_named_in_the_plan(
     assert "reference_image" not in plan["beats"][0]
 
 
+def test_reference_pictures_stay_in_the_plan_and_are_found_next_to_the_spec(
+    raypipe: Run, folder: Path
+) -> None:
+    (folder / "specs").mkdir()
+    for name in ("fox.png", "specs/owl.png"):
+        (folder / name).write_bytes(write_png(np.zeros((36, 64, 3), np.uint8)))
+    plan = plan_of(raypipe("plan", "A fox", "--reference", "fox.png"))
+    assert plan["reference_pictures"] == [str(folder / "fox.png")]
+    (folder / "specs" / "spec.json").write_text(json.dumps(plan | {"reference_pictures": ["owl.png"]}))
+    again = raypipe("plan", "--spec", "specs/spec.json")
+    assert plan_of(again)["reference_pictures"] == [str(folder / "specs" / "owl.png")]
+    assert "'local' takes none of the 1 reference pictures" in again.err
+    missing = plan | {"reference_pictures": ["cat.png"]}
+    (folder / "specs" / "spec.json").write_text(json.dumps(missing))
+    assert "reference_pictures.0: cat.png cannot be read" in raypipe("plan", "--spec", "specs/spec.json").err
+    ran = raypipe("plan", "A fox", *["--reference", "fox.png"] * 9)
+    assert ran.err.startswith("Error: --reference: ")
+
+
 def test_without_a_journal_there_are_no_videos_and_none_is_made(raypipe: Run, tmp_path: Path) -> None:
     assert "no videos yet" in raypipe("list").out
     assert json.loads(raypipe("list", "--json").out) == []
@@ -254,7 +273,11 @@ def test_without_a_journal_there_are_no_videos_and_none_is_made(raypipe: Run, tm
     [
         ("RAYPIPE_LIMITS", "nope", "must be JSON"),
         ("RAYPIPE_LIMITS", '{"fal": {"in_flight": 0}}', "at least 1"),
+        ("RAYPIPE_LIMITS", '{"fal": {"in_flight": 0}}', "fal: in_flight: must"),
         ("RAYPIPE_DAILY_BUDGET", "much", "must be a number"),
+        ("RAYPIPE_DAILY_BUDGET", "inf", "finite"),
+        ("RAYPIPE_FAL_URL", "queue.fal.run", "must be an address that begins with http:// or https://"),
+        ("RAYPIPE_FAL_URL", "http://", "must be an address"),
         ("RAYPIPE_ON_UNKNOWN", "shrug", "hold"),
     ],
 )

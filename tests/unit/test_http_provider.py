@@ -16,6 +16,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings, read_secret
 from raypipe.errors import (
     ContentRefused,
+    DeliveryExpired,
     InvalidRequest,
     KeyRefused,
     MediaError,
@@ -30,6 +31,7 @@ from raypipe.errors import (
 from raypipe.intake import notes_on, plan
 from raypipe.models import Job, Kind, VideoRequest
 from raypipe.providers.base import Context, Delivery, ImageWork
+from raypipe.providers.deliveries import Deliveries
 from raypipe.providers.fal import FalProvider
 from raypipe.providers.http import _retry_after
 from raypipe.providers.registry import model_of
@@ -218,7 +220,7 @@ def test_questions_are_asked_again_and_the_key_goes_to_the_vendor_alone(ask: Cal
 def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
     ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("raypipe.providers.http.MOST_BYTES", {Kind.IMAGE: 1_000_000})
+    monkeypatch.setattr("raypipe.providers.deliveries.MOST_BYTES", {Kind.IMAGE: 1_000_000})
 
     async def poll(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
         with pytest.raises(MediaError, match="delivered more than"):
@@ -230,6 +232,52 @@ def test_a_delivery_that_is_too_large_is_given_up_and_leaves_nothing(
     )  # fmt: skip
     ask(vendor, poll)
     assert [each for each in (tmp_path / "artifacts").rglob("*") if each.is_file()] == []
+
+
+def test_nothing_is_fetched_from_inside_our_network_at_a_vendors_word(
+    tmp_path: Path, ask: Callable[..., Any]
+) -> None:
+    store, inside = ArtifactStore("memory:///inside"), "http://169.254.169.254/latest"
+
+    def deliveries(host: str) -> Deliveries:
+        return Deliveries("fal", host, store)
+
+    async def refused(host: str, url: str) -> str:
+        with pytest.raises(MediaError) as told:
+            await deliveries(host).fetch(url, Kind.CLIP, lambda _: {})
+        return str(told.value)
+
+    async def test(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
+        for host, url in [
+            ("8.8.8.8", "http://127.0.0.1/x"),
+            ("8.8.8.8", "http://[::1]/x"),
+            ("127.0.0.1", inside),
+        ]:
+            assert "is no public address" in await refused(host, url)
+        assert "169.254.169.254 is no public address" in await refused("127.0.0.1", f"{provider._base}/file")
+        assert "is no address" in await refused("127.0.0.1", "ftp://8.8.8.8/x")
+        data = await deliveries("8.8.8.8").fetch("data:text/plain;base64,aGVsbG8=", Kind.CLIP, lambda _: {})
+        assert (store.get(data), data.media_type) == (b"hello", "text/plain")
+
+    ask(Vendor(Response(status_code=302, headers={"location": inside})), test)
+
+
+def test_a_delivery_that_is_gone_is_told_and_was_paid(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = (
+        json('{"status": "COMPLETED"}'), lambda request: json(f'{{"images": ["{request.base_url}file"]}}'),
+        *[Response("gone", 410)] * 4,
+    )  # fmt: skip
+
+    async def poll(provider: FalProvider, work: ImageWork, _: ArtifactStore) -> None:
+        with pytest.raises(ProviderUnavailable, match="cannot be fetched: 410 Gone"):
+            await provider.poll("job", work)
+        monkeypatch.setattr("raypipe.providers.http.GONE_SECONDS", 0.0)
+        with pytest.raises(DeliveryExpired, match="was paid, but does not have it any more"):
+            await provider.poll("job", work)
+
+    ask(Vendor(*answers, *answers), poll)
 
 
 @pytest.mark.parametrize(
