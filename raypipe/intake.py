@@ -111,7 +111,11 @@ def _check_durations(model: Model, spec: Spec) -> None:
 def notes_on(spec: Spec) -> tuple[str, ...]:
     """Return what its providers say of a plan; a provider that fails at that says nothing."""
     names = dict.fromkeys(provider_of(spec.models[kind][0]) for kind in Kind)
-    return (*_unused_pictures(spec), *(note for name in names for note in _notes_of(name, spec)))
+    return (
+        *_unused_pictures(spec),
+        *_no_sound(spec),
+        *(note for name in names for note in _notes_of(name, spec)),
+    )
 
 
 def _unused_pictures(spec: Spec) -> tuple[str, ...]:
@@ -123,6 +127,13 @@ def _unused_pictures(spec: Spec) -> tuple[str, ...]:
         for name, most in takes.items()
         if most < given
     )
+
+
+def _no_sound(spec: Spec) -> tuple[str, ...]:
+    """Say that no clip will have the sound that was asked for."""
+    if not spec.clip_sound or any(model.sound for model in models_of(spec, Kind.CLIP)):
+        return ()
+    return (f"Clips of {', '.join(spec.models[Kind.CLIP])} have no sound that could be heard.",)
 
 
 def _notes_of(provider: str, spec: Spec) -> tuple[str, ...]:

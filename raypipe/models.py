@@ -172,6 +172,8 @@ class Brief(Value):
     #: pictures of characters and products that all storyboard images are made from: file paths, data: URIs or stored
     #: artifacts
     reference_pictures: tuple[_Picture, ...] | None = Field(default=None, max_length=MAX_REFERENCE_PICTURES)
+    #: whether sound that clips have is heard under the music
+    clip_sound: bool | None = None
 
 
 def _without(value: object, *names: str) -> object:
@@ -275,6 +277,8 @@ class Spec(Value):
     budget: float | None = None
     #: pictures of characters and products that all storyboard images are made from
     reference_pictures: tuple[Artifact, ...] = ()
+    #: whether sound that clips have is heard under the music
+    clip_sound: bool = False
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]
@@ -313,6 +317,7 @@ class Job(Value):
     options: dict[str, dict[str, Any]]
     budget: float | None = None
     reference_pictures: tuple[Artifact, ...] = ()
+    clip_sound: bool = False
 
     @classmethod
     def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:

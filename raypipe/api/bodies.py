@@ -70,6 +70,9 @@ class CreateVideo(BaseModel):
         default=None,
         description="Pictures of characters and products, as data: URIs, that all images are made from.",
     )
+    clip_sound: bool | None = Field(
+        default=None, description="Whether sound that clips have is heard under the music."
+    )
     budget: float | None = Field(default=None, description="US dollars that the video may cost.")
     options: dict[str, dict[str, Any]] | None = Field(
         default=None, description="Settings by kind of work, provider or model."

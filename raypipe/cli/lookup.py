@@ -120,6 +120,7 @@ def _models_of(provider: str, settings: Settings) -> Iterator[tuple[int, str, st
         price = "not known" if model.price is None else str(model.price)
         lengths = ", ".join(f"{each:g}" for each in model.durations)
         clips = f"{lengths} s" if lengths else "any length" if model.kind is Kind.CLIP else ""
+        clips += ", with sound" if model.sound else ""
         yield list(Kind).index(model.kind), model.kind, model.name, price, clips, key
 
 

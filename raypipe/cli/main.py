@@ -106,6 +106,10 @@ References = Annotated[
         show_default=False,
     ),
 ]
+ClipSound = Annotated[
+    bool,
+    typer.Option("--clip-sound", help="Let sound that clips have be heard under the music."),
+]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -204,6 +208,7 @@ def generate(
     options: Options = None,
     budget: Budget = None,
     reference: References = None,
+    clip_sound: ClipSound = False,
     spec: SpecFile = None,
 ) -> None:
     """Make a video from a prompt or a plan, and write it to a file.
@@ -213,7 +218,7 @@ def generate(
     """
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, budget=budget, spec=spec,
+        options=options, budget=budget, spec=spec, clip_sound="true" if clip_sound else None,
     )  # fmt: skip
     raise typer.Exit(_generate(typed, model or [], reference or [], output, force))
 
@@ -348,6 +353,7 @@ def plan(
     options: Options = None,
     budget: Budget = None,
     reference: References = None,
+    clip_sound: ClipSound = False,
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
@@ -356,7 +362,7 @@ def plan(
 
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, budget=budget, spec=spec,
+        options=options, budget=budget, spec=spec, clip_sound="true" if clip_sound else None,
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
     request = build_request(typed, model or [], reference or [], data)

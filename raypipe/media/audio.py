@@ -139,7 +139,7 @@ def fit_track(source: bytes | Path, seconds: float) -> bytes:
     else:
         fitted = np.pad(samples, ((0, 0), (0, max(missing, 0))))
     _fade(fitted, rate)
-    return _master(fitted, rate)
+    return master(fitted, rate)
 
 
 def loudness(samples: Samples, rate: int) -> Loudness:
@@ -194,8 +194,11 @@ def _ease(count: int) -> Samples:
     return np.sin(np.linspace(0, np.pi / 2, count, dtype=np.float32)) ** 2
 
 
-def _master(samples: Samples, rate: int) -> bytes:
-    """Bring to level and encode; judged by what comes out of a decoder, and done again where that misses."""
+def master(samples: Samples, rate: int) -> bytes:
+    """Bring samples of shape (channels, samples) to the delivery level and encode them as AAC in an MP4.
+
+    Judged by what comes out of a decoder, and done again where that misses.
+    """
     powers = _step_powers(samples, rate)
     level = _integrated(powers, rate)
     if not math.isfinite(level):
@@ -376,10 +379,20 @@ def _ratio(decibels: float) -> float:
 def _encode_aac(samples: Samples, rate: int) -> bytes:
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=rate, options={"aac_coder": "fast"})
-        stream.codec_context.bit_rate = _bit_rate(rate) * len(samples)
-        _write(container, stream, np.ascontiguousarray(samples), len(samples))
+        write_aac(container, add_aac_stream(container, samples, rate), samples)
     return out.getvalue()
+
+
+def add_aac_stream(container: OutputContainer, samples: Samples, rate: int) -> AudioStream:
+    """Add the stream that samples of shape (channels, samples) are encoded into."""
+    stream = container.add_stream("aac", rate=rate, options={"aac_coder": "fast"})
+    stream.codec_context.bit_rate = _bit_rate(rate) * len(samples)
+    return stream
+
+
+def write_aac(container: OutputContainer, stream: AudioStream, samples: Samples) -> None:
+    """Encode samples of shape (channels, samples)."""
+    _write(container, stream, np.ascontiguousarray(samples), len(samples))
 
 
 def _bit_rate(rate: int) -> int:

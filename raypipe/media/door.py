@@ -2,7 +2,7 @@
 
 A clip's frames are shown by time and not by index: a 16, 25 or 30 fps clip of 5 s is 120 frames of a 24 fps video. Its
 picture is turned upright, scaled and cropped to fill, in 8-bit yuv420p, BT.709, limited range. It is decoded frame by
-frame, so that a 4K clip takes the memory of a few pictures.
+frame, so that a 4K clip takes the memory of a few pictures. Its sound is kept, in step with its pictures.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from raypipe.errors import MediaError
+from raypipe.media.audio import Samples
+from raypipe.media.sound import sound_of
 from raypipe.media.stitch import is_own
-from raypipe.media.video import frame_of, planes_of, write_clip
+from raypipe.media.video import SOUND_RATE, frame_of, planes_of, write_clip
 from raypipe.models import Size
 
 #: largest picture of a clip: 8K
@@ -66,8 +68,17 @@ def fit_clip(
         if not encode:
             return None
         shown = _Shown(container, stream, size, fps, frames, skip_first)
-        write_clip(out, iter(shown), size, fps)
+        sound = _sound(source, skip_first / fps, round(frames * SOUND_RATE / fps))
+        write_clip(out, iter(shown), size, fps, sound)
         return Fitted(held=shown.held, encoded=True)
+
+
+def _sound(source: Path, skipped: float, samples: int) -> Samples | None:
+    """Decode what is heard with the pictures that are shown; None if the clip has no sound."""
+    with _opened(source) as (container, stream):
+        first = stream.start_time or 0
+        began = float(first * stream.time_base) if stream.time_base else 0.0
+        return sound_of(container, began + skipped, samples)
 
 
 @contextmanager

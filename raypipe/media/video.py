@@ -22,6 +22,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
+from raypipe.media.audio import Samples, add_aac_stream, write_aac
 from raypipe.models import Size
 
 Plane = NDArray[np.uint8]
@@ -39,6 +40,8 @@ ENCODER_OPTIONS = {
 }
 #: ticks a second of every clip's time base; a multiple of 24, 25, 30, 50 and 60
 TIMESCALE = 12_000
+#: samples a second of the sound that clips are kept with
+SOUND_RATE = 48_000
 MAX_PICTURE_PIXELS = 50_000_000
 _TOO_LARGE = f"is too large: at most {MAX_PICTURE_PIXELS // 10**6} million pixels can be used"
 _IHDR_END = 33
@@ -243,10 +246,14 @@ def encode_clip(frames: Iterable[Planes], size: Size, fps: int) -> bytes:
         return Path(file.name).read_bytes()
 
 
-def write_clip(out: Path, frames: Iterable[av.VideoFrame], size: Size, fps: int) -> None:
-    """Encode frames, tagged with their colours, as an H.264 MP4 with the index in front."""
+def write_clip(
+    out: Path, frames: Iterable[av.VideoFrame], size: Size, fps: int, sound: Samples | None = None
+) -> None:
+    """Encode frames, tagged with their colours, as an H.264 MP4 with the index in front, with sound at SOUND_RATE."""
     with av.open(str(out), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = add_video_stream(container, size, Fraction(fps))
+        if sound is not None:
+            write_aac(container, add_aac_stream(container, sound, SOUND_RATE), sound)
         for index, frame in enumerate(frames):
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(frame))

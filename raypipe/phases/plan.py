@@ -76,6 +76,7 @@ def build_full_spec(
         models=models,
         options=options,
         budget=brief.get("budget"),
+        clip_sound=brief.get("clip_sound") or False,
         reference_pictures=_stored(brief.get("reference_pictures") or ()),
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),

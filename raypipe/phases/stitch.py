@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
+from raypipe.media.sound import has_sound, mixed
 from raypipe.media.stitch import stitch
 from raypipe.models import Chunk, Film, Job, Track
 
@@ -17,7 +18,7 @@ def stitch_film(
     store: ArtifactStore,
     encode: bool = True,
 ) -> Film | None:
-    """Join the chunks of all beats, in order, into one MP4, with the track as its sound.
+    """Join the chunks of all beats, in order, into one MP4, with the track, and the clips' own sound if asked for.
 
     A follower begins with its predecessor's last frame. The predecessor was made one frame longer than its beat, so
     showing of each chunk just its beat's frames leaves the frame at the seam in once.
@@ -44,9 +45,23 @@ def stitch_film(
             for chunk, shown in zip(chunks, frames, strict=True)
         ]
         sound = None if track is None else store.path_of(track.artifact, scratch)
+        if job.clip_sound and any(has_sound(path) for path, _ in clips):
+            if not encode:
+                return None
+            sound = _mixed(clips, job.fps, sound, scratch)
         out = scratch / "film.mp4"
         encoded = stitch(clips, sound, out, job.size, job.fps, scratch, encode)
         if encoded is None:
             return None
         artifact = store.put(out.read_bytes(), "video/mp4")
     return Film(artifact=artifact, frames=sum(frames), normalised=encoded)
+
+
+def _mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None, scratch: Path) -> Path | None:
+    """Mix the sound of the clips under the track."""
+    data = mixed(clips, fps, track)
+    if data is None:
+        return track
+    path = scratch / "sound.mp4"
+    path.write_bytes(data)
+    return path

@@ -142,6 +142,8 @@ class Model(Value):
     exact: bool = False
     #: how many reference pictures its images are made from
     references: int = 0
+    #: whether its clips have sound
+    sound: bool = False
     #: None: not known
     price: Price | None = None
 

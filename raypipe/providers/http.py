@@ -99,6 +99,8 @@ class ModelOptions(Value):
     )
     #: how many reference pictures such a model takes
     references: int = Field(default=0, ge=0)
+    #: whether such a model's clips have sound
+    sound: bool = False
     #: US dollars that a run costs, of a model that raypipe does not know, or with settings that change its price
     price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
@@ -114,6 +116,8 @@ class Known(NamedTuple):
     durations: tuple[float, ...] = ()
     #: how many reference pictures it takes
     references: int = 0
+    #: whether its clips have sound
+    sound: bool = False
     #: inputs that are the same for each work
     fixed: Mapping[str, Any] = MappingProxyType({})
 
@@ -142,6 +146,7 @@ class HttpProvider(HostedProvider):
                 price=each.price,
                 durations=each.durations,
                 references=each.references,
+                sound=each.sound,
             )
             for name, each in cls.known.items()
         )
@@ -166,7 +171,8 @@ class HttpProvider(HostedProvider):
             found = super().model(kind, name, options)
             return found if price is None else found.model_copy(update={"price": price})
         lengths = tuple(sorted(own.durations))
-        return Model(name=name, kind=kind, durations=lengths, references=own.references, price=price)
+        described = {"durations": lengths, "references": own.references, "sound": own.sound, "price": price}
+        return Model(name=name, kind=kind, **described)
 
     @classmethod
     def notes(cls, spec: Spec) -> tuple[str, ...]:

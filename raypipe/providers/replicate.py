@@ -54,6 +54,11 @@ class ReplicateProvider(HttpProvider):
             Kind.CLIP, _second(0.036),
             {"prompt": "prompt", "image": "start_image", "duration": "seconds", "seed": "seed"}, (5, 10),
         ),
+        "google/veo-3-fast": Known(
+            Kind.CLIP, _second(0.15),
+            {"prompt": "prompt", "image": "start_image", "duration": "seconds", "aspect_ratio": "aspect_ratio"},
+            (4, 6, 8), sound=True, fixed={"generate_audio": True},
+        ),
         "meta/musicgen": Known(
             Kind.MUSIC, _run(0.15),
             {"prompt": "prompt", "duration": "seconds"}, (30,), fixed={"output_format": "wav"},

@@ -19,6 +19,7 @@ _KINDS = {
     "hailuo": Kind.CLIP,
     "kling": Kind.CLIP,
     "seedance": Kind.CLIP,
+    "veo": Kind.CLIP,
     "video": Kind.CLIP,
     "music": Kind.MUSIC,
 }

@@ -21,6 +21,8 @@ Pixels = NDArray[np.uint8]
 #: blocks in a picture's top row, each black or white: the number of the picture in binary
 BITS = 10
 SAMPLE_RATE = 16_000
+#: pitch of the sound that clips and tracks have
+CLIP_HZ, TRACK_HZ = 440, 220
 _HD_HEIGHT = 720
 
 
@@ -38,6 +40,7 @@ class ClipFormat(Value):
     extra_seconds: float = 0.0
     #: whether each second picture is late by half of its time
     variable: bool = False
+    #: a tone in the first half of each second
     sound: bool = False
     container: str = "mp4"
 
@@ -99,7 +102,7 @@ def _encoded(seconds: float, form: ClipFormat, colour: tuple[int, int, int]) -> 
 def track(seconds: float) -> bytes:
     """Make a tone as FLAC."""
     t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    return encode_flac((0.2 * np.sin(2 * np.pi * 220 * t))[None].astype(np.float32), SAMPLE_RATE)
+    return encode_flac((0.2 * np.sin(2 * np.pi * TRACK_HZ * t))[None].astype(np.float32), SAMPLE_RATE)
 
 
 def sound_only() -> bytes:
@@ -148,7 +151,7 @@ def _options(form: ClipFormat) -> dict[str, str]:
 
 def _add_sound(container: Any, stream: Any, seconds: float) -> None:
     t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    tone = (0.2 * np.sin(2 * np.pi * 440 * t)).astype(np.float32)[None]
+    tone = (0.2 * np.sin(2 * np.pi * CLIP_HZ * t) * (2 * t % 2 < 1)).astype(np.float32)[None]
     for at in range(0, tone.shape[1], 1024):
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(tone[:, at : at + 1024]), format="fltp", layout="mono"

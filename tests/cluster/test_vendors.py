@@ -11,9 +11,11 @@ import ray
 
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
+from raypipe.media.audio import decode
 from raypipe.media.video import frame_as_png, probe, read_picture
 from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
 from raypipe.testing import media
+from raypipe.testing.media import CLIP_HZ, TRACK_HZ
 from tests.vendors import fake, settings_for
 
 REPLICATE = {
@@ -104,6 +106,25 @@ def check_seams(coordinator: Coordinator, film_bytes: bytes, steps: dict[str, St
         shown = read_picture(frame_as_png(film_bytes, 120 * (beat + 1) - 1), SIZE).astype(float)
         saved = read_picture(coordinator.store.get(artifact(steps, f"last_frame/{beat}")), SIZE).astype(float)
         assert 10 * np.log10(255**2 / max(((shown - saved) ** 2).mean(), 1e-9)) > 40
+
+
+def test_a_film_of_clips_with_sound_has_it_under_the_music(tmp_path: Path, with_coordinator_of: With) -> None:
+    with fake("replicate", tmp_path, **SMALL | {"form": SMALL["form"] | {"sound": True}}) as vendor:
+        models = REPLICATE | {Kind.CLIP: ("replicate/google/veo-3-fast",)}
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(models=models, clip_sound=True))
+            assert state is VideoState.COMPLETED
+            result = coordinator.journal.video(video_id).result
+            assert result is not None
+            samples, rate = decode(coordinator.store.get(result))
+            assert samples.shape[1] / rate == pytest.approx(10, abs=0.05)
+            spectrum = np.abs(np.fft.rfft(samples.mean(axis=0)[: 10 * rate]))
+            heard = {hertz: spectrum[10 * hertz - 3 : 10 * hertz + 4].max() for hertz in (CLIP_HZ, TRACK_HZ)}
+            assert min(heard.values()) > 100 * np.median(spectrum)
+            assert heard[TRACK_HZ] > heard[CLIP_HZ]
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
 
 def test_reference_pictures_go_with_every_image(tmp_path: Path, with_coordinator_of: With) -> None:

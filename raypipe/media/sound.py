@@ -1,0 +1,123 @@
+"""Sound of clips: kept with each clip, and mixed under the film's music."""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from raypipe.media.audio import Samples, decode, loudness, master
+from raypipe.media.video import SOUND_RATE, open_clip
+
+logger = logging.getLogger(__name__)
+
+#: integrated loudness of all clips' sound under the music, in LUFS; the music has -14
+BED_LUFS = -20.0
+#: most that quiet sound is amplified, in dB: noise stays noise
+MOST_GAIN = 20.0
+#: seconds over which a clip's sound comes and goes, so that no seam is heard as a click
+SEAM_SECONDS = 0.02
+
+
+def has_sound(clip: Path) -> bool:
+    """Tell whether an MP4 has a sound stream.
+
+    Raises:
+        MediaError: It is no clip.
+    """
+    with open_clip(clip) as (container, _):
+        return bool(container.streams.audio)
+
+
+def sound_of(container: InputContainer, start: float, samples: int, rate: int = SOUND_RATE) -> Samples | None:
+    """Decode a clip's sound from a time on: so many stereo samples, silence where there is none.
+
+    Sound that breaks off in the middle is silent from there: the pictures are good, and are paid.
+
+    Args:
+        container: An open clip.
+        start: Time of the first sample, in seconds.
+        samples: How many.
+        rate: Samples a second.
+
+    Returns:
+        Samples of shape (2, samples); None if the clip has no sound.
+    """
+    found: Samples | None = None
+    try:
+        for at, part in _parts(container, start, rate):
+            first, last = max(at, 0), min(at + part.shape[1], samples)
+            if at >= samples:
+                break
+            if first < last:
+                found = np.zeros((2, samples), np.float32) if found is None else found
+                found[:, first:last] = part[:, first - at : last - at]
+    except av.FFmpegError as error:
+        logger.warning("The sound of a clip cannot be read to its end: %s", error)
+    return None if found is None else np.clip(np.nan_to_num(found), -1.0, 1.0)
+
+
+def _parts(container: InputContainer, start: float, rate: int) -> Iterator[tuple[int, Samples]]:
+    """Decode a clip's sound, each part with the number of its first sample, counted from a time on."""
+    if not container.streams.audio:
+        return
+    at: int | None = None
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+    for frame in chain(container.decode(container.streams.audio[0]), [None]):
+        if at is None:
+            at = round(((frame.time if frame is not None and frame.time else 0.0) - start) * rate)
+        for part in resampler.resample(frame):
+            yield at, cast(Samples, part.to_ndarray())
+            at += part.samples
+
+
+def mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None) -> bytes | None:
+    """Mix the sound of clips, one after the other, under the music.
+
+    Args:
+        clips: MP4 files, and how many frames the film shows of each.
+        fps: Frames a second.
+        track: The music, as long as the film; None for none.
+
+    Returns:
+        AAC in an MP4, as `fit_track` gives it; None if no clip has sound.
+
+    Raises:
+        MediaError: A clip or the track cannot be read.
+    """
+    music, rate = (None, SOUND_RATE) if track is None else decode(track)
+    bed = _bed(clips, fps, rate)
+    if bed is None:
+        return None
+    level = loudness(bed, rate).integrated_lufs
+    if math.isfinite(level):
+        bed *= 10 ** (min(BED_LUFS - level, MOST_GAIN) / 20)
+    if music is not None:
+        length = min(bed.shape[1], music.shape[1])
+        bed[:, :length] += music[:, :length]
+    return master(bed, rate)
+
+
+def _bed(clips: Sequence[tuple[Path, int]], fps: int, rate: int) -> Samples | None:
+    """Put the sound of clips one behind the other; None if none has any."""
+    edges = [round(frames * rate / fps) for frames in np.cumsum([0, *(shown for _, shown in clips)])]
+    bed, heard = np.zeros((2, edges[-1]), np.float32), False
+    for (path, _), begin, end in zip(clips, edges, edges[1:], strict=False):
+        with open_clip(path) as (container, _):
+            found = sound_of(container, 0.0, end - begin, rate)
+        if found is not None:
+            bed[:, begin:end], heard = _with_soft_ends(found, rate), True
+    return bed if heard else None
+
+
+def _with_soft_ends(samples: Samples, rate: int) -> Samples:
+    count = min(round(SEAM_SECONDS * rate), samples.shape[1] // 2)
+    ramp = np.linspace(0, 1, count, dtype=np.float32)
+    samples[:, :count] *= ramp
+    samples[:, samples.shape[1] - count :] *= ramp[::-1]
+    return samples
