@@ -32,7 +32,8 @@ _URL_VARIABLE = re.compile(r"RAYPIPE_([A-Z0-9_]+)_URL")
 
 def _provider_urls() -> dict[str, str]:
     found = ((_URL_VARIABLE.fullmatch(name), value) for name, value in os.environ.items())
-    return {match[1].lower(): value for match, value in found if match is not None and value}
+    named = {match[1].lower(): value for match, value in found if match is not None and value}
+    return {name: value for name, value in named.items() if name != "public"}
 
 
 def _web_address(url: str, variable: str) -> str:
@@ -46,6 +47,10 @@ def _web_address(url: str, variable: str) -> str:
 
 def _web_addresses(urls: dict[str, str]) -> dict[str, str]:
     return {name: _web_address(url, f"RAYPIPE_{name.upper()}_URL") for name, url in urls.items()}
+
+
+def _public_address(url: str | None) -> str | None:
+    return None if url is None else _web_address(url, "RAYPIPE_PUBLIC_URL").rstrip("/")
 
 
 class Limit(BaseModel):
@@ -91,6 +96,8 @@ class Settings(BaseSettings):
     provider_urls: Annotated[dict[str, str], AfterValidator(_web_addresses)] = Field(
         default_factory=_provider_urls
     )
+    #: where vendors reach this service from outside, as https://video.example.org: then they say when a job is over
+    public_url: Annotated[str | None, AfterValidator(_public_address)] = None
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
     #: largest HTTP request body in bytes

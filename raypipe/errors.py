@@ -20,6 +20,7 @@ RaypipeError
 │   ├── TookTooLong                  it was given up, because its deadline had passed
 │   └── ProviderUnavailable          it could not be reached or failed for the moment
 │       └── RateLimited              it asks to wait
+├── WebhookRefused                   a webhook is not surely the vendor's
 ├── SecretsExposed                   others may read the file of secrets
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 ├── ProviderUnusable                 an installed provider cannot be loaded
@@ -210,6 +211,12 @@ class TookTooLong(ProviderError):
     """The provider had not delivered when the step's deadline had passed."""
 
     code = "took_too_long"
+
+
+class WebhookRefused(RaypipeError):
+    """A webhook is not surely the vendor's, or not about a create of ours."""
+
+    code = "webhook_refused"
 
 
 class SecretsExposed(RaypipeError):

@@ -10,6 +10,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +31,8 @@ from raypipe.errors import (
     ProviderRejected,
     TookTooLong,
 )
-from raypipe.hosted import HostedWork
+from raypipe.hints import Hints
+from raypipe.hosted import HostedWork, Pause
 from raypipe.journal import Journal, StepRecord
 from raypipe.limits import Rank, Turns
 from raypipe.media.door import fit_clip
@@ -99,6 +101,7 @@ class Gateway:
         self._turns = Turns(family, self._node, settings)
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
         self._steps: Steps | None = None
+        self._hints: Hints | None = None
         self._opening: asyncio.Task[Steps] | None = None
 
     @cached_property
@@ -111,6 +114,8 @@ class Gateway:
             if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
                 self._opening = asyncio.create_task(_open(self._settings, self._store))
             self._steps = await asyncio.shield(self._opening)
+            if self._settings.public_url is not None and self._hints is None:
+                self._hints = Hints(self._steps.journal)
         return self._steps
 
     async def ready(self) -> None:
@@ -345,8 +350,16 @@ class Gateway:
         if log.record.state is StepState.INTENT:
             self._check_keys(work)
         turn = self._turn_of(provider.name, work, log)
-        hosted = HostedWork(provider, work, log, self._node, self._settings, turn)
-        return (await hosted.delivery()).artifact
+        with self._pause_of(log) as pause:
+            hosted = HostedWork(provider, work, log, self._node, self._settings, turn, pause)
+            return (await hosted.delivery()).artifact
+
+    def _pause_of(self, log: StepLog) -> AbstractContextManager[Pause]:
+        """Give a pause between polls; a webhook ends it, where there are some."""
+        if self._hints is None:
+            return nullcontext(asyncio.sleep)
+        step = log.record
+        return self._hints.of((step.video_id, step.step, step.take))
 
     def _turn_of(self, provider: str, work: Work, log: StepLog) -> "_StepTurn | None":
         limit = self._settings.limits.get(provider)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -47,6 +47,10 @@ TRIES = 5
 TRY_AGAIN = 1.0
 
 
+#: waits for so many seconds at most
+Pause = Callable[[float], Awaitable[None]]
+
+
 class Turn(Protocol):
     """What a step has to ask before it sends a create, where its provider's account has limits."""
 
@@ -70,6 +74,7 @@ class HostedWork:
         node: Where this runs.
         settings: Say what to do where nobody knows the outcome of a create, and what may be spent.
         turn: Paces its creates; None where nothing limits them.
+        pause: Waits so many seconds between questions, or until the provider says that there is news.
     """
 
     def __init__(
@@ -80,9 +85,10 @@ class HostedWork:
         node: str,
         settings: Settings,
         turn: Turn | None = None,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._provider, self._work, self._log, self._node = provider, work, log, node
-        self._turn = turn
+        self._turn, self._pause = turn, pause
         self._tries = 0
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
 
@@ -120,12 +126,6 @@ class HostedWork:
     @property
     def _is_sent(self) -> bool:
         return self._log.record.state in (StepState.SENT, StepState.UNKNOWN)
-
-    @property
-    def _token(self) -> str:
-        """Name of the create that was sent last."""
-        step = self._log.record
-        return f"{step.video_id}/{step.step}/{step.take}/{step.attempt}"
 
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
@@ -181,7 +181,7 @@ class HostedWork:
         if left <= 0:  # this process was stopped just here; meanwhile others may count the create as over
             raise TimeoutError
         async with asyncio.timeout(left):
-            return await self._provider.submit(self._work, self._token)
+            return await self._provider.submit(self._work, self._log.record.token)
 
     @property
     def _create_ends(self) -> float:
@@ -195,7 +195,7 @@ class HostedWork:
             if (job_id := await self._log.job_id_by_another()) is not None:
                 return job_id
             try:
-                job_id = await _in_time(self._provider.find(self._work, self._token))
+                job_id = await _in_time(self._provider.find(self._work, self._log.record.token))
             except (OutcomeUnknown, ProviderUnavailable) as error:
                 if over and await self._is_given_up(error):
                     return await self._create(possible_duplicate=True)
@@ -204,7 +204,7 @@ class HostedWork:
                     return job_id
                 if over:  # the provider is sure that there is none
                     return await self._send_again()
-            await asyncio.sleep(pause)
+            await self._pause(pause)
             pause = min(2 * pause, MOST_ASK_AGAIN)
 
     async def _send_again(self) -> str | None:
@@ -249,7 +249,7 @@ class HostedWork:
             self._log.survived.set()
             await self._check_deadline(job_id)
             pause, unreachable_until = ASK_AGAIN, time.monotonic() + UNREACHABLE_SECONDS
-            await asyncio.sleep(reply.poll_after)
+            await self._pause(reply.poll_after)
 
     async def _check_deadline(self, job_id: str) -> None:
         """Give a job up that takes too long, and have it stopped.

@@ -39,12 +39,17 @@ class FakeVendor(NamedTuple):
         return [line for line in self.lines() if line["job"]["kind"] == kind]
 
 
+def free_port() -> int:
+    """Find a port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def fake(name: str, folder: Path, tls: Path | None = None, **faults: Any) -> Iterator[FakeVendor]:
     """Run a fake until the end of the block; over TLS if there is a file of key and certificate."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     vendor = FakeVendor(
         name, f"http{'s' if tls else ''}://127.0.0.1:{port}{PATHS[name]}", folder / f"{name}-ledger.jsonl"
     )

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.types import Message, Receive, Scope, Send
 
-from raypipe.api import failures
+from raypipe.api import failures, hooks
 from raypipe.api.bodies import (
     CreateVideo,
     ErrorBody,
@@ -63,7 +63,9 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     )
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     failures.install(app)
-    _add_routes(app, VideoService(settings, poke))
+    service = VideoService(settings, poke)
+    _add_routes(app, service)
+    hooks.add_route(app, hooks.Hooks(settings, service.journal, service.store))
     return app
 
 

@@ -17,9 +17,11 @@ from raypipe.errors import (
     InternalError,
     InvalidRequest,
     JournalUnavailable,
+    ProviderError,
     RaypipeError,
     VideoNotFound,
     VideoNotReady,
+    WebhookRefused,
 )
 from raypipe.explain import others, place, reason
 from raypipe.text import valid_text
@@ -36,6 +38,8 @@ STATUSES: dict[type[RaypipeError], int] = {
     JournalUnavailable: 503,
     ArtifactStoreUnavailable: 503,
     DiskFull: 507,
+    WebhookRefused: 401,
+    ProviderError: 503,
     RaypipeError: 500,
 }
 #: seconds after which to come again, where something is unavailable for the moment

@@ -53,7 +53,7 @@ def read_settings() -> Settings:
         raise InvalidRequest(f"{_variable_in(error)}: it must be JSON.") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        if first["loc"][0] == "provider_urls":  # a variable each, which the reason names
+        if first["loc"][0] in ("provider_urls", "public_url"):  # the reason names the variable
             raise InvalidRequest(f"{reason(first)}.") from error
         name, *inner = map(str, first["loc"])
         name = name if name.isupper() else f"RAYPIPE_{name.upper()}"

@@ -27,9 +27,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
+from raypipe.journal.hints import hint, hinted_since
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
 from raypipe.journal.money import check_daily, reserve
-from raypipe.journal.records import Event, StepRecord, VideoRecord
+from raypipe.journal.records import Event, StepRecord, Token, VideoRecord
 from raypipe.journal.writer import Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
 
@@ -214,6 +215,21 @@ class Journal:
         steps = tables.steps.c
         query = select(steps.sent_at).where(steps.provider == provider, steps.sent_at >= since)
         return list(await self.writer.read(lambda connection: connection.execute(query).scalars().all()))
+
+    async def hint(self, create: Token, provider: str, job_id: str) -> bool:
+        """Note that a provider says there is news of a job; where its create was not answered, that is the answer.
+
+        Tells whether the create is under way and the job may be its own; else nothing is noted.
+        """
+        found: bool = await self.writer.transact(lambda each: hint(each, create, provider, job_id))
+        return found
+
+    async def hinted_since(self, last: int | None) -> tuple[int, list[tuple[str, str, int]]]:
+        """Read of which steps there is news, after the event with id `last`; gives the id of the newest event too."""
+        found: tuple[int, list[tuple[str, str, int]]] = await self.writer.read(
+            lambda connection: hinted_since(connection, last)
+        )
+        return found
 
     def video(self, video_id: str) -> VideoRecord:
         """Read a video.

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import Field
 
@@ -50,6 +50,25 @@ class VideoRecord(Value):
     crash_count: int = 0
 
 
+class Token(NamedTuple):
+    """One create: of which step, which take, which attempt."""
+
+    video_id: str
+    step: str
+    take: int
+    attempt: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `StepRecord.token` wrote.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        video_id, *step, take, attempt = text.split("/")
+        return cls(video_id, "/".join(step), int(take), int(attempt))
+
+
 class StepRecord(Value):
     """One piece of slow or paid work and how far it got."""
 
@@ -93,6 +112,11 @@ class StepRecord(Value):
         """What it made; None if it has not, or failed."""
         found = None if self.result is None else self.result.get("artifact")
         return None if found is None else Artifact.model_validate(found)
+
+    @property
+    def token(self) -> str:
+        """Name of the create that was sent last, as `Token.parse` reads it."""
+        return f"{self.video_id}/{self.step}/{self.take}/{self.attempt}"
 
     @property
     def doubtful(self) -> float:

@@ -1,16 +1,28 @@
 """fal: its queue, https://docs.fal.ai/model-endpoints/queue."""
 
+import base64
+import hashlib
+import time
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
+from urllib.parse import urlencode
 
 import httpx
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from raypipe.errors import ContentRefused, ProviderRejected
+from raypipe.errors import ContentRefused, ProviderRejected, WebhookRefused
 from raypipe.models import Kind
 from raypipe.providers.base import Price, Work
+from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Known, Made
 from raypipe.providers.inputs import Word
 
 PRICED = "2026-11-23"
+#: where fal publishes what webhooks are signed with; the setting RAYPIPE_FAL_KEYS_URL is asked first
+KEYS_URL = "https://rest.fal.ai/.well-known/jwks.json"
+#: seconds by which a webhook may be old
+HOOK_SECONDS = 300
 
 
 _FROM_PICTURE: dict[str, Word] = {"prompt": "prompt", "image_url": "start_image", "duration": "seconds_text"}
@@ -28,6 +40,9 @@ class FalProvider(HttpProvider):
     name: ClassVar[str] = "fal"
     base_url: ClassVar[str] = "https://queue.fal.run"
     key_name: ClassVar[str] = "FAL_KEY"
+    sends_hooks: ClassVar[bool] = True
+    #: with whose private halves webhooks are signed, once they are known
+    _hook_keys: tuple[Ed25519PublicKey, ...] = ()
     known: ClassVar[dict[str, Known]] = {
         "fal-ai/flux/schnell": Known(
             Kind.IMAGE, _price(0.003), {"prompt": "prompt", "image_size": "size", "seed": "seed"}
@@ -50,6 +65,32 @@ class FalProvider(HttpProvider):
     async def create(self, work: Work) -> tuple[str, dict[str, Any]]:
         """Put a request into the model's queue."""
         return f"/{self.model_name(work)}", await self.inputs(work)
+
+    def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
+        """Have a webhook sent when the request is over."""
+        return f"{path}?{urlencode({'fal_webhook': address})}", body
+
+    async def check_signature(self, headers: Headers, body: bytes) -> None:
+        """Check a webhook's signature (https://docs.fal.ai/model-endpoints/webhooks)."""
+        names = ("request-id", "user-id", "timestamp", "signature")
+        request, user, timestamp, signature = (headers.get(f"x-fal-webhook-{name}", "") for name in names)
+        signed = "\n".join((request, user, timestamp, hashlib.sha256(body).hexdigest())).encode()
+        if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > HOOK_SECONDS:
+            raise WebhookRefused("the webhook is not of now")
+        for key in await self._public_keys():
+            with suppress(InvalidSignature, ValueError):
+                return key.verify(bytes.fromhex(signature), signed)
+        self._hook_keys = ()  # they may have been changed
+        raise WebhookRefused("the webhook is not fal's")
+
+    async def _public_keys(self) -> tuple[Ed25519PublicKey, ...]:
+        """Return the keys that fal publishes (RFC 8037), once they are known."""
+        if not self._hook_keys:
+            address = self.context.settings.provider_urls.get("fal_keys", KEYS_URL)
+            found = (await self.ask("GET", address))["keys"]
+            raw = (base64.urlsafe_b64decode(each["x"] + "==") for each in found if each.get("kty") == "OKP")
+            self._hook_keys = tuple(map(Ed25519PublicKey.from_public_bytes, raw))
+        return self._hook_keys
 
     def job_id(self, answer: dict[str, Any]) -> str:
         """Read the request's id."""

@@ -6,6 +6,7 @@ is sent once: whether one that was not answered has been taken is `raypipe.hoste
 
 import asyncio
 import email.utils
+import json
 import math
 import re
 import time
@@ -31,6 +32,7 @@ from raypipe.errors import (
     ProviderUnavailable,
     RateLimited,
     RaypipeError,
+    WebhookRefused,
 )
 from raypipe.models import Artifact, Kind, Spec, Value
 from raypipe.providers.base import (
@@ -45,6 +47,7 @@ from raypipe.providers.base import (
     provider_of,
 )
 from raypipe.providers.deliveries import Deliveries, DeliveryMissing
+from raypipe.providers.hooks import Headers, check_seal, hook_url
 from raypipe.providers.inputs import Word, data_uri, inputs_of
 
 #: seconds that an answer may take to begin, and each further part of it
@@ -55,6 +58,8 @@ PREPARE_SECONDS = 45.0
 ATTEMPTS = 4
 #: seconds between two polls: at first, at most
 POLL_AFTER, MOST_POLL_AFTER = 1.0, 10.0
+#: at most where the vendor says by a webhook that a job is over, which may get lost
+HOOKED_POLL_AFTER = 30.0
 #: seconds after which a delivery that is not there is believed to be gone
 GONE_SECONDS = 30.0
 #: largest answer that is no delivery, in bytes
@@ -134,6 +139,8 @@ class HttpProvider(HostedProvider):
     poll_seconds: ClassVar[float] = 3_600.0
     #: models that need no description in the options, by the vendor's names for them
     known: ClassVar[Mapping[str, Known]] = {}
+    #: whether it can say by a webhook that a job is over
+    sends_hooks: ClassVar[bool] = False
     Options = ModelOptions
 
     @classmethod
@@ -206,6 +213,7 @@ class HttpProvider(HostedProvider):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self._hooks_to = context.settings.public_url if self.sends_hooks else None
         self._base = context.settings.provider_urls.get(self.name, self.base_url).rstrip("/")
         timeout = httpx.Timeout(PART_SECONDS, read=ANSWER_SECONDS, pool=None)
         self._client = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None))
@@ -236,9 +244,46 @@ class HttpProvider(HostedProvider):
             ProviderUnavailable: The provider could not be asked.
         """
 
+    def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
+        """Return the request of a create that asks for a webhook to an address, of vendors that send some."""
+        raise NotImplementedError
+
+    async def check_signature(self, headers: Headers, body: bytes) -> None:
+        """Check that a webhook is the vendor's, of vendors that send some.
+
+        Raises:
+            WebhookRefused: It is not, or it is old.
+            ProviderError: The vendor could not be asked for what it signs with.
+        """
+        raise NotImplementedError
+
+    async def job_of_hook(self, token: str, seal: str, headers: Headers, body: bytes) -> str:
+        """Return the id of the job that a webhook is about, once it is sure who has sent it.
+
+        Args:
+            token: Names the create, as the webhook's address does.
+            seal: Of that address.
+            headers: The webhook's, by their names in lower case.
+            body: The webhook's.
+
+        Raises:
+            WebhookRefused: It is not sure.
+            ProviderError: There is no key, or the vendor could not be asked for what it signs with.
+        """
+        if not self.sends_hooks:
+            raise WebhookRefused(f"{self.name} sends no webhooks")
+        check_seal(self.name, token, seal, self._key())
+        await self.check_signature(headers, body)
+        try:
+            return self.job_id(json.loads(body))
+        except (ValueError, LookupError, TypeError) as error:
+            raise WebhookRefused(f"the webhook of {self.name} names no job") from error
+
     async def submit(self, work: Work, token: str) -> str:
         """Create a job, once."""
         path, body, headers = await self._prepared(work)
+        if self._hooks_to is not None:
+            path, body = self.with_hook(path, body, hook_url(self._hooks_to, self.name, token, self._key()))
         try:
             answer = await self._once("POST", path, json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
@@ -283,7 +328,8 @@ class HttpProvider(HostedProvider):
             raise
         if made is None:
             age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
-            return Pending(poll_after=min(MOST_POLL_AFTER, POLL_AFTER + age / 10))
+            most = MOST_POLL_AFTER if self._hooks_to is None else HOOKED_POLL_AFTER
+            return Pending(poll_after=min(most, POLL_AFTER + age / 10))
         try:
             artifact = await self._deliveries.fetch(made.url, work.kind, self._headers)
         except DeliveryMissing as error:

@@ -2,9 +2,12 @@
 
 from typing import Any, ClassVar
 
-from raypipe.errors import ProviderRejected
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
 from raypipe.providers.base import Price, Work
+from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Known, Made
 from raypipe.providers.inputs import Word, data_uri
 
@@ -30,6 +33,9 @@ class ReplicateProvider(HttpProvider):
     name: ClassVar[str] = "replicate"
     base_url: ClassVar[str] = "https://api.replicate.com/v1"
     key_name: ClassVar[str] = "REPLICATE_API_TOKEN"
+    sends_hooks: ClassVar[bool] = True
+    #: what webhooks are signed with, once it is known
+    _hook_secret: str | None = None
     known: ClassVar[dict[str, Known]] = {
         "black-forest-labs/flux-schnell": Known(Kind.IMAGE, _run(0.003), _FLUX, fixed={"output_format": "png"}),
         "black-forest-labs/flux-dev": Known(Kind.IMAGE, _run(0.025), _FLUX, fixed={"output_format": "png"}),
@@ -76,6 +82,23 @@ class ReplicateProvider(HttpProvider):
         if version is None:
             return f"/models/{name}/predictions", body
         return "/predictions", {"version": version, **body}
+
+    def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
+        """Have a webhook sent when the prediction is over."""
+        return path, {**body, "webhook": address, "webhook_events_filter": ["completed"]}
+
+    async def check_signature(self, headers: Headers, body: bytes) -> None:
+        """Check a webhook's signature (https://replicate.com/docs/topics/webhooks/verify-webhook)."""
+        try:
+            Webhook(await self._secret()).verify(body, dict(headers))
+        except (WebhookVerificationError, ValueError) as error:
+            self._hook_secret = None  # it may have been changed
+            raise WebhookRefused(f"the webhook is not replicate's: {error}") from error
+
+    async def _secret(self) -> str:
+        if self._hook_secret is None:
+            self._hook_secret = str((await self.ask("GET", "/webhooks/default/secret"))["key"])
+        return self._hook_secret
 
     def job_id(self, answer: dict[str, Any]) -> str:
         """Read the prediction's id."""

@@ -1,9 +1,13 @@
 """A fake of fal's queue: `python -m raypipe.testing.fake_fal --port 8200 --ledger FILE`."""
 
 import asyncio
+import base64
+import hashlib
+import json
 import time
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -11,6 +15,9 @@ from raypipe.models import Kind
 from raypipe.testing.vendor import ELSEWHERE, Job, Vendor, cut_off, deliver, run
 
 KEY = "fal_fake:secret"
+#: what webhooks are signed with, and what a forger has
+_OWN, _FORGERS = (Ed25519PrivateKey.from_private_bytes(each * 32) for each in (b"o", b"f"))
+_KEYS = "/.well-known/jwks.json"
 #: what a model makes, by a part of its name; all others make images
 _KINDS = {"image-to-video": Kind.CLIP, "video": Kind.CLIP, "audio": Kind.MUSIC, "music": Kind.MUSIC}
 
@@ -30,13 +37,14 @@ class FakeFal:
         app.put(f"{request}/cancel")(self.cancel)
         app.get(request)(self.result)
         app.get("/files/{job_id}/{name}")(self.delivery)
+        app.get(_KEYS)(self.keys)
         app.post("/{model:path}")(self.submit)
         return app
 
     async def authenticated(self, request: Request, call_next: Any) -> Response:
         """Refuse who has no key; what was made may be fetched by whoever knows its address."""
         given = request.headers.get("authorization", "")
-        if given != f"Key {KEY}" and not request.url.path.startswith("/files/"):
+        if given != f"Key {KEY}" and not request.url.path.startswith(("/files/", _KEYS)):
             return JSONResponse({"detail": "Cannot access application"}, 401)
         answer: Response = await call_next(request)
         return answer
@@ -51,6 +59,8 @@ class FakeFal:
         if fault in _REFUSALS:
             return _refusal(self._vendor, fault)
         job = self._vendor.take(kind, model, inputs)
+        if address := request.query_params.get("fal_webhook"):
+            self._vendor.call_when_over(job, address, _signed)
         if fault == "hang":
             await asyncio.sleep(3_600)
         return cut_off() if fault == "lose" else JSONResponse(_queued(job, request))
@@ -84,6 +94,11 @@ class FakeFal:
         }  # fmt: skip
         return JSONResponse(names[job.kind])
 
+    async def keys(self) -> Any:
+        """Publish what webhooks are signed with (RFC 8037)."""
+        public = base64.urlsafe_b64encode(_OWN.public_key().public_bytes_raw()).decode().rstrip("=")
+        return {"keys": [{"kty": "OKP", "crv": "Ed25519", "x": public}]}
+
     async def cancel(self, job_id: str) -> Response:
         """Take a request out of the queue."""
         self._vendor.note("cancel", job_id=job_id)
@@ -104,6 +119,20 @@ def _queued(job: Job, request: Request) -> dict[str, Any]:
         "response_url": root,
         "status_url": f"{root}/status",
         "cancel_url": f"{root}/cancel",
+    }
+
+
+def _signed(job: Job, forged: bool) -> tuple[bytes, dict[str, str]]:
+    """Sign a webhook as fal does: ids, time and the body's SHA-256, with ED25519."""
+    body = json.dumps(
+        {"request_id": job.id, "gateway_request_id": job.id, "status": "OK", "payload": {}}
+    ).encode()
+    about = job.id, "a-user", str(int(time.time()))
+    signed = "\n".join((*about, hashlib.sha256(body).hexdigest())).encode()
+    signature = (_FORGERS if forged else _OWN).sign(signed).hex()
+    names = ("request-id", "user-id", "timestamp", "signature")
+    return body, {
+        f"x-fal-webhook-{name}": value for name, value in zip(names, (*about, signature), strict=True)
     }
 
 

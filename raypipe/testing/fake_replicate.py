@@ -1,17 +1,22 @@
 """A fake of Replicate's HTTP API: `python -m raypipe.testing.fake_replicate --port 8100 --ledger FILE`."""
 
 import asyncio
+import base64
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from standardwebhooks import Webhook
 
 from raypipe.models import Kind
-from raypipe.testing.vendor import ELSEWHERE, Job, Vendor, cut_off, deliver, run
+from raypipe.testing.vendor import ELSEWHERE, Job, Signed, Vendor, cut_off, deliver, run
 
 TOKEN = "r8_fake"  # noqa: S105 - the key of a fake
+#: what webhooks are signed with, and what a forger has
+SECRET, FORGED = (f"whsec_{base64.b64encode(each).decode()}" for each in (b"a fake's secret", b"a forger's"))
 #: models that are no official ones of Replicate's, and so need a version
 COMMUNITY = {"meta/musicgen": "671ac645ce5e552cc63a54a2bbff63fcf798043055d2dac5fc9e36a837eedcfb"}
 #: what a model makes, by a part of its name; all others make images
@@ -43,6 +48,7 @@ class FakeReplicate:
         app.get("/v1/predictions")(self.every)
         app.get("/v1/predictions/{job_id}")(self.prediction)
         app.post("/v1/predictions/{job_id}/cancel")(self.cancel)
+        app.get("/v1/webhooks/default/secret")(self.secret)
         app.post("/v1/files")(self.upload)
         app.get("/delivery/{job_id}/{name}")(self.delivery)
         return app
@@ -98,6 +104,8 @@ class FakeReplicate:
         if fault in _REFUSALS:
             return _refusal(self._vendor, fault)
         job = self._vendor.take(kind, name, inputs)
+        if body.get("webhook"):
+            self._vendor.call_when_over(job, body["webhook"], _signed(request))
         if fault == "hang":
             await asyncio.sleep(3_600)
         return cut_off() if fault == "lose" else JSONResponse(_prediction(job, request), 201)
@@ -129,6 +137,10 @@ class FakeReplicate:
         """Stop a prediction."""
         self._vendor.note("cancel", job_id=job_id)
         return JSONResponse(_prediction(self._vendor.jobs[job_id], request) | {"status": "canceled"})
+
+    async def secret(self) -> Any:
+        """Tell what webhooks are signed with."""
+        return {"key": SECRET}
 
     async def upload(self, request: Request) -> Response:
         """Take a file that can be an input."""
@@ -168,6 +180,19 @@ def _prediction(job: Job, request: Request) -> dict[str, Any]:
         "urls": {"get": root, "cancel": f"{root}/cancel", "web": root},
         "data_removed": False,
     }
+
+
+def _signed(request: Request) -> Signed:
+    """Sign webhooks by Standard Webhooks 1.0, as replicate does."""
+
+    def signed(job: Job, forged: bool) -> tuple[bytes, dict[str, str]]:
+        body = json.dumps(_prediction(job, request))
+        name, now = f"msg_{job.id}", datetime.now(UTC)
+        signature = Webhook(FORGED if forged else SECRET).sign(name, now, body)
+        headers = {"webhook-id": name, "webhook-timestamp": str(int(now.timestamp()))}
+        return body.encode(), {**headers, "webhook-signature": signature, "content-type": "application/json"}
+
+    return signed
 
 
 _REFUSALS = ("refuse", "busy", "error", "funds")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -21,14 +22,16 @@ from pydantic import Field
 from raypipe.models import Kind, Value
 from raypipe.testing import media
 
-At = Literal["create", "poll", "download"]
+At = Literal["create", "poll", "download", "webhook"]
 #: on a create: refuse (4xx), funds (402), busy (429), error (500), lose (take it and close the connection), hang (take
 #: it, answer never); when polled: fail, busy, error, expired (made, and removed; replicate only), elsewhere (made, and
 #: to be fetched from inside the network); when downloaded: error, gone (404), html, zip, empty, truncated, huge (39
-#: million pixels), endless, audio (sound without pictures)
+#: million pixels), endless, audio (sound without pictures); when a webhook is due: never, duplicate (twice), late,
+#: forged (early, signed with another key)
 Do = Literal[
     "refuse", "funds", "busy", "error", "lose", "hang",
     "fail", "expired", "elsewhere",
+    "never", "duplicate", "late", "forged",
     "gone", "html", "zip", "empty", "truncated", "huge", "endless", "audio",
 ]  # fmt: skip
 #: an address that no delivery may be fetched from: where clouds keep a machine's own secrets
@@ -70,6 +73,8 @@ class Faults(Value):
     height: int = 768
     #: US dollars for each job, in its ledger
     price: float = 0.0
+    #: seconds by which a late webhook is late
+    late: float = 3.0
     #: seconds that a busy fake asks to wait
     retry_after: int = 1
     faults: tuple[Fault, ...] = Field(default=())
@@ -97,6 +102,10 @@ class Job(Value):
         return float(self.inputs.get("duration", self.inputs.get("seconds_total", 8)))
 
 
+#: gives the body and the headers of a webhook about a job, signed with the vendor's key or, if forged, with another
+Signed = Callable[[Job, bool], tuple[bytes, dict[str, str]]]
+
+
 class Vendor:
     """Takes jobs, writes each into its ledger, and makes real media."""
 
@@ -105,6 +114,7 @@ class Vendor:
         self.jobs: dict[str, Job] = {}
         self.uploads: dict[str, bytes] = {}
         self._seen = [0] * len(faults.faults)
+        self._calls: set[asyncio.Task[None]] = set()
         if ledger.exists():  # it was started again: what was taken goes on
             lines = map(json.loads, ledger.read_text().splitlines())
             taken = [Job.model_validate(line["job"]) for line in lines if line["what"] == "create"]
@@ -139,6 +149,24 @@ class Vendor:
             pictures=pictures,
         )
         return job
+
+    def call_when_over(self, job: Job, address: str, signed: Signed) -> None:
+        """Send a webhook when a job is over, or do what goes wrong with that."""
+        call = asyncio.create_task(self._call(job, address, signed))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    async def _call(self, job: Job, address: str, signed: Signed) -> None:
+        fault = self.fault("webhook", job.kind)
+        if fault == "never":
+            return
+        late = self.faults.late if fault == "late" else 0.0
+        await asyncio.sleep(0.0 if fault == "forged" else max(0.0, job.ready_at - time.time()) + late)
+        async with httpx.AsyncClient(timeout=10) as client:
+            for _ in range(2 if fault == "duplicate" else 1):
+                body, headers = signed(job, fault == "forged")
+                answer = await client.post(address, content=body, headers=headers)
+                self.note("webhook", job_id=job.id, status=answer.status_code, forged=fault == "forged")
 
     def busy(self) -> Response:
         """Answer that it is busy, and for how long."""

@@ -1,11 +1,16 @@
 """Replicate's own SDK passes against our fake of Replicate, so that the fake is not merely our idea of it."""
 
+import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import replicate
 from replicate.exceptions import ModelError, ReplicateError
+from replicate.webhook import Webhooks, WebhookValidationError
 
 from raypipe.media.video import probe
 from tests.vendors import KEYS, FakeVendor, fake
@@ -66,3 +71,35 @@ def test_it_is_told_what_is_wrong_with_a_request_or_its_key(
     with pytest.raises(ReplicateError, match="authentication"):
         other.models.get(HAILUO)
     assert vendor.lines() == []
+
+
+def test_its_webhooks_are_signed_as_the_sdk_expects(client: replicate.Client) -> None:
+    heard: list[httpx.Request] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            heard.append(httpx.Request("POST", "http://here", headers=dict(self.headers), content=body))
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as server:
+        server.timeout = 20
+        address = f"http://127.0.0.1:{server.server_port}/"
+        events: list[Any] = ["completed"]
+        given = {
+            "input": {"prompt": "a boat", "duration": 6},
+            "webhook": address,
+            "webhook_events_filter": events,
+        }
+        prediction = client.models.predictions.create(model=HAILUO, **given)
+        server.handle_request()
+    (request,) = heard
+    secret = client.webhooks.default.secret()
+    Webhooks.validate(request=request, secret=secret, tolerance=60)
+    assert json.loads(request.content)["id"] == prediction.id
+    forged = httpx.Request(
+        "POST", "http://here", headers=dict(request.headers), content=request.content + b" "
+    )
+    with pytest.raises(WebhookValidationError):
+        Webhooks.validate(request=forged, secret=secret)
