@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import ray
+
 from raypipe.config import Limit, Settings
 from raypipe.errors import RaypipeError
 from raypipe.journal import Journal
@@ -26,6 +28,8 @@ WINDOW = 61.0
 LOOK_INTERVAL = 2.0
 #: seconds after which what was granted and is not in flight counts as never sent
 GRANT_SECONDS = 20.0
+#: seconds within which the row of what was granted last says so, after this actor has died
+SETTLE_SECONDS = 1.0
 #: calls that may wait for their turn
 CALLS = 20_000
 
@@ -160,6 +164,8 @@ class Limiter:
         if self._journal is None:
             self._journal = await asyncio.to_thread(Journal, self._settings.journal_url)
         account = Account(limit)
+        if ray.get_runtime_context().was_current_actor_reconstructed:
+            await asyncio.sleep(SETTLE_SECONDS)
         sent = await self._journal.sent_since(name, time.time() - WINDOW)
         account.begin(await self._journal.in_flight(name), sent)
         self._looking.append(asyncio.create_task(self._look(name, account, self._journal)))

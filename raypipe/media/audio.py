@@ -51,6 +51,11 @@ class Loudness(NamedTuple):
     true_peak_dbtp: float
 
 
+def why(error: Exception) -> str:
+    """Return what FFmpeg, or the system, says is wrong, without the number and the file that stand around it."""
+    return str(getattr(error, "strerror", None) or error)
+
+
 @contextmanager
 def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
@@ -60,7 +65,7 @@ def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
                 raise MediaError("the track holds no audio stream")
             yield cast(InputContainer, container), container.streams.audio[0]
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"the track cannot be read: {error}") from error
+        raise MediaError(f"the track cannot be read: {why(error)}") from error
 
 
 def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, int]:

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from raypipe.errors import MediaError
-from raypipe.media.audio import Samples
+from raypipe.media.audio import Samples, why
 from raypipe.media.sound import sound_of
 from raypipe.media.stitch import is_own
 from raypipe.media.video import SOUND_RATE, frame_of, planes_of, write_clip
@@ -101,7 +101,7 @@ def _opened(source: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             _check_pixels(stream.width, stream.height)
             yield container, stream
     except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"the clip cannot be read: {error}") from error
+        raise MediaError(f"the clip cannot be read: {why(error)}") from error
 
 
 def _check_pixels(width: int, height: int) -> None:

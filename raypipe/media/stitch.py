@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from raypipe.errors import DiskFull, MediaError, is_disk_full
+from raypipe.media.audio import why
 from raypipe.media.video import TIMESCALE, Planes, encode_clip, open_clip, planes_of, to_planes
 from raypipe.models import Size
 
@@ -101,7 +102,7 @@ def _writing() -> Iterator[None]:
     except (OSError, av.FFmpegError) as error:
         if is_disk_full(error):
             raise DiskFull.because("the video cannot be written", error) from error
-        raise MediaError(f"the video cannot be written: {error}") from error
+        raise MediaError(f"the video cannot be written: {why(error)}") from error
 
 
 def _open(path: Path, frames: int, opened: ExitStack) -> _Clip:

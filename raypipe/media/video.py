@@ -22,7 +22,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
-from raypipe.media.audio import Samples, add_aac_stream, write_aac
+from raypipe.media.audio import Samples, add_aac_stream, why, write_aac
 from raypipe.models import Size
 
 Plane = NDArray[np.uint8]
@@ -92,7 +92,7 @@ def open_clip(source: Path | bytes) -> Iterator[tuple[InputContainer, VideoStrea
                 raise MediaError("the clip holds no video stream")
             yield cast(InputContainer, container), container.streams.video[0]
     except av.FFmpegError as error:
-        raise MediaError(f"the clip cannot be read: {error}") from error
+        raise MediaError(f"the clip cannot be read: {why(error)}") from error
 
 
 def probe(source: Path | bytes) -> ClipInfo:

@@ -1,16 +1,15 @@
 """Vendors that refuse, throttle and fail, and a limiter that is killed: real HTTP, and a ledger of every create."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
-import ray
 
 from raypipe.config import Limit
 from raypipe.coordinator import Coordinator
 from raypipe.media.video import probe
 from raypipe.models import Kind, VideoState
-from raypipe.workers import NAMESPACE
+from tests.chaos import account_limits
+from tests.chaos.rig import pid_of
 from tests.cluster.test_vendors import FAL, PRICES, REPLICATE, SMALL, With, check_starts, film, made, steps_of
 from tests.vendors import fake, settings_for
 
@@ -80,28 +79,46 @@ def test_a_storm_of_429_and_errors_fails_no_step_and_pays_nothing_twice(
 def test_an_accounts_limit_holds_for_two_coordinators_and_while_the_limiter_is_killed(
     tmp_path: Path, with_coordinator_of: With
 ) -> None:
-    with fake("replicate", tmp_path, **SMALL, image=0.3, clip=0.5, music=0.3) as vendor:
-        settings = settings_for(tmp_path, vendor, limits={"replicate": Limit(in_flight=3)})
+    """A short form of `python -m tests.chaos.account_limits`, which takes minutes and measures the rate too."""
+    with fake("replicate", tmp_path, **account_limits.FAKE) as vendor:
+        settings = settings_for(tmp_path, vendor, limits={"replicate": Limit(in_flight=3, per_minute=600)})
 
         async def test(one: Coordinator) -> None:
             other = Coordinator(settings)
             try:
-                requests = [(each, film(seed=seed)) for seed in range(3) for each in (one, other)]
-                ids = await asyncio.gather(*(each.submit(request) for each, request in requests))
-                await asyncio.sleep(2)
-                await kill_limiter()
-                waits = (each.wait(video_id) for (each, _), video_id in zip(requests, ids, strict=True))
-                assert set(await asyncio.gather(*waits)) == {VideoState.COMPLETED}
+                report = await account_limits.race([one, other], vendor, videos=3, kill_after=3)
             finally:
                 await other.close()
-            jobs = [(line["at"], line["job"]["ready_at"]) for line in vendor.lines()]
-            assert len(jobs) == 6 * 5
-            assert max(sum(began <= at < ended for began, ended in jobs) for at, _ in jobs) == 3
+            assert (report.completed, report.creates, report.in_flight) == (3, 39, 3)
 
         with_coordinator_of(settings)(test)
 
 
-async def kill_limiter() -> None:
-    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True)]
-    (name,) = (each for each in names if each.endswith("/limiter"))
-    ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=False)
+def test_a_stream_without_end_is_cut_off_and_no_process_grows_by_it(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    endless = [{"at": "download", "do": "endless", "kind": "clip", "times": 1}]
+    with fake("replicate", tmp_path, **SMALL, faults=endless) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            gateway = (await coordinator.gateways())._gateway(0)
+            await coordinator.ready(renders=False)
+            before = _most_memory(await pid_of(gateway))
+            video_id, state = await made(coordinator, film())
+            assert state is VideoState.PARTIAL
+            assert "delivered more than 2048 MiB" in (coordinator.journal.video(video_id).error_message or "")
+            assert _most_memory(await pid_of(gateway)) - before < 300
+            stored = sum(
+                each.stat().st_size for each in (tmp_path / "artifacts").rglob("*") if each.is_file()
+            )
+            assert stored < 100 * 2**20
+
+        with_coordinator_of(settings_for(tmp_path, vendor, followers_per_reference=0))(test)
+
+
+def _most_memory(pid: int) -> float:
+    """Return the most memory that a process has had, in MiB."""
+    (line,) = (
+        each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmHWM")
+    )
+    return int(line.split()[1]) / 1024
