@@ -171,6 +171,7 @@ class Vendor:
     def busy(self) -> Response:
         """Answer that it is busy, and for how long."""
         seconds = self.faults.retry_after
+        self.note("busy")
         said = f"Request was throttled. Expected available in {seconds} s."
         body = {"detail": said, "status": 429, "retry_after": seconds}
         return JSONResponse(body, 429, {"retry-after": str(seconds)})
