@@ -7,20 +7,18 @@ failure as a value: whoever depends on it gets the failure as an argument and pa
 import asyncio
 import gc
 import hashlib
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import ray
 
+from raypipe import cpu_work
 from raypipe.artifacts import ArtifactStore
-from raypipe.config import Limit, Settings
+from raypipe.config import Settings
 from raypipe.errors import (
     InternalError,
     KeyMissing,
@@ -34,11 +32,8 @@ from raypipe.errors import (
 from raypipe.hints import Hints
 from raypipe.hosted import HostedWork, Pause
 from raypipe.journal import Journal, StepRecord
-from raypipe.limits import Rank, Turns
-from raypipe.media.door import fit_clip
-from raypipe.media.video import encode_clip, frame_as_png, read_delivered_picture, to_planes, write_png
+from raypipe.limits import Rank, StepTurn, Turns
 from raypipe.models import (
-    FPS,
     Artifact,
     Chunk,
     Film,
@@ -48,13 +43,10 @@ from raypipe.models import (
     Kind,
     Phase,
     Result,
-    Size,
     StepFailure,
     StepState,
     Track,
 )
-from raypipe.phases.music import fit_music
-from raypipe.phases.stitch import stitch_film
 from raypipe.providers.base import (
     ClipWork,
     ComputeProvider,
@@ -67,11 +59,14 @@ from raypipe.providers.base import (
     provider_of,
 )
 from raypipe.providers.registry import provider_class
-from raypipe.steps import StepLog, Steps, new_step
+from raypipe.step_log import StepLog
+from raypipe.steps import Steps, new_step
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
 
 ResultT = TypeVar("ResultT", bound=Result)
 
+#: kinds of work that a film still needs when one of the first is begun
+_KINDS_AFTER = {Kind.IMAGE: (Kind.CLIP, Kind.MUSIC), Kind.MUSIC: (Kind.CLIP,), Kind.CLIP: ()}
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
 
@@ -157,7 +152,9 @@ class Gateway:
             artifact = await self._provide(log, work)
             if not work.exact:
                 artifact = (
-                    await self._helpers.run(_fit_image, artifact, work.job.size, self._settings.artifacts_url)
+                    await self._helpers.run(
+                        cpu_work.fit_image, artifact, work.job.size, self._settings.artifacts_url
+                    )
                 ).value
             return Image(artifact=artifact, beat_index=beat.beat_index)
 
@@ -204,9 +201,9 @@ class Gateway:
         """Bring a clip through the door: to the beat's frames, in the video's own format."""
         chunk = made.model_copy(update={"frames": work.beat.frames})
         args = work.job, chunk, work.continues, self._settings.artifacts_url
-        ran = await self._helpers.run(_fit_clip, *args, False)
+        ran = await self._helpers.run(cpu_work.fit_clip, *args, False)
         if ran.value is None:  # it has to be encoded: that takes seconds, and so a CPU
-            ran = await run_on_cpu(_fit_clip, *args, True)
+            ran = await run_on_cpu(cpu_work.fit_clip, *args, True)
         fitted: Chunk = ran.value
         return fitted
 
@@ -216,7 +213,7 @@ class Gateway:
         step = new_step(job, f"last_frame/{beat_index}", Phase.CHUNKS, beat_index)
 
         async def make(log: StepLog) -> Frame:
-            ran = await self._helpers.run(_last_frame, chunk, self._settings.artifacts_url)
+            ran = await self._helpers.run(cpu_work.last_frame, chunk, self._settings.artifacts_url)
             return Frame(artifact=_value_of(log, ran), beat_index=beat_index)
 
         return await self._run(step, job, Frame, make)
@@ -261,7 +258,7 @@ class Gateway:
 
     async def _fit(self, log: StepLog, track: Track) -> Track:
         fitted: Track = _value_of(
-            log, await self._helpers.run(_fit_music, track, self._settings.artifacts_url)
+            log, await self._helpers.run(cpu_work.fit_music, track, self._settings.artifacts_url)
         )
         return fitted
 
@@ -274,9 +271,9 @@ class Gateway:
         args = job, chunks, frames, sound, self._settings.artifacts_url
 
         async def make(log: StepLog) -> Film:
-            ran = await self._helpers.run(_stitch, *args, False)
+            ran = await self._helpers.run(cpu_work.stitch, *args, False)
             if ran.value is None:  # some chunks have to be encoded anew: that takes seconds, and so a CPU
-                ran = await run_on_cpu(_stitch, *args, True)
+                ran = await run_on_cpu(cpu_work.stitch, *args, True)
             film: Film = _value_of(log, ran)
             return film
 
@@ -294,6 +291,8 @@ class Gateway:
         begun = log.record.state is not StepState.INTENT or log.record.provider_job_id is not None
         if begun and own is not None:
             names = (own, *names[names.index(own) + 1 :]) if own in names else (own, *names)
+        if not begun:
+            self._check_keys(work)
         unpaid: OutOfFunds | None = None
         for name, following in pairwise((*names, None)):
             assert name is not None  # noqa: S101 - only the last has none following
@@ -313,22 +312,16 @@ class Gateway:
         raise InternalError(f"{work.step} names no model")
 
     def _check_keys(self, work: Work) -> None:
-        """Check that each kind of work of the video can be paid, before any is.
+        """Check that what comes after this work can be paid, before anything is.
 
         Raises:
             KeyMissing: No provider of a kind has a key.
             KeyRefused: What it has is none.
         """
-        for kind in (Kind(work.kind), Kind.CLIP, Kind.MUSIC):
+        for kind in _KINDS_AFTER[Kind(work.kind)]:
             missing = [self._missing_key(name) for name in work.job.models[kind]]
-            if all(missing):
-                first = missing[0]
-                assert first is not None  # noqa: S101 - all are there
-                raise (
-                    first
-                    if kind is work.kind
-                    else type(first)(f"nothing is paid, because for {kind} {first}")
-                )
+            if missing[0] is not None and all(missing):
+                raise type(missing[0])(f"nothing is paid, because for {kind} {missing[0]}")
 
     def _missing_key(self, model: str) -> KeyMissing | KeyRefused | None:
         provider = self._provider(provider_of(model))
@@ -347,8 +340,6 @@ class Gateway:
         if isinstance(provider, ComputeProvider):
             return await self._render(log, provider, work)
         assert isinstance(provider, HostedProvider)  # noqa: S101 - the registry knows no third kind
-        if log.record.state is StepState.INTENT:
-            self._check_keys(work)
         turn = self._turn_of(provider.name, work, log)
         with self._pause_of(log) as pause:
             hosted = HostedWork(provider, work, log, self._node, self._settings, turn, pause)
@@ -361,14 +352,14 @@ class Gateway:
         step = log.record
         return self._hints.of((step.video_id, step.step, step.take))
 
-    def _turn_of(self, provider: str, work: Work, log: StepLog) -> "_StepTurn | None":
+    def _turn_of(self, provider: str, work: Work, log: StepLog) -> StepTurn | None:
         limit = self._settings.limits.get(provider)
         if limit is None:
             return None
         step = log.record
         follows = isinstance(work, ClipWork) and work.continues
         rank = Rank(step.video_id, 0 if follows else 1, step.step)
-        return _StepTurn(self._turns, provider, limit, rank, (step.video_id, step.step, step.take))
+        return StepTurn(self._turns, provider, limit, rank, (step.video_id, step.step, step.take))
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
@@ -382,7 +373,7 @@ class Gateway:
         await log.queued()
         artifact: Artifact
         artifact, cost = await render(
-            _compute,
+            cpu_work.compute,
             work,
             self._settings.artifacts_url,
             num_cpus=provider.num_cpus,
@@ -391,25 +382,6 @@ class Gateway:
         )
         log.note_cost(cost)
         return artifact
-
-
-class _StepTurn(NamedTuple):
-    """The turn of one step."""
-
-    turns: Turns
-    account: str
-    limit: Limit
-    rank: Rank
-    key: tuple[str, str, int]
-
-    async def acquire(self) -> None:
-        await self.turns.acquire(self.account, self.limit, self.rank, self.key)
-
-    def release(self) -> None:
-        self.turns.release(self.account, self.limit, self.key)
-
-    def hold(self, seconds: float) -> None:
-        self.turns.hold(self.account, self.limit, seconds)
 
 
 async def _open(settings: Settings, store: ArtifactStore) -> Steps:
@@ -425,53 +397,3 @@ def input_key(work: Work) -> str:
 def _value_of(log: StepLog, ran: Ran) -> Any:
     log.note_start(ran.node, ran.began)
     return ran.value
-
-
-def _compute(work: Work, artifacts_url: str) -> tuple[Artifact, float]:
-    store, provider = ArtifactStore(artifacts_url), provider_class(provider_of(work.model))()
-    assert isinstance(provider, ComputeProvider)  # noqa: S101 - the gateway sends no other here
-    media = provider.generate(work, store)
-    return store.put(media.data, media.media_type), media.cost
-
-
-def _last_frame(chunk: Chunk, artifacts_url: str) -> Artifact:
-    store = ArtifactStore(artifacts_url)
-    return store.put(frame_as_png(store.get(chunk.artifact), chunk.frames - 1), "image/png")
-
-
-def _fit_image(image: Artifact, size: Size, artifacts_url: str) -> Artifact:
-    store = ArtifactStore(artifacts_url)
-    return store.put(write_png(read_delivered_picture(store.get(image), size)), "image/png")
-
-
-def _fit_clip(job: Job, chunk: Chunk, skip_first: bool, artifacts_url: str, encode: bool) -> Chunk | None:
-    store = ArtifactStore(artifacts_url)
-    with tempfile.TemporaryDirectory() as folder:
-        source, out = store.path_of(chunk.artifact, Path(folder)), Path(folder) / "fitted.mp4"
-        fitted = fit_clip(source, out, job.size, job.fps, chunk.frames, skip_first, encode)
-        if fitted is None:
-            return None
-        artifact = store.put(out.read_bytes(), "video/mp4") if fitted.encoded else chunk.artifact
-    return chunk.model_copy(update={"artifact": artifact, "held": fitted.held})
-
-
-def rehearse() -> None:
-    """Do in little what helpers are called for, so that their first call finds everything loaded."""
-    size = Size(width=32, height=32)
-    black = to_planes(np.zeros((size.height, size.width, 3), np.uint8))
-    frame_as_png(encode_clip([black], size, FPS), 0)
-
-
-def _fit_music(track: Track, artifacts_url: str) -> Track:
-    return fit_music(track, track.seconds, ArtifactStore(artifacts_url))
-
-
-def _stitch(
-    job: Job,
-    chunks: Sequence[Chunk],
-    frames: Sequence[int],
-    track: Track | None,
-    artifacts_url: str,
-    encode: bool,
-) -> Film | None:
-    return stitch_film(job, chunks, frames, track, ArtifactStore(artifacts_url), encode)

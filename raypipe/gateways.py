@@ -16,7 +16,8 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util import list_named_actors
 
 from raypipe.config import Settings
-from raypipe.gateway import Gateway, rehearse
+from raypipe.cpu_work import rehearse
+from raypipe.gateway import Gateway
 from raypipe.workers import NAMESPACE, Helpers, detached
 
 logger = logging.getLogger(__name__)

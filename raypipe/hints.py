@@ -7,15 +7,12 @@ from contextlib import contextmanager, suppress
 
 from raypipe.errors import JournalUnavailable
 from raypipe.hosted import Pause
-from raypipe.journal import Journal
+from raypipe.journal import Journal, StepKey
 
 logger = logging.getLogger(__name__)
 
 #: seconds between looks into the journal, while anybody waits
 LOOK_INTERVAL = 0.5
-
-#: a step: its video, name and take
-Key = tuple[str, str, int]
 
 
 class Hints:
@@ -23,11 +20,11 @@ class Hints:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._news: dict[Key, asyncio.Event] = {}
+        self._news: dict[StepKey, asyncio.Event] = {}
         self._watching: asyncio.Task[None] | None = None
 
     @contextmanager
-    def of(self, key: Key) -> Iterator[Pause]:
+    def of(self, key: StepKey) -> Iterator[Pause]:
         """Give a pause that ends early when there is news of a step's job, also news that came before the pause."""
         news = self._news[key] = asyncio.Event()
         if self._watching is None or self._watching.done():

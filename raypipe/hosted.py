@@ -17,6 +17,7 @@ from raypipe.config import Settings
 from raypipe.costs import price_of
 from raypipe.errors import (
     BudgetReached,
+    InvalidRequest,
     MediaError,
     OutcomeUnknown,
     ProviderError,
@@ -27,7 +28,7 @@ from raypipe.errors import (
 )
 from raypipe.models import StepState
 from raypipe.providers.base import Delivery, HostedProvider, Pending, Work
-from raypipe.steps import StepLog
+from raypipe.step_log import StepLog
 
 logger = logging.getLogger(__name__)
 
@@ -114,14 +115,24 @@ class HostedWork:
 
     async def _paid_delivery(self, job_id: str) -> Delivery:
         """Return what the provider delivers and note what it cost, though it be of no use."""
-        price = price_of(self._work) or 0.0
         try:
             delivery = await self._poll(job_id)
         except MediaError:
-            self._log.note_cost(price)
+            self._log.note_cost(self._price())
             raise
-        self._log.note_cost(price if delivery.cost is None else delivery.cost)
+        self._log.note_cost(self._price() if delivery.cost is None else delivery.cost)
         return delivery
+
+    def _price(self) -> float:
+        """Return what was reserved for the work; a model that is no longer known costs nothing that could be told."""
+        reserved = self._log.record.reserved_cost
+        if reserved is not None:
+            return reserved
+        try:
+            return price_of(self._work) or 0.0
+        except InvalidRequest as error:
+            logger.warning("What %s cost cannot be told: %s", self._log.record.step, error)
+            return 0.0
 
     @property
     def _is_sent(self) -> bool:
@@ -140,11 +151,13 @@ class HostedWork:
         try:
             return await self._submit()
         except ProviderUnavailable as error:
+            self._log.note_not_taken()
             await self._wait_to_send(error)
             return None
         except Exception as error:
             if isinstance(error, RaypipeError) and not isinstance(error, OutcomeUnknown):
-                raise  # it says that nothing was taken
+                self._log.note_not_taken()
+                raise
             step = self._log.record
             trace = None if isinstance(error, RaypipeError | TimeoutError) else error
             logger.warning("Create of %s of %s: %r", step.step, step.video_id, error, exc_info=trace)
@@ -188,12 +201,16 @@ class HostedWork:
         return (self._log.record.sent_at or 0.0) + self._provider.create_seconds
 
     async def _find(self) -> str | None:
-        """Ask the provider what became of a create that was not answered, and go by that."""
+        """Ask the provider what became of a create that was not answered, and go by that.
+
+        None if it is to be sent again, or was and was not answered.
+        """
         pause = ASK_AGAIN
         while True:
             over = time.time() > self._create_ends
-            if (job_id := await self._log.job_id_by_another()) is not None:
-                return job_id
+            await self._log.reread()
+            if self._log.record.provider_job_id is not None or not self._is_sent:
+                return self._log.record.provider_job_id
             try:
                 job_id = await _in_time(self._provider.find(self._work, self._log.record.token))
             except (OutcomeUnknown, ProviderUnavailable) as error:

@@ -17,7 +17,7 @@ import ray
 
 from raypipe.config import Limit, Settings
 from raypipe.errors import RaypipeError
-from raypipe.journal import Journal
+from raypipe.journal import Journal, StepKey
 from raypipe.workers import detached
 
 logger = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ SETTLE_SECONDS = 1.0
 #: calls that may wait for their turn
 CALLS = 20_000
 
-#: a step: its video, name and take
-Key = tuple[str, str, int]
-
 
 class Rank(NamedTuple):
     """Whose turn it is first: the oldest video's, and in it a follower's, so that films finish one after the other."""
@@ -48,7 +45,7 @@ class Rank(NamedTuple):
 class _Waiting(NamedTuple):
     rank: Rank
     number: int
-    key: Key
+    key: StepKey
     turn: "asyncio.Future[None]"
 
 
@@ -60,7 +57,7 @@ class Account:
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
         #: when each was granted
-        self._granted: dict[Key, float] = {}
+        self._granted: dict[StepKey, float] = {}
         self._sent: deque[float] = deque()
         self._held_until = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -70,14 +67,14 @@ class Account:
         """Whether anything is granted, or waits."""
         return bool(self._granted or self._waiting)
 
-    async def acquire(self, rank: Rank, key: Key) -> None:
+    async def acquire(self, rank: Rank, key: StepKey) -> None:
         """Return when a step may send its create."""
         turn = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, _Waiting(rank, next(self._numbers), key, turn))
         self._pump()
         await turn
 
-    def release(self, key: Key) -> None:
+    def release(self, key: StepKey) -> None:
         """Count a step as no longer in flight."""
         self._granted.pop(key, None)
         self._pump()
@@ -86,12 +83,12 @@ class Account:
         """Grant nothing for so many seconds: the provider asks to wait."""
         self._held_until = max(self._held_until, time.time() + seconds)
 
-    def begin(self, in_flight: Iterable[tuple[Key, float]], sent: Iterable[float]) -> None:
+    def begin(self, in_flight: Iterable[tuple[StepKey, float]], sent: Iterable[float]) -> None:
         """Take over what rows say is in flight, and when something was sent."""
         self._granted.update(in_flight)
         self._sent.extend(sorted(sent))
 
-    def compare(self, in_flight: Iterable[tuple[Key, float]]) -> None:
+    def compare(self, in_flight: Iterable[tuple[StepKey, float]]) -> None:
         """Count as in flight what rows say, and what was granted so lately that its row may not say it yet."""
         now = time.time()
         lately = {key: at for key, at in self._granted.items() if now - at < GRANT_SECONDS}
@@ -113,7 +110,7 @@ class Account:
             self._sent.append(now)
             waiting.turn.set_result(None)
 
-    def _next_at(self, key: Key, now: float) -> float:
+    def _next_at(self, key: StepKey, now: float) -> float:
         """Return when the next create may be sent; infinity if one in flight has to end first."""
         most, rate = self._limit.in_flight, self._limit.per_minute
         if most is not None and len(self._granted.keys() - {key}) >= most:
@@ -142,11 +139,11 @@ class Limiter:
         self._journal: Journal | None = None
         self._looking: list[asyncio.Task[None]] = []
 
-    async def acquire(self, account: str, limit: Limit, rank: Rank, key: Key) -> None:
+    async def acquire(self, account: str, limit: Limit, rank: Rank, key: StepKey) -> None:
         """Return when a step may send its create."""
         await (await self._account(account, limit)).acquire(rank, key)
 
-    async def release(self, account: str, limit: Limit, key: Key) -> None:
+    async def release(self, account: str, limit: Limit, key: StepKey) -> None:
         """Count a step as no longer in flight."""
         (await self._account(account, limit)).release(key)
 
@@ -188,14 +185,14 @@ class Turns:
         self._name, self._node, self._settings = f"{family}/limiter", node, settings
         self._actor: Any = None
 
-    async def acquire(self, account: str, limit: Limit, rank: Rank, key: Key) -> None:
+    async def acquire(self, account: str, limit: Limit, rank: Rank, key: StepKey) -> None:
         """Return when a step may send its create."""
         if self._actor is None:
             made_with = self._name, self._node, CALLS, self._settings
             self._actor = detached(Limiter, *made_with, retries=-1)
         await self._actor.acquire.remote(account, limit, rank, key)
 
-    def release(self, account: str, limit: Limit, key: Key) -> None:
+    def release(self, account: str, limit: Limit, key: StepKey) -> None:
         """Say that a step is no longer in flight; nobody waits for that to be heard."""
         if self._actor is not None:
             self._actor.release.remote(account, limit, key)
@@ -204,3 +201,25 @@ class Turns:
         """Say that the provider asks to wait."""
         if self._actor is not None:
             self._actor.hold.remote(account, limit, seconds)
+
+
+class StepTurn(NamedTuple):
+    """The turn of one step."""
+
+    turns: Turns
+    account: str
+    limit: Limit
+    rank: Rank
+    key: StepKey
+
+    async def acquire(self) -> None:
+        """Return when its create may be sent."""
+        await self.turns.acquire(self.account, self.limit, self.rank, self.key)
+
+    def release(self) -> None:
+        """Say that its work is no longer under way."""
+        self.turns.release(self.account, self.limit, self.key)
+
+    def hold(self, seconds: float) -> None:
+        """Say that the provider asks everybody to wait."""
+        self.turns.hold(self.account, self.limit, seconds)

@@ -80,7 +80,7 @@ class VideoService:
     async def create(self, body: CreateVideo) -> VideoRecord:
         """Plan and commit a video. It may bring pictures to decode, which the event loop must not wait for."""
         video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
-        await self.journal.accept(video, rows, self.settings.daily_budget)
+        await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE)
         self.poke()
         return video
 

@@ -1,5 +1,6 @@
 """Webhooks of vendors: checked, and noted in the journal for the gateway that waits for the job."""
 
+import logging
 from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
@@ -7,11 +8,13 @@ from fastapi import Path as PathParameter
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import WebhookRefused
+from raypipe.errors import KeyMissing, KeyRefused, ProviderUnavailable, SecretsExposed, WebhookRefused
 from raypipe.journal import Journal, Token
 from raypipe.providers.base import Context
 from raypipe.providers.http import HttpProvider
 from raypipe.providers.registry import provider_class
+
+logger = logging.getLogger(__name__)
 
 
 class Hooks:
@@ -33,7 +36,15 @@ class Hooks:
             create = Token.parse(token)
         except ValueError as error:
             raise WebhookRefused("the address of the webhook names no step") from error
-        job_id = await self._provider(provider).job_of_hook(token, seal, headers, body)
+        try:
+            job_id = await self._provider(provider).job_of_hook(token, seal, headers, body)
+        except (
+            KeyMissing,
+            KeyRefused,
+            SecretsExposed,
+        ) as error:  # what is set where is nobody's business outside
+            logger.error("Webhooks of %s cannot be checked here: %s", provider, error)
+            raise ProviderUnavailable(f"webhooks of {provider} cannot be checked here") from error
         return await self._journal.hint(create, provider, job_id)
 
     def _provider(self, name: str) -> HttpProvider:

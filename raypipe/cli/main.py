@@ -303,13 +303,17 @@ def retry(
         ),
     ] = False,
 ) -> None:
-    """Try the failed steps of a video again that ended as failed or partial: what is finished is not made again."""
+    """Try the failed steps of a video again that ended as failed or partial: what is finished is not made again.
+
+    With --resubmit also of a video that was stopped while a provider did not answer.
+    """
     from raypipe.cli.generate import retrying
 
     def begin(found: str, _: "Console") -> "Begin":
         return retrying(found, resubmit)
 
-    raise typer.Exit(_again(video_id, output, force, begin, ("failed", "partial")))
+    stopped = ("queued", "running", "waiting") if resubmit else ()
+    raise typer.Exit(_again(video_id, output, force, begin, ("failed", "partial", *stopped)))
 
 
 def _again(

@@ -3,7 +3,7 @@
 from raypipe.journal.database import database_file
 from raypipe.journal.journal import INTERRUPTED, Journal
 from raypipe.journal.leases import LEASE_SECONDS, Owner
-from raypipe.journal.records import Event, StepRecord, Token, VideoRecord, accepted_at, new_video_id
+from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord, accepted_at, new_video_id
 from raypipe.journal.writer import Fence, Write
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Fence",
     "Journal",
     "Owner",
+    "StepKey",
     "StepRecord",
     "Token",
     "VideoRecord",

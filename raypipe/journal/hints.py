@@ -1,11 +1,9 @@
 """News of jobs, as events: what came in at one process is read by those that wait for it."""
 
-import time
-
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from raypipe.journal import tables
-from raypipe.journal.records import Token
+from raypipe.journal.records import StepKey, Token
 from raypipe.models import StepState
 
 #: kind of the event that says that a provider has news of a step's job
@@ -15,33 +13,17 @@ _RECENT = 2_000
 
 
 def hint(connection: Connection, create: Token, provider: str, job_id: str) -> bool:
-    """Note that a provider has news of a job; tells whether the create is under way and the job may be its own.
-
-    Where the create was not answered, the row gets the job's id.
-    """
-    steps, videos = tables.steps.c, tables.videos.c
-    connection.execute(select(videos.id).where(videos.id == create.video_id).with_for_update())
+    """Give a create that was not answered the id of its job; tells whether it may be that job's."""
+    steps = tables.steps.c
     step = and_(steps.video_id == create.video_id, steps.step == create.step, steps.take == create.take)
     under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
     its = or_(steps.provider_job_id == job_id, steps.provider_job_id.is_(None))
     mine = and_(step, steps.attempt == create.attempt, steps.provider == provider, under_way, its)
     changed = connection.execute(update(tables.steps).where(mine).values(provider_job_id=job_id))
-    if not changed.rowcount:
-        return False
-    events = tables.events
-    last = select(func.coalesce(func.max(events.c.seq), 0)).where(events.c.video_id == create.video_id)
-    about = {
-        "video_id": create.video_id,
-        "step": create.step,
-        "take": create.take,
-        "data": {"job_id": job_id},
-    }
-    seq = connection.execute(last).scalar_one() + 1
-    connection.execute(insert(events).values(seq=seq, at=time.time(), kind=HINTED, **about))
-    return True
+    return bool(changed.rowcount)
 
 
-def hinted_since(connection: Connection, last: int | None) -> tuple[int, list[tuple[str, str, int]]]:
+def hinted_since(connection: Connection, last: int | None) -> tuple[int, list[StepKey]]:
     """Read of which steps there is news after an event; gives the id of the newest event too."""
     events = tables.events.c
     newest = connection.execute(select(func.coalesce(func.max(events.id), 0))).scalar_one()

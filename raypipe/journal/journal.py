@@ -14,9 +14,12 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    and_,
     bindparam,
+    case,
     func,
     insert,
+    literal,
     or_,
     select,
     update,
@@ -27,11 +30,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
-from raypipe.journal.hints import hint, hinted_since
+from raypipe.journal.hints import HINTED, hint, hinted_since
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
 from raypipe.journal.money import check_daily, reserve
-from raypipe.journal.records import Event, StepRecord, Token, VideoRecord
-from raypipe.journal.writer import Statement, Write, Writer, cause_of, execute
+from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
@@ -77,15 +80,21 @@ class Journal:
             self.event(Event(video_id=video.id, kind="video.accepted")),
         )
 
-    async def accept(self, video: VideoRecord, rows: Sequence[Write], daily_budget: float | None) -> None:
+    async def accept(
+        self,
+        video: VideoRecord,
+        rows: Sequence[Write],
+        daily_budget: float | None,
+        patience: float = PATIENCE,
+    ) -> None:
         """Commit the rows of a new video, if the day's budget has room for what it is estimated to cost.
 
         Raises:
             OverBudget: It has not; nothing is committed.
-            JournalUnavailable: They cannot be committed.
+            JournalUnavailable: They cannot be committed, or not within `patience` seconds.
         """
         if daily_budget is None:
-            await self.writer.put(*rows)
+            await self.writer.put(*rows, patience=patience)
             return
         check = check_daily(video, daily_budget)
 
@@ -93,7 +102,7 @@ class Journal:
             check(connection)
             execute(connection, rows)
 
-        await self.writer.transact(run)
+        await self.writer.transact(run, patience)
 
     async def reserve(
         self, step: StepRecord, price: float, budget: float | None, daily: float | None
@@ -201,7 +210,7 @@ class Journal:
         found: tuple[str, int] = await self.writer.transact(lambda each: _installation(each, gateways))
         return found
 
-    async def in_flight(self, provider: str) -> list[tuple[tuple[str, str, int], float]]:
+    async def in_flight(self, provider: str) -> list[tuple[StepKey, float]]:
         """Read which steps a provider has, or may have, and when each was sent."""
         steps = tables.steps.c
         under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
@@ -221,12 +230,21 @@ class Journal:
 
         Tells whether the create is under way and the job may be its own; else nothing is noted.
         """
-        found: bool = await self.writer.transact(lambda each: hint(each, create, provider, job_id))
+        about = {"step": create.step, "take": create.take, "data": {"job_id": job_id}}
+        happened = self.event(Event(video_id=create.video_id, kind=HINTED, **about))
+
+        def run(connection: Connection) -> bool:
+            if not hint(connection, create, provider, job_id):
+                return False
+            execute(connection, [happened])
+            return True
+
+        found: bool = await self.writer.transact(run)
         return found
 
-    async def hinted_since(self, last: int | None) -> tuple[int, list[tuple[str, str, int]]]:
+    async def hinted_since(self, last: int | None) -> tuple[int, list[StepKey]]:
         """Read of which steps there is news, after the event with id `last`; gives the id of the newest event too."""
-        found: tuple[int, list[tuple[str, str, int]]] = await self.writer.read(
+        found: tuple[int, list[StepKey]] = await self.writer.read(
             lambda connection: hinted_since(connection, last)
         )
         return found
@@ -357,17 +375,29 @@ class _Statements:
         self.insert_video = Statement(0, insert(tables.videos), dialect)
         self.put_back = Statement(0, _PUT_BACK, dialect)
         self.finish_video = Statement(0, _FINISH_VIDEO, dialect)
-        self.put_step = Statement(1, _upsert(insert_or_update, tables.steps), dialect)
+        self.put_step = Statement(1, _put_step(insert_or_update), dialect)
         self.job_id = Statement(1, _JOB_ID, dialect)
         self.put_phase = Statement(2, _upsert(insert_or_update, tables.phases), dialect)
         self.append_event = Statement(3, _append_event(), dialect)
 
 
-def _upsert(insert_or_update: Any, table: Table) -> Any:
+def _upsert(insert_or_update: Any, table: Table, **special: Any) -> Any:
     statement = insert_or_update(table)
     keys = [column.name for column in table.primary_key]
     changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
+    changed |= {name: value(statement.excluded) for name, value in special.items()}
     return statement.on_conflict_do_update(index_elements=keys, set_=changed)
+
+
+def _put_step(insert_or_update: Any) -> Any:
+    """Replace a step's row, but for the id of a create's job that a webhook or another process has brought."""
+
+    def job_id(new: Any) -> Any:
+        unanswered = new.state.in_([literal(StepState.SENT.value), literal(StepState.UNKNOWN.value)])
+        known = and_(new.provider_job_id.is_(None), new.attempt == tables.steps.c.attempt, unanswered)
+        return case((known, tables.steps.c.provider_job_id), else_=new.provider_job_id)
+
+    return _upsert(insert_or_update, tables.steps, provider_job_id=job_id)
 
 
 def _append_event() -> Any:

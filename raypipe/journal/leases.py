@@ -137,7 +137,8 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
     steps = tables.steps.c
     unanswered = steps.state.in_([StepState.SENT, StepState.UNKNOWN] if resubmit else [])
     failed = and_(steps.video_id == video_id, or_(steps.state == StepState.FAILED, unanswered))
-    unknown = or_(steps.error_code == OutcomeUnknown.code, unanswered)
+    maybe_taken = and_(steps.provider_job_id.is_(None), steps.reserved_cost.is_not(None))
+    unknown = or_(steps.error_code == OutcomeUnknown.code, unanswered, maybe_taken)
     if resubmit:
         doubtful = update(tables.steps).where(failed, unknown)
         connection.execute(doubtful.values(possible_duplicate=True))

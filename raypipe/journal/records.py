@@ -50,6 +50,10 @@ class VideoRecord(Value):
     crash_count: int = 0
 
 
+#: a step: its video, name and take
+StepKey = tuple[str, str, int]
+
+
 class Token(NamedTuple):
     """One create: of which step, which take, which attempt."""
 

@@ -9,15 +9,18 @@ from typing import cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from raypipe.media.audio import Samples, decode, loudness, master
+from raypipe.media.audio import Samples, loudness, master
 from raypipe.media.video import SOUND_RATE, open_clip
 
 logger = logging.getLogger(__name__)
 
-#: integrated loudness of all clips' sound under the music, in LUFS; the music has -14
-BED_LUFS = -20.0
+#: sound that is decoded: samples a second, channels, and bytes of a packet
+LEAST_RATE, MOST_RATE, MOST_CHANNELS, MOST_PACKET_BYTES = 8_000, 192_000, 8, 4 * 2**20
+#: how far all clips' sound is under the music, in LU of integrated loudness
+UNDER_MUSIC = 6.0
 #: most that quiet sound is amplified, in dB: noise stays noise
 MOST_GAIN = 20.0
 #: seconds over which a clip's sound comes and goes, so that no seam is heard as a click
@@ -34,8 +37,8 @@ def has_sound(clip: Path) -> bool:
         return bool(container.streams.audio)
 
 
-def sound_of(container: InputContainer, start: float, samples: int, rate: int = SOUND_RATE) -> Samples | None:
-    """Decode a clip's sound from a time on: so many stereo samples, silence where there is none.
+def sound_of(container: InputContainer, start: float, samples: int) -> Samples | None:
+    """Decode a clip's sound from a time on: so many stereo samples at SOUND_RATE, silence where there is none.
 
     Sound that breaks off in the middle is silent from there: the pictures are good, and are paid.
 
@@ -43,14 +46,13 @@ def sound_of(container: InputContainer, start: float, samples: int, rate: int = 
         container: An open clip.
         start: Time of the first sample, in seconds.
         samples: How many.
-        rate: Samples a second.
 
     Returns:
         Samples of shape (2, samples); None if the clip has no sound.
     """
     found: Samples | None = None
     try:
-        for at, part in _parts(container, start, rate):
+        for at, part in _parts(container, start):
             first, last = max(at, 0), min(at + part.shape[1], samples)
             if at >= samples:
                 break
@@ -62,18 +64,33 @@ def sound_of(container: InputContainer, start: float, samples: int, rate: int = 
     return None if found is None else np.clip(np.nan_to_num(found), -1.0, 1.0)
 
 
-def _parts(container: InputContainer, start: float, rate: int) -> Iterator[tuple[int, Samples]]:
+def _parts(container: InputContainer, start: float) -> Iterator[tuple[int, Samples]]:
     """Decode a clip's sound, each part with the number of its first sample, counted from a time on."""
-    if not container.streams.audio:
+    if not container.streams.audio or not _is_bearable(container.streams.audio[0]):
         return
     at: int | None = None
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
-    for frame in chain(container.decode(container.streams.audio[0]), [None]):
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE)
+    for frame in chain(_frames(container), [None]):
         if at is None:
-            at = round(((frame.time if frame is not None and frame.time else 0.0) - start) * rate)
+            at = round(((frame.time if frame is not None and frame.time else 0.0) - start) * SOUND_RATE)
         for part in resampler.resample(frame):
             yield at, cast(Samples, part.to_ndarray())
             at += part.samples
+
+
+def _is_bearable(stream: AudioStream) -> bool:
+    """Tell whether sound can be decoded in bounded memory: one sample a second would become 48,000."""
+    return LEAST_RATE <= stream.rate <= MOST_RATE and stream.channels <= MOST_CHANNELS
+
+
+def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
+    for packet in container.demux(container.streams.audio[0]):
+        if packet.size > MOST_PACKET_BYTES:
+            logger.warning(
+                "A clip's sound comes in packets of %d bytes and is left out from there", packet.size
+            )
+            return
+        yield from packet.decode()
 
 
 def mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None) -> bytes | None:
@@ -90,33 +107,36 @@ def mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None) -> by
     Raises:
         MediaError: A clip or the track cannot be read.
     """
-    music, rate = (None, SOUND_RATE) if track is None else decode(track)
-    bed = _bed(clips, fps, rate)
+    bed = _bed(clips, fps)
     if bed is None:
         return None
-    level = loudness(bed, rate).integrated_lufs
-    if math.isfinite(level):
-        bed *= 10 ** (min(BED_LUFS - level, MOST_GAIN) / 20)
+    music = None if track is None else _music(track, bed.shape[1])
     if music is not None:
-        length = min(bed.shape[1], music.shape[1])
-        bed[:, :length] += music[:, :length]
-    return master(bed, rate)
+        under = loudness(music, SOUND_RATE).integrated_lufs - UNDER_MUSIC
+        gain = min(under - loudness(bed, SOUND_RATE).integrated_lufs, MOST_GAIN)
+        bed = music + bed * (10 ** (gain / 20) if math.isfinite(gain) else 1.0)
+    return master(bed, SOUND_RATE)
 
 
-def _bed(clips: Sequence[tuple[Path, int]], fps: int, rate: int) -> Samples | None:
+def _music(track: Path, samples: int) -> Samples | None:
+    with av.open(str(track), format="mp4") as container:
+        return sound_of(container, 0.0, samples)
+
+
+def _bed(clips: Sequence[tuple[Path, int]], fps: int) -> Samples | None:
     """Put the sound of clips one behind the other; None if none has any."""
-    edges = [round(frames * rate / fps) for frames in np.cumsum([0, *(shown for _, shown in clips)])]
+    edges = [round(frames * SOUND_RATE / fps) for frames in np.cumsum([0, *(shown for _, shown in clips)])]
     bed, heard = np.zeros((2, edges[-1]), np.float32), False
     for (path, _), begin, end in zip(clips, edges, edges[1:], strict=False):
         with open_clip(path) as (container, _):
-            found = sound_of(container, 0.0, end - begin, rate)
+            found = sound_of(container, 0.0, end - begin)
         if found is not None:
-            bed[:, begin:end], heard = _with_soft_ends(found, rate), True
+            bed[:, begin:end], heard = _with_soft_ends(found), True
     return bed if heard else None
 
 
-def _with_soft_ends(samples: Samples, rate: int) -> Samples:
-    count = min(round(SEAM_SECONDS * rate), samples.shape[1] // 2)
+def _with_soft_ends(samples: Samples) -> Samples:
+    count = min(round(SEAM_SECONDS * SOUND_RATE), samples.shape[1] // 2)
     ramp = np.linspace(0, 1, count, dtype=np.float32)
     samples[:, :count] *= ramp
     samples[:, samples.shape[1] - count :] *= ramp[::-1]

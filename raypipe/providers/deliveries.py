@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -124,6 +123,10 @@ class Deliveries:
     async def _addresses(self, host: str) -> list[Address]:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise MediaError(
+                f"{self._vendor} says that what it made is at {host:.80}, which is no host"
+            ) from error
         except OSError as error:
             raise ProviderUnavailable(
                 f"what {self._vendor} made cannot be fetched: there is no {host}"
@@ -136,7 +139,7 @@ async def _parts_of(uri: str) -> AsyncIterator[bytes]:
     about, _, text = uri.partition(",")
     try:
         yield base64.b64decode(text, validate=True) if about.endswith(";base64") else unquote_to_bytes(text)
-    except binascii.Error as error:
+    except ValueError as error:
         raise MediaError(f"what was delivered is no base64: {error}") from error
 
 

@@ -15,8 +15,9 @@ from raypipe.errors import ContentRefused, ProviderRejected, WebhookRefused
 from raypipe.models import Kind
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
-from raypipe.providers.http import HttpProvider, Known, Made
+from raypipe.providers.http import HttpProvider, Made
 from raypipe.providers.inputs import Word
+from raypipe.providers.known import Known
 
 PRICED = "2026-11-23"
 #: where fal publishes what webhooks are signed with; the setting RAYPIPE_FAL_KEYS_URL is asked first

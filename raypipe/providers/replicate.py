@@ -8,8 +8,9 @@ from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
-from raypipe.providers.http import HttpProvider, Known, Made
+from raypipe.providers.http import HttpProvider, Made
 from raypipe.providers.inputs import Word, data_uri
+from raypipe.providers.known import Known
 
 #: largest picture that is sent within the request; larger ones are uploaded first
 INLINE_BYTES = 256 * 2**10

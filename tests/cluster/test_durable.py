@@ -221,6 +221,6 @@ def test_a_stale_call_does_not_begin_a_step(with_coordinator: Run, settings: Set
 
 
 def _impatient(_: Any) -> None:
-    from raypipe import steps
+    from raypipe import step_log
 
-    steps.JOIN_SECONDS = 0.5
+    step_log.JOIN_SECONDS = 0.5

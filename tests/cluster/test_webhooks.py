@@ -91,7 +91,7 @@ def test_a_webhook_that_is_forged_late_twice_or_never_comes_changes_nothing(
     tmp_path: Path, with_coordinator_of: With, name: str
 ) -> None:
     wrong = [{"at": "webhook", "do": do, "kind": "clip"} for do in ("forged", "duplicate", "late", "never")]
-    with fake(name, tmp_path, **SMALL, faults=wrong, clip=1.0, late=4.0) as vendor:
+    with fake(name, tmp_path, **SMALL, faults=wrong, clip=1.0, late=2.0) as vendor:
         settings = hooked(tmp_path, vendor)
 
         async def test(coordinator: Coordinator) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from raypipe.config import Limit
-from raypipe.limits import Account, Key, Rank
+from raypipe.journal import StepKey
+from raypipe.limits import Account, Rank
 
 
-def key(number: int) -> Key:
+def key(number: int) -> StepKey:
     return f"vid_{number}", "chunk/0", 1
 
 

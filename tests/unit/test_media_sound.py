@@ -1,5 +1,6 @@
 """Sound of clips stays in step with their pictures, and is heard under the music."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,23 @@ def test_sound_that_breaks_off_costs_no_picture(tmp_path: Path) -> None:
     assert fit_clip(source, out, SIZE, FPS, 48, False) is not None
     samples, rate = decode(out)
     assert loud(samples, rate, CLIP_HZ)[:5] == SECOND[:5]
+
+
+def test_sound_of_a_sample_a_second_is_left_out_for_it_would_take_gigabytes(tmp_path: Path) -> None:
+    source, out = tmp_path / "delivered", tmp_path / "fitted.mp4"
+    with av.open(str(source), "w", format="matroska") as container:
+        video: Any = container.add_stream("libx264", rate=24)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        sound: Any = container.add_stream("pcm_s16le", rate=10)
+        for number in range(24):
+            frame = av.VideoFrame.from_ndarray(np.zeros((180, 320, 3), np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 24)
+            container.mux(video.encode(frame))
+        heard = av.AudioFrame.from_ndarray(np.full((1, 4_000), 9_000, np.int16), format="s16", layout="mono")
+        heard.sample_rate, heard.pts, heard.time_base = 10, 0, Fraction(1, 10)
+        container.mux([*sound.encode(heard), *sound.encode(None), *video.encode(None)])
+    assert fit_clip(source, out, SIZE, FPS, 24, False) is not None
+    assert not has_sound(out)
 
 
 def test_sound_of_clips_is_under_the_music_and_the_whole_at_the_delivery_level(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from raypipe import steps as steps_module
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import (
@@ -20,10 +19,11 @@ from raypipe.errors import (
     ProviderRejected,
     ProviderUnavailable,
     RateLimited,
+    VideoOver,
 )
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept
-from raypipe.journal import Journal, Owner, StepRecord
+from raypipe.journal import Journal, Owner, StepRecord, Token
 from raypipe.models import (
     Artifact,
     Image,
@@ -36,7 +36,8 @@ from raypipe.models import (
     VideoState,
 )
 from raypipe.providers.base import Context, Delivery, HostedProvider, ImageWork, Model, Pending, Work
-from raypipe.steps import StepLog, Steps, new_step
+from raypipe.step_log import StepLog
+from raypipe.steps import Steps, new_step
 
 MADE = Image(artifact=Artifact(digest="a" * 64, size=1, media_type="image/png"), beat_index=0, cost=0.5)
 
@@ -216,7 +217,7 @@ def test_a_step_under_way_goes_on_for_the_coordinator_that_takes_its_video_over(
 def test_a_step_nobody_calls_any_more_writes_nothing(
     with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps_module, "JOIN_SECONDS", 0.1)
+    monkeypatch.setattr("raypipe.step_log.JOIN_SECONDS", 0.1)
 
     async def test(rig: Rig) -> None:
         before = rig.row()
@@ -286,7 +287,7 @@ def test_steps_found_under_way_twice_are_begun_one_at_a_time_and_cleared_when_th
 def test_a_step_that_a_gateway_lives_with_for_a_while_is_no_longer_suspected_whatever_it_does(
     with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps_module, "TRIAL_SECONDS", 0.05)
+    monkeypatch.setattr("raypipe.steps.TRIAL_SECONDS", 0.05)
     began: list[int] = []
 
     async def slow(log: StepLog) -> Image:
@@ -442,6 +443,61 @@ def test_what_is_fetched_again_costs_nothing_again(with_rig: Callable[[Test], No
         made = await rig.run(hosted(rig, vendor))
         assert vendor.told == ["poll job 2"]
         assert (rig.row().cost, rig.row().doubtful, made.cost) == (PRICE, 0, PRICE)
+
+    with_rig(test)
+
+
+def test_news_of_a_job_that_comes_while_its_create_is_not_answered_is_kept(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(UNKNOWN, submitted=5.0)
+        running = asyncio.create_task(rig.run(hosted(rig, vendor, "resubmit_once")))
+        while rig.row().state is not StepState.SENT:
+            await asyncio.sleep(0.01)
+        assert await rig.journal.hint(Token(rig.video.id, "image/0", 1, 1), "simulated", "job 7")
+        assert isinstance(await running, Image)
+        assert vendor.told == ["submit 1", "poll job 7"]
+        assert not rig.row().possible_duplicate
+
+    with_rig(test)
+
+
+def test_a_create_that_may_have_been_taken_is_sent_again_only_when_told_whatever_its_step_failed_of(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        sent = {"state": StepState.SENT, "attempt": 1, "sent_at": time.time(), "reserved_cost": PRICE}
+        await rig.leave(**sent, starts=2)
+        failure = await rig.run(hosted(rig, Vendor(UNKNOWN)))
+        assert isinstance(failure, StepFailure)
+        assert (failure.code, rig.row().doubtful) == ("step_kills_gateway", PRICE)
+        await rig.journal.writer.put(rig.journal.finish(rig.video.id, VideoState.FAILED))
+        with pytest.raises(VideoOver, match="--resubmit"):
+            await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit=False)
+        await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit=True)
+        assert (rig.row().possible_duplicate, rig.row().doubtful) == (True, PRICE)
+
+    with_rig(test)
+
+
+def test_what_is_to_be_sent_again_is_so_by_a_gateway_that_lives_and_asks_for_it(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Vendor, "unknown_seconds", 60.0)
+
+    async def test(rig: Rig) -> None:
+        vendor = Vendor(UNKNOWN, submitted=UNKNOWN)
+        asking = asyncio.create_task(rig.run(hosted(rig, vendor)))
+        while rig.row().state is not StepState.UNKNOWN:
+            await asyncio.sleep(0.01)
+        await rig.journal.writer.put(rig.journal.put_back(rig.video.id, VideoState.WAITING))
+        await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit=True)
+        again = await rig.run(hosted(rig, vendor), epoch=rig.journal.video(rig.video.id).epoch)
+        assert isinstance(again, Image)
+        assert vendor.told == ["submit 1", "find", "submit 2", "poll job 2"]
+        assert (rig.row().possible_duplicate, rig.row().doubtful) == (True, PRICE)
+        await asking
 
     with_rig(test)
 
