@@ -173,6 +173,28 @@ class Coordinator:
         await self._hold_lease()
         self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
 
+    async def cancel(self, video_id: str) -> None:
+        """Cancel a video that is not over: nothing more is sent for it, what is finished is kept.
+
+        Its end is written when its jobs at providers are cancelled; `wait` waits for that.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has ended.
+        """
+        await self._hold_lease()
+        await self.journal.cancel(video_id)
+        await self._take_cancelling([video_id])
+
+    async def _take_cancelling(self, video_ids: list[str] | None) -> None:
+        """Cancel videos that somebody has said are to be: those, or all of this kind."""
+        for video in await self.journal.take_cancelling(self.owner, video_ids):
+            if video.id in self._runs:
+                await _cancel([self._runs[video.id][1]])
+                await asyncio.sleep(0)  # its end is noted
+            self._active += 1
+            self._start(video)
+
     def _run_again(self, video: VideoRecord) -> None:
         self._active += 1
         self._start(video)
@@ -198,7 +220,7 @@ class Coordinator:
         """Wait for the end of a video that another coordinator makes."""
         while True:
             state = (await asyncio.to_thread(self.journal.video, video_id)).state
-            if state not in (VideoState.QUEUED, VideoState.RUNNING):
+            if state not in (VideoState.QUEUED, VideoState.RUNNING, VideoState.CANCELLING):
                 return state
             await asyncio.sleep(LOOK_INTERVAL)
 
@@ -300,6 +322,7 @@ class Coordinator:
                 renewed = time.monotonic()
                 for video_id in lost:
                     self._lose(video_id)
+                await self._take_cancelling(lost)
                 for video_id in survived:
                     del self._suspects[video_id]
                 if not held.done():
@@ -309,7 +332,7 @@ class Coordinator:
     def _lose(self, video_id: str) -> None:
         """Stop running a video that another coordinator has taken over."""
         if video_id in self._runs and video_id in self._ends:
-            logger.warning("Video %s was taken over by another coordinator", video_id)
+            logger.warning("Video %s is no longer made here: it was taken over, or is cancelled", video_id)
             _, task = self._runs[video_id]
             task.cancel()
             end = self._ends.pop(video_id)
@@ -358,6 +381,9 @@ class Coordinator:
         self._poked.clear()
 
     async def _claim(self) -> bool:
+        if self._serving:
+            with suppress(JournalUnavailable):  # it is asked again
+                await self._take_cancelling(None)
         free = self.settings.active_videos - self._active
         if free <= 0:
             return False
@@ -377,7 +403,8 @@ class Coordinator:
         if video.crash_count:
             self._suspects[video.id] = time.monotonic()
         run = VideoRun(self.journal, video)
-        task = asyncio.create_task(run.run(self.gateways), name=video.id)
+        work = run.cancel if video.state is VideoState.CANCELLING else run.run
+        task = asyncio.create_task(work(self.gateways), name=video.id)
         self._runs[video.id] = run, task
         self._ends.setdefault(video.id, asyncio.get_running_loop().create_future())
         task.add_done_callback(self._ended)

@@ -40,6 +40,7 @@ RaypipeError
 ├── VideoNotReady                    the video or picture asked for is not made yet
 ├── VideoBusy                        another process is making the video
 ├── VideoOver                        the video has ended, so it cannot be gone on with
+├── Cancelled                        somebody has cancelled the video
 ├── RayUnavailable                   Ray cannot be started or reached
 ├── FileNotWritten                   a file that was asked for cannot be written
 │   └── OutputExists                 there is a file of that name
@@ -354,6 +355,12 @@ class VideoOver(RaypipeError):
     """The video has ended, so that there is nothing to go on with."""
 
     code = "video_over"
+
+
+class Cancelled(RaypipeError):
+    """Somebody has cancelled the video: nothing more is sent for it, and what was finished is kept."""
+
+    code = "cancelled"
 
 
 class RayUnavailable(RaypipeError):

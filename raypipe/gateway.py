@@ -20,6 +20,7 @@ from raypipe import cpu_work
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import (
+    Cancelled,
     InternalError,
     KeyMissing,
     KeyRefused,
@@ -30,8 +31,8 @@ from raypipe.errors import (
     TookTooLong,
 )
 from raypipe.hints import Hints
-from raypipe.hosted import HostedWork, Pause
-from raypipe.journal import Journal, StepRecord
+from raypipe.hosted import HostedWork, Pause, in_time
+from raypipe.journal import UNDER_WAY, Journal, StepRecord
 from raypipe.limits import Rank, StepTurn, Turns
 from raypipe.models import (
     Artifact,
@@ -67,6 +68,8 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 #: kinds of work that a film still needs when one of the first is begun
 _KINDS_AFTER = {Kind.IMAGE: (Kind.CLIP, Kind.MUSIC), Kind.MUSIC: (Kind.CLIP,), Kind.CLIP: ()}
+#: seconds that a provider may take to cancel a job
+CANCEL_SECONDS = 10.0
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
 
@@ -139,6 +142,33 @@ class Gateway:
         """End all calls where they stand; what was done up to now is in the journal when this returns."""
         if self._steps is not None:
             await self._steps.stop()
+
+    async def cancel(self, job: Job, works: Sequence[Work]) -> None:
+        """Stop a video's steps here and at their providers; what is finished is kept, and what it cost.
+
+        Args:
+            job: The video, under the epoch of who cancels it.
+            works: What its steps are to make.
+        """
+        steps = await self._opened()
+        await steps.abandon(job.video_id)
+        by_step = {work.step: work for work in works}
+        rows = [row for row in await steps.journal.steps_async(job.video_id) if row.state in UNDER_WAY]
+        await asyncio.gather(
+            *(self._cancel(StepLog(steps, row, job.epoch), by_step.get(row.step)) for row in rows)
+        )
+
+    async def _cancel(self, log: StepLog, work: Work | None) -> None:
+        step, said = log.record, ""
+        if work is not None and step.provider_job_id is not None:
+            provider = self._provider(step.provider)
+            assert isinstance(provider, HostedProvider)  # noqa: S101 - no other gives ids
+            asked = provider.cancel(step.provider_job_id, work.model_copy(update={"model": step.model}))
+            try:
+                await in_time(asked, CANCEL_SECONDS)
+            except ProviderError as error:
+                said = f"; its job {step.provider_job_id} at {step.provider} could not be: {error}"
+        await log.failed(Cancelled(f"cancelled{said}"))
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""

@@ -212,7 +212,7 @@ class HostedWork:
             if self._log.record.provider_job_id is not None or not self._is_sent:
                 return self._log.record.provider_job_id
             try:
-                job_id = await _in_time(self._provider.find(self._work, self._log.record.token))
+                job_id = await in_time(self._provider.find(self._work, self._log.record.token))
             except (OutcomeUnknown, ProviderUnavailable) as error:
                 if over and await self._is_given_up(error):
                     return await self._create(possible_duplicate=True)
@@ -249,7 +249,7 @@ class HostedWork:
         while True:
             try:
                 polled = self._provider.poll(job_id, self._work)
-                reply = await _in_time(polled, self._provider.poll_seconds)
+                reply = await in_time(polled, self._provider.poll_seconds)
             except ProviderUnavailable as error:
                 # it is paid: whatever goes wrong with asking is asked again
                 if time.monotonic() > unreachable_until:
@@ -277,13 +277,13 @@ class HostedWork:
         deadline = self._provider.deadline_seconds
         if time.time() - (self._log.record.sent_at or time.time()) > deadline:
             with suppress(ProviderError):
-                await _in_time(self._provider.cancel(job_id, self._work))
+                await in_time(self._provider.cancel(job_id, self._work))
             raise TookTooLong(
                 f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} was cancelled"
             )
 
 
-async def _in_time(question: Awaitable[ResultT], seconds: float = ANSWER_SECONDS) -> ResultT:
+async def in_time(question: Awaitable[ResultT], seconds: float = ANSWER_SECONDS) -> ResultT:
     """Ask a provider.
 
     Raises:

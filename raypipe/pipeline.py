@@ -16,7 +16,8 @@ import ray
 
 from raypipe.models import Beat, BeatSequence, Gathered, Job, Kind, Spec, StepFailure, Track
 from raypipe.phases.chunks import merge_chunks, split_failures
-from raypipe.providers.base import ClipWork, ImageWork, MusicWork
+from raypipe.phases.references import group_sequences
+from raypipe.providers.base import ClipWork, ImageWork, MusicWork, Work
 from raypipe.providers.registry import models_of
 
 #: a ray.ObjectRef; Ray's class cannot be named in annotations that a strict checker follows
@@ -38,12 +39,9 @@ class Graph(NamedTuple):
 
 def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Sequence[BeatSequence]) -> Graph:
     """Start everything that can start, and chain the rest to it."""
-    exact = all(model.exact for model in models_of(job, Kind.IMAGE))
-    works = [ImageWork(job=job, beat=beat, exact=exact) for beat in spec.beats]
-    images = [gateway.generate_image.remote(work) for work in works]
+    images = [gateway.generate_image.remote(work) for work in images_of(job, spec)]
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
-    music = MusicWork(job=job, seconds=spec.frames / spec.fps)
-    return Graph(images, chains, gateway.generate_music.remote(music))
+    return Graph(images, chains, gateway.generate_music.remote(music_of(job, spec)))
 
 
 def launch_chain(gateway: Gateway, job: Job, sequence: BeatSequence, image: Ref) -> Ref:
@@ -53,6 +51,24 @@ def launch_chain(gateway: Gateway, job: Job, sequence: BeatSequence, image: Ref)
     for follower in followers:
         chain = gateway.generate_chunk_with_last_frame.remote(follower, chain)
     return chain
+
+
+def images_of(job: Job, spec: Spec) -> list[ImageWork]:
+    """Return the storyboard images, in order."""
+    exact = all(model.exact for model in models_of(job, Kind.IMAGE))
+    return [ImageWork(job=job, beat=beat, exact=exact) for beat in spec.beats]
+
+
+def music_of(job: Job, spec: Spec) -> MusicWork:
+    """Return the music."""
+    return MusicWork(job=job, seconds=spec.frames / spec.fps)
+
+
+def works_of(job: Job, spec: Spec) -> list[Work]:
+    """Return all that providers do for a video."""
+    sequences = group_sequences(spec.beats, spec.followers_per_reference)
+    clips = [clip for sequence in sequences for clip in clips_of(job, sequence)]
+    return [*images_of(job, spec), *clips, music_of(job, spec)]
 
 
 def clips_of(job: Job, sequence: BeatSequence) -> list[ClipWork]:

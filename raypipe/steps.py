@@ -99,6 +99,21 @@ class Steps:
         for flight in list(self._flights.values()):
             flight.task.cancel()
 
+    async def abandon(self, video_id: str) -> None:
+        """End a video's steps where they stand, once creates under way are answered and what was done is written."""
+        flights = [flight for key, flight in self._flights.items() if key[0] == video_id]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while any(
+                    each.log.record.state is StepState.SENT and not each.task.done() for each in flights
+                ):
+                    await asyncio.sleep(0.01)
+        await self.journal.writer.drain()
+        for flight in flights:
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        self._rows.pop(video_id, None)
+
     async def run(
         self, step: StepRecord, epoch: int, kind: type[ResultT], work: Work[ResultT]
     ) -> ResultT | StepFailure:

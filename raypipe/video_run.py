@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from ray.exceptions import ActorDiedError, RayError
 
 from raypipe.costs import total
-from raypipe.errors import PAUSING, LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.errors import PAUSING, Cancelled, LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
 from raypipe.gateways import Gateways
-from raypipe.journal import Event, Fence, Journal, StepRecord, VideoRecord, Write
+from raypipe.journal import CANCELLED, Event, Fence, Journal, StepRecord, VideoRecord, Write
 from raypipe.models import (
     Artifact,
     BeatSequence,
@@ -30,7 +30,7 @@ from raypipe.models import (
 )
 from raypipe.phases.references import group_sequences, roles_of
 from raypipe.phases.storyboard import check_storyboard
-from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch
+from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch, works_of
 from raypipe.text import valid_text
 from raypipe.workers import error_of
 
@@ -87,18 +87,33 @@ class VideoRun:
             return await self._end_early(VideoState.FAILED, named.code, f"{named}; what was finished is kept")
         return await self._end(ending)
 
+    async def cancel(self, gateways: Callable[[], Awaitable[Gateways]]) -> VideoState:
+        """Cancel what is under way of the video, and end it; what was finished is kept.
+
+        Raises:
+            LeaseLost: Another coordinator cancels it.
+            JournalUnavailable: The end could not be written.
+        """
+        await self._read_outputs()
+        try:
+            gateway = (await gateways()).of(self.video.id)
+            await gateway.cancel.remote(self.job, works_of(self.job, self.spec))
+        except RayError as error:
+            logger.warning("What is under way of %s could not be stopped: %s", self.video.id, error)
+        return await self._end_early(VideoState.CANCELLED, Cancelled.code, CANCELLED)
+
     async def put_back(self, state: VideoState) -> VideoState:
         """Write that a video whose run was cancelled is queued again, or waits, unless its end is being written."""
         if self._end_written is not None:
             return await self._end_written
+        if self.video.state is VideoState.CANCELLING:
+            return self.video.state  # whoever is next goes on with that
         happened = self._event(f"video.{state}")
         await self._record(self.journal.put_back(self.video.id, state), happened)
         return state
 
     async def _launch(self, gateways: Gateways) -> _Ending:
-        if self.video.epoch > 1:
-            before = await asyncio.to_thread(self.journal.phases, self.video.id)
-            self._outputs = {ph: out for ph, out in before.items() if out.status is PhaseStatus.SUCCESS}
+        await self._read_outputs()
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
         for _ in range(RELAUNCHES):
             self.gateway = gateways.of(self.video.id)
@@ -108,6 +123,12 @@ class VideoRun:
                 logger.warning("The gateway of %s is gone, another is started: %s", self.video.id, error)
                 gateways.forget(self.gateway)
         return await self._make()
+
+    async def _read_outputs(self) -> None:
+        """Read what phases another coordinator has finished."""
+        if self.video.epoch > 1:
+            before = await asyncio.to_thread(self.journal.phases, self.video.id)
+            self._outputs = {ph: out for ph, out in before.items() if out.status is PhaseStatus.SUCCESS}
 
     async def _make(self) -> _Ending:
         began = time.time()

@@ -197,8 +197,12 @@ async def render(
 
     async def run() -> Any:
         reports = _reporting_task.options(num_cpus=num_cpus, num_gpus=num_gpus).remote(function, args)
-        await started(*await _result(await anext(reports)))
-        return await _result(await anext(reports))
+        try:
+            await started(*await _result(await anext(reports)))
+            return await _result(await anext(reports))
+        except asyncio.CancelledError:
+            ray.cancel(reports)
+            raise
 
     return await _tried_again(run)
 

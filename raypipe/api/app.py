@@ -88,6 +88,12 @@ class VideoService:
         """Read all of a video."""
         return detail(Snapshot.read(self.journal, video_id))
 
+    async def cancel(self, video_id: str) -> VideoDetail:
+        """Have a video cancelled."""
+        await self.journal.cancel(video_id)
+        self.poke()
+        return await asyncio.to_thread(self.detail, video_id)
+
     def page(self, limit: int, after: str | None, newest_first: bool) -> VideoPage:
         """Read a page of videos."""
         ids = self.journal.video_ids(limit + 1, after, newest_first)
@@ -209,6 +215,11 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     def get_video(video_id: VideoId) -> VideoDetail:
         """Show a video: status, progress, beats, chunks, phases, error."""
         return service.detail(video_id)
+
+    @app.post("/v1/videos/{video_id}/cancel", status_code=202, tags=["videos"])
+    async def cancel_video(video_id: VideoId) -> VideoDetail:
+        """Cancel a video that is not over. Nothing more is sent for it; what is finished, and what it cost, is kept."""
+        return await service.cancel(video_id)
 
 
 def _add_media_routes(app: FastAPI, service: VideoService) -> None:

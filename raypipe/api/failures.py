@@ -21,6 +21,7 @@ from raypipe.errors import (
     RaypipeError,
     VideoNotFound,
     VideoNotReady,
+    VideoOver,
     WebhookRefused,
 )
 from raypipe.explain import others, place, reason
@@ -34,6 +35,7 @@ STATUSES: dict[type[RaypipeError], int] = {
     VideoNotFound: 404,
     BeatNotFound: 404,
     VideoNotReady: 409,
+    VideoOver: 409,
     ArtifactMissing: 410,
     JournalUnavailable: 503,
     ArtifactStoreUnavailable: 503,

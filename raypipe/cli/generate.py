@@ -237,6 +237,16 @@ async def _resumed(coordinator: "Coordinator", video_id: str, waited: bool) -> b
     return True
 
 
+def cancelling(video_id: str) -> Begin:
+    """Begin with cancelling what is under way of a video."""
+
+    async def begin(coordinator: "Coordinator") -> str:
+        await coordinator.cancel(video_id)
+        return video_id
+
+    return begin
+
+
 def retrying(video_id: str, resubmit: bool) -> Begin:
     """Begin with the failed steps of a video."""
 

@@ -303,7 +303,7 @@ def retry(
         ),
     ] = False,
 ) -> None:
-    """Try the failed steps of a video again that ended as failed or partial: what is finished is not made again.
+    """Try the failed steps of a video again that failed, is partial or was cancelled: what is finished is kept.
 
     With --resubmit also of a video that was stopped while a provider did not answer.
     """
@@ -313,7 +313,24 @@ def retry(
         return retrying(found, resubmit)
 
     stopped = ("queued", "running", "waiting") if resubmit else ()
-    raise typer.Exit(_again(video_id, output, force, begin, ("failed", "partial", *stopped)))
+    ended = ("failed", "partial", "cancelled")
+    raise typer.Exit(_again(video_id, output, force, begin, (*ended, *stopped)))
+
+
+@app.command()
+def cancel(video_id: VideoId) -> None:
+    """Cancel a video that is not over: its jobs at providers are stopped, and nothing more is sent.
+
+    What is finished, and what it cost, is kept; `raypipe retry` goes on after all.
+    """
+    from rich.console import Console
+
+    from raypipe.cli.cancel import cancel_video
+    from raypipe.cli.lookup import find
+    from raypipe.cli.request import read_settings
+
+    settings = read_settings()
+    raise typer.Exit(cancel_video(find(video_id, settings).video, settings, Console()))
 
 
 def _again(

@@ -72,7 +72,7 @@ def incomplete(snapshot: Snapshot, film: str | None = None) -> RenderableType:
 def next_command(snapshot: Snapshot) -> str:
     """Return the command that goes on with a video, or shows it if there is nothing to go on with."""
     state = snapshot.video.state
-    if state in (VideoState.FAILED, VideoState.PARTIAL):
+    if state in (VideoState.FAILED, VideoState.PARTIAL, VideoState.CANCELLED):
         unknown = any(step.error_code == OutcomeUnknown.code for step in snapshot.failures)
         return f"retry {snapshot.handle}{' --resubmit' if unknown else ''}"
     return f"{'show' if state.terminal else 'resume'} {snapshot.handle}"
@@ -82,12 +82,14 @@ def interrupted(snapshot: Snapshot) -> RenderableType:
     """Return what to say after Ctrl-C."""
     video = snapshot.video
     text = Text("Interrupted. ", "bold yellow")
-    if video.error_code not in (None, INTERRUPTED):
+    if video.state is VideoState.CANCELLED:
+        text = Text("Cancelled. ", "bold yellow")
+    elif video.error_code not in (None, INTERRUPTED):
         text = Text("The video waits: ", "bold yellow").append(
             f"{printable(video.error_message or '')}\n  ", ""
         )
     text.append(f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept\n")
-    text.append(f"  raypipe resume {snapshot.handle}", "bold")
+    text.append(f"  raypipe {next_command(snapshot)}", "bold")
     text.append("  goes on; nothing is made or paid twice\n", "dim")
     return text.append_text(_kept(snapshot))
 

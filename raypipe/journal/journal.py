@@ -31,7 +31,18 @@ from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
-from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, resume, retry, take
+from raypipe.journal.leases import (
+    LEASE_SECONDS,
+    Owner,
+    cancel,
+    fail,
+    release,
+    renew,
+    resume,
+    retry,
+    take,
+    take_cancelling,
+)
 from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
@@ -204,6 +215,36 @@ class Journal:
         """
         await self.writer.transact(lambda connection: retry(connection, owner, video_id, resubmit))
         return await asyncio.to_thread(self.video, video_id)
+
+    async def cancel(self, video_id: str) -> VideoState:
+        """Have a video cancelled: from the moment this is committed nothing is sent for it any more.
+
+        Gives its state now: cancelled, if nothing was under way, else cancelling.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has ended.
+        """
+
+        def run(connection: Connection) -> VideoState:
+            state = cancel(connection, video_id)
+            execute(connection, [self.event(Event(video_id=video_id, kind=f"video.{state}"))])
+            return state
+
+        state: VideoState = await self.writer.transact(run)
+        return state
+
+    async def take_cancelling(self, owner: Owner, video_ids: Sequence[str] | None) -> list[VideoRecord]:
+        """Take videos that are to be cancelled, under a new epoch each: those, or all of the owner's kind."""
+
+        def run(connection: Connection) -> list[VideoRecord]:
+            taken = take_cancelling(connection, owner, video_ids)
+            return [
+                each for each in (_claimed(connection, video_id) for video_id in taken) if each is not None
+            ]
+
+        found: list[VideoRecord] = await self.writer.transact(run)
+        return found
 
     async def installation(self, gateways: int) -> tuple[str, int]:
         """Return what names the installation's gateways now, and their number: as given, if none is set yet."""

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, inse
 from raypipe.errors import (
     PAUSING,
     UPSTREAM_FAILED,
+    Cancelled,
     ContentRefused,
     DeliveryExpired,
     MediaError,
@@ -28,10 +29,17 @@ LEASE_SECONDS = 8.0
 CRASHES = 3
 #: error code of a video that is not tried again because of that
 QUARANTINED = "quarantined"
+#: what is said of a cancelled video
+CANCELLED = "cancelled; what was finished is kept"
+#: states of a step that something is being done for
+UNDER_WAY = [
+    StepState.QUEUED, StepState.SENT, StepState.ACCEPTED, StepState.RUNNING, StepState.UNKNOWN,
+]  # fmt: skip
 
 #: codes of failures after which what a provider made is of no use, or is not there
 _NOTHING_TO_FETCH = [
-    each.code for each in (ProviderRejected, ContentRefused, MediaError, DeliveryExpired, TookTooLong)
+    each.code
+    for each in (ProviderRejected, ContentRefused, MediaError, DeliveryExpired, TookTooLong, Cancelled)
 ]
 _NO_OUTCOME = {"result": None, "error_code": None, "error_message": None, "finished_at": None}
 _videos, _coordinators = tables.videos, tables.coordinators
@@ -61,8 +69,9 @@ def renew(
         connection.execute(update(_videos).where(mine).values(crash_count=0))
     if not running:
         return []
-    others = select(_videos.c.id).where(_videos.c.id.in_(running), _videos.c.lease_owner != owner.id)
-    return list(connection.execute(others).scalars())
+    not_mine = or_(_videos.c.lease_owner.is_(None), _videos.c.lease_owner != owner.id)
+    lost = select(_videos.c.id).where(_videos.c.id.in_(running), not_mine)
+    return list(connection.execute(lost).scalars())
 
 
 def release(connection: Connection, owner: Owner) -> bool:
@@ -120,7 +129,7 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
 
 
 def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -> None:
-    """Take one video that ended as failed or partial, with its failed steps as if they had not been tried.
+    """Take one video that ended as failed, partial or cancelled, with its failed steps as if they had not been tried.
 
     A step whose outcome nobody knew stays failed, unless `resubmit` says to send it again; then its row says that it
     may be paid twice. With `resubmit` a video that was stopped is taken too, and what was not answered sent again.
@@ -131,7 +140,9 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
         VideoBusy: A coordinator that lives has it.
     """
     found = _state_if_free(connection, owner, video_id)
-    if found not in (VideoState.FAILED, VideoState.PARTIAL) and (found.terminal or not resubmit):
+    if found not in (VideoState.FAILED, VideoState.PARTIAL, VideoState.CANCELLED) and (
+        found.terminal or not resubmit
+    ):
         how = "" if found.terminal else "; `raypipe resume` goes on with it"
         raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry{how}.")
     steps = tables.steps.c
@@ -159,6 +170,55 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
     _take_one(connection, owner, video_id)
 
 
+def cancel(connection: Connection, video_id: str) -> VideoState:
+    """Have a video cancelled: whoever makes it can write nothing of it any more, and so send nothing.
+
+    A video of which nothing is under way is cancelled at once; else a coordinator of its kind cancels what is.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoOver: It has ended.
+    """
+    found = connection.execute(select(_videos.c.state).where(_videos.c.id == video_id)).scalar()
+    if found is None:
+        raise VideoNotFound(video_id)
+    state = VideoState(found)
+    if state.terminal:
+        raise VideoOver(f"Video {video_id} is {state}: there is nothing to cancel.")
+    if state is VideoState.CANCELLING:
+        return state
+    steps = tables.steps.c
+    under_way = and_(steps.video_id == video_id, steps.state.in_(UNDER_WAY))
+    rests = (
+        state is not VideoState.RUNNING
+        and not connection.execute(select(func.count()).select_from(tables.steps).where(under_way)).scalar()
+    )
+    now_its: dict[str, Any] = {"state": VideoState.CANCELLING, "cancel_requested_at": time.time()}
+    if rests:
+        spent = select(func.coalesce(func.sum(steps.cost), 0.0)).where(steps.video_id == video_id)
+        ended = {"state": VideoState.CANCELLED, "finished_at": time.time(), "cost": spent.scalar_subquery()}
+        now_its |= {**ended, "error_code": Cancelled.code, "error_message": CANCELLED}
+    no_longer = {"lease_owner": None, "epoch": _videos.c.epoch + 1}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(**now_its, **no_longer))
+    return VideoState(now_its["state"])
+
+
+def take_cancelling(connection: Connection, owner: Owner, video_ids: Sequence[str] | None) -> list[str]:
+    """Take videos of the owner's kind that are to be cancelled and that no living coordinator has."""
+    free = or_(_videos.c.lease_owner.is_(None), _videos.c.lease_owner.not_in(_living()))
+    chosen = [_videos.c.state == VideoState.CANCELLING, _videos.c.runner == owner.runner, free]
+    if video_ids is not None:
+        chosen.append(_videos.c.id.in_(video_ids))
+    taken = list(connection.execute(select(_videos.c.id).where(*chosen)).scalars())
+    hand_over = {"lease_owner": owner.id, "epoch": _videos.c.epoch + 1}
+    connection.execute(update(_videos).where(_videos.c.id.in_(taken)).values(**hand_over))
+    return taken
+
+
+def _living() -> Any:
+    return select(_coordinators.c.id).where(_coordinators.c.lease_until > time.time())
+
+
 def _state_if_free(connection: Connection, owner: Owner, video_id: str) -> VideoState:
     renew(connection, owner)
     columns = _videos.c.state, _videos.c.lease_owner, _coordinators.c.lease_until
@@ -169,6 +229,8 @@ def _state_if_free(connection: Connection, owner: Owner, video_id: str) -> Video
     state, held = VideoState(row.state), (row.lease_until or 0) > time.time()
     if not state.terminal and row.lease_owner not in (None, owner.id) and held:
         raise VideoBusy(f"Video {video_id} is being made by another process.")
+    if state is VideoState.CANCELLING:
+        raise VideoOver(f"Video {video_id} is being cancelled: there is nothing to go on with.")
     return state
 
 
@@ -181,8 +243,7 @@ def _claimable(owner: Owner, own_only: bool) -> ColumnElement[bool]:
     queued, own = _videos.c.state == VideoState.QUEUED, _videos.c.lease_owner == owner.id
     if own_only:
         return and_(queued, own)
-    living = select(_coordinators.c.id).where(_coordinators.c.lease_until > time.time())
-    free = or_(_videos.c.lease_owner.is_(None), _videos.c.lease_owner.not_in(living))
+    free = or_(_videos.c.lease_owner.is_(None), _videos.c.lease_owner.not_in(_living()))
     left = _videos.c.state.in_([VideoState.QUEUED, VideoState.RUNNING])
     return and_(_videos.c.runner == owner.runner, or_(and_(queued, own), and_(left, free)))
 

@@ -1,0 +1,120 @@
+"""Cancel is exact: this video only, its jobs at the provider too, nothing sent afterwards, what it cost still shown."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raypipe.config import Settings
+from raypipe.coordinator import SERVICE, Coordinator
+from raypipe.errors import VideoOver
+from raypipe.journal import Journal
+from raypipe.models import Phase, StepState, VideoState
+from tests.chaos.rig import hand_in
+from tests.vendors import FakeVendor, fake, settings_for
+
+from .test_pipeline import Run, simulated, steps_of
+from .test_vendors import SMALL, With, film
+
+SLOW = SMALL | {"image": 0.2, "clip": 60.0, "music": 0.2}
+
+
+async def clips_accepted(coordinator: Coordinator, video_id: str, number: int) -> None:
+    """Wait until so many clips of a video are under way at their provider."""
+    async with asyncio.timeout(30):
+        while True:
+            steps = steps_of(coordinator, video_id)
+            clips = [step for name, step in steps.items() if name.startswith("chunk")]
+            if sum(step.state is StepState.ACCEPTED for step in clips) >= number:
+                return
+            await asyncio.sleep(0.05)
+
+
+def times(vendor: FakeVendor, what: str) -> list[float]:
+    return [line["at"] for line in vendor.lines(what)]
+
+
+def test_a_cancelled_video_has_its_jobs_stopped_and_costs_what_it_has_and_may_be_gone_on_with(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    with fake("replicate", tmp_path, **SLOW) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, other = [await coordinator.submit(film(beats=4, seed=seed)) for seed in range(2)]
+            await clips_accepted(coordinator, video_id, 2)
+            await clips_accepted(coordinator, other, 2)
+            await coordinator.cancel(video_id)
+            assert await asyncio.wait_for(coordinator.wait(video_id), 10) is VideoState.CANCELLED
+            video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
+            assert (video.error_code, video.cost) == ("cancelled", pytest.approx(4 * 0.003 + 0.15))
+            jobs = {step.provider_job_id for step in steps.values() if step.error_code == "cancelled"}
+            assert len(jobs) == 2
+            assert {line["job_id"] for line in vendor.lines("cancel")} == jobs
+            assert sum(step.doubtful for step in steps.values()) == pytest.approx(2 * 6 * 0.045)
+            requested = video.cancel_requested_at or 0.0
+            await asyncio.sleep(1)
+            assert max(times(vendor, "create")) < requested
+            assert coordinator.journal.phases(video_id).keys() == set(Phase)
+            with pytest.raises(VideoOver):
+                await coordinator.cancel(video_id)
+            # the other goes on, and is cancelled as the HTTP API does it
+            assert coordinator.journal.video(other).state is VideoState.RUNNING
+            assert await coordinator.journal.cancel(other) is VideoState.CANCELLING
+            assert await asyncio.wait_for(coordinator.wait(other), 15) is VideoState.CANCELLED
+            assert len(vendor.lines("cancel")) == 4
+            await coordinator.retry(video_id)
+            await clips_accepted(coordinator, video_id, 2)
+            assert len(vendor.creates("clip")) == 4 + 2
+            assert len(vendor.creates("image")) == 8
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_what_nobody_makes_is_cancelled_at_once(
+    with_coordinator_of: Callable[..., Run], settings: Settings
+) -> None:
+    bounded = settings.model_copy(update={"active_videos": 1})
+
+    async def test(coordinator: Coordinator) -> None:
+        first, second = [await coordinator.submit(simulated(2, clip=3.0)) for _ in range(2)]
+        assert await coordinator.journal.cancel(second) is VideoState.CANCELLED
+        assert {step.state for step in steps_of(coordinator, second).values()} == {StepState.INTENT}
+        assert await coordinator.wait(first) is VideoState.COMPLETED
+        with pytest.raises(VideoOver):
+            await coordinator.cancel(first)
+        assert coordinator.journal.video(second).state is VideoState.CANCELLED
+
+    with_coordinator_of(bounded)(test)
+
+
+def test_a_service_cancels_what_is_cancelled_in_the_journal_also_what_a_dead_one_left(
+    with_coordinator_of: Callable[..., Run], settings: Settings
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        serving = asyncio.create_task(coordinator.serve())
+        journal = Journal(settings.journal_url)
+        (video_id,) = await hand_in(settings, journal, [simulated(2, clip=30.0)])
+        await clips_accepted(coordinator, video_id, 1)
+        assert await journal.cancel(video_id) is VideoState.CANCELLING
+        async with asyncio.timeout(10):
+            while journal.video(video_id).state is not VideoState.CANCELLED:
+                await asyncio.sleep(0.05)
+        assert not coordinator._runs
+        serving.cancel()
+
+    with_coordinator_of(settings, SERVICE)(test)
+
+
+def test_a_render_that_is_cancelled_gives_its_cpu_back(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        request: Any = simulated(2).model_copy(update={"models": None, "model": ("local",), "options": None})
+        video_id = await coordinator.submit(request)
+        async with asyncio.timeout(60):
+            while not any(s.state is StepState.RUNNING for s in steps_of(coordinator, video_id).values()):
+                await asyncio.sleep(0.02)
+        await coordinator.cancel(video_id)
+        assert await asyncio.wait_for(coordinator.wait(video_id), 15) is VideoState.CANCELLED
+
+    with_coordinator(test)
