@@ -90,6 +90,8 @@ class Settings(BaseSettings):
     on_unknown: Literal["hold", "resubmit_once"] = "hold"
     #: what accounts at providers allow, by the providers' names
     limits: dict[str, Limit] = Field(default_factory=dict)
+    #: where videos stop for approval that do not say so themselves: when their storyboard is made
+    until: Literal["storyboard"] | None = None
     #: US dollars that may be spent a day, which begins at midnight UTC; empty: any
     daily_budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL

@@ -17,7 +17,7 @@ from raypipe.errors import JournalUnavailable, LeaseLost, RaypipeError, VideoBus
 from raypipe.gateway import relax_garbage_collection
 from raypipe.gateways import GATEWAYS, Gateways
 from raypipe.intake import accept
-from raypipe.journal import LEASE_SECONDS, Fence, Journal, Owner, VideoRecord
+from raypipe.journal import LEASE_SECONDS, LOCAL, SERVICE, Fence, Journal, Owner, VideoRecord
 from raypipe.models import VideoRequest, VideoState
 from raypipe.video_run import VideoRun
 
@@ -29,8 +29,6 @@ LOOK_INTERVAL = 0.5
 JOURNAL_SECONDS = 20.0
 #: seconds after which a coordinator is taken to have survived a video over which others have died
 SURVIVED_SECONDS = 1.0
-#: kinds of coordinators: one that makes what it is given, in a program or on the command line, and a service
-LOCAL, SERVICE = "local", "service"
 
 
 class Coordinator:
@@ -172,6 +170,28 @@ class Coordinator:
         """
         await self._hold_lease()
         self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
+
+    async def approve(self, video_id: str) -> None:
+        """Have the rest of a video made that waits for approval of its storyboard.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It does not wait for approval.
+            VideoBusy: A coordinator that lives has it.
+        """
+        await self._hold_lease()
+        self._run_again(await self.journal.approve(self.owner, video_id))
+
+    async def allow_missing(self, video_id: str) -> None:
+        """Make a film of the beats that a video has, which ended without some; what failed is not tried again.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has not ended so.
+            VideoBusy: A coordinator that lives has it.
+        """
+        await self._hold_lease()
+        self._run_again(await self.journal.allow_missing(self.owner, video_id))
 
     async def cancel(self, video_id: str) -> None:
         """Cancel a video that is not over: nothing more is sent for it, what is finished is kept.

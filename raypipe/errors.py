@@ -388,6 +388,8 @@ class InternalError(RaypipeError):
     code = "internal_error"
 
 
+#: code of a video that waits for somebody to approve its storyboard
+APPROVAL = "approval"
 #: code of a step that was not attempted, because what it needs failed
 UPSTREAM_FAILED = "upstream_failed"
 #: codes of errors for whose sake a video waits, and does not fail

@@ -51,6 +51,7 @@ def plan(request: VideoRequest, video_id: str, settings: Settings, store: Artifa
 
 def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
+    spec = spec.model_copy(update={"until": spec.until or settings.until})
     group_sequences(spec.beats, spec.followers_per_reference)
     check_models(spec)
     check_budget(spec, settings)

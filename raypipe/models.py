@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -149,6 +149,10 @@ _Picture = Annotated[
 ]
 
 
+#: where a video may stop for approval: when its storyboard images are made, before music and clips are bought
+Until = Literal["storyboard"]
+
+
 class Brief(Value):
     """What may be said of a video as a whole, in a request or at the head of a spec; None leaves it open."""
 
@@ -174,6 +178,10 @@ class Brief(Value):
     reference_pictures: tuple[_Picture, ...] | None = Field(default=None, max_length=MAX_REFERENCE_PICTURES)
     #: whether sound that clips have is heard under the music
     clip_sound: bool | None = None
+    #: where to stop for somebody's approval
+    until: Until | None = None
+    #: whether to make a film without the beats that failed
+    allow_missing: bool | None = None
 
 
 def _without(value: object, *names: str) -> object:
@@ -279,6 +287,10 @@ class Spec(Value):
     reference_pictures: tuple[Artifact, ...] = ()
     #: whether sound that clips have is heard under the music
     clip_sound: bool = False
+    #: where to stop for somebody's approval
+    until: Until | None = None
+    #: whether to make a film without the beats that failed
+    allow_missing: bool = False
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]

@@ -39,9 +39,14 @@ class Graph(NamedTuple):
 
 def launch(gateway: Gateway, job: Job, spec: Spec, sequences: Sequence[BeatSequence]) -> Graph:
     """Start everything that can start, and chain the rest to it."""
-    images = [gateway.generate_image.remote(work) for work in images_of(job, spec)]
+    images = launch_storyboard(gateway, job, spec)
     chains = [launch_chain(gateway, job, each, images[each.reference.beat_index]) for each in sequences]
     return Graph(images, chains, gateway.generate_music.remote(music_of(job, spec)))
+
+
+def launch_storyboard(gateway: Gateway, job: Job, spec: Spec) -> list[Ref]:
+    """Start the storyboard images alone."""
+    return [gateway.generate_image.remote(work) for work in images_of(job, spec)]
 
 
 def launch_chain(gateway: Gateway, job: Job, sequence: BeatSequence, image: Ref) -> Ref:
@@ -96,5 +101,6 @@ def finalize_chunks(beats: Sequence[Beat], chains: list[Ref]) -> Gathered:
 
 
 def finish(gateway: Gateway, job: Job, spec: Spec, gathered: Gathered, track: Track | StepFailure) -> Ref:
-    """Stitch the gathered chunks of all beats, with the track as their sound."""
-    return gateway.stitch.remote(job, gathered.chunks, [beat.frames for beat in spec.beats], track)
+    """Stitch the gathered chunks, with the track as their sound."""
+    frames = [spec.beats[chunk.beat_index].frames for chunk in gathered.chunks]
+    return gateway.stitch.remote(job, gathered.chunks, frames, track)

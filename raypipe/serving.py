@@ -9,7 +9,8 @@ from ray.serve.handle import DeploymentHandle
 
 from raypipe.api import create_app
 from raypipe.config import Settings
-from raypipe.coordinator import SERVICE, Coordinator
+from raypipe.coordinator import Coordinator
+from raypipe.journal import SERVICE
 from raypipe.logs import log_to_file_and_stderr
 
 logger = logging.getLogger(__name__)

@@ -8,8 +8,16 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import ActorDiedError, RayError
 
-from raypipe.costs import total
-from raypipe.errors import PAUSING, Cancelled, LeaseLost, RaypipeError, StoryboardMismatch, as_raypipe_error
+from raypipe.costs import dollars, estimate, total
+from raypipe.errors import (
+    APPROVAL,
+    PAUSING,
+    Cancelled,
+    LeaseLost,
+    RaypipeError,
+    StoryboardMismatch,
+    as_raypipe_error,
+)
 from raypipe.gateways import Gateways
 from raypipe.journal import CANCELLED, Event, Fence, Journal, StepRecord, VideoRecord, Write
 from raypipe.models import (
@@ -29,8 +37,8 @@ from raypipe.models import (
     VideoState,
 )
 from raypipe.phases.references import group_sequences, roles_of
-from raypipe.phases.storyboard import check_storyboard
-from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch, works_of
+from raypipe.phases.storyboard import check_storyboard, name_beats
+from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch, launch_storyboard, works_of
 from raypipe.text import valid_text
 from raypipe.workers import error_of
 
@@ -133,9 +141,13 @@ class VideoRun:
     async def _make(self) -> _Ending:
         began = time.time()
         sequences = group_sequences(self.spec.beats, self.spec.followers_per_reference)
+        if self.spec.until is not None:
+            return await self._make_storyboard()
         graph = launch(self.gateway, self.job, self.spec, sequences)
         self._phase(Phase.REFERENCES, PhaseStatus.SUCCESS, {"beats": roles_of(sequences)}, started_at=began)
-        ending, mismatch = await _gather_or_cancel(self._film(graph, sequences), self._storyboard(graph))
+        ending, mismatch = await _gather_or_cancel(
+            self._film(graph, sequences), self._storyboard(graph.images)
+        )
         pausing = _pausing(ending, mismatch)
         if pausing is not None:
             return _Ending(
@@ -149,13 +161,26 @@ class VideoRun:
         failures = (*gathered.failures, *unpaid)
         if not failures:
             return await self._stitch(gathered, track)
+        if self.spec.allow_missing and gathered.chunks and not any(f.root.code in PAUSING for f in failures):
+            return _without(gathered.failures, await self._stitch(gathered, track))
         ending = _incomplete(len(gathered.chunks), len(self.spec.beats), failures)
         self._phase(Phase.STITCH, PhaseStatus.FAILED, {}, error="not attempted, because of what is missing")
         return ending
 
-    async def _storyboard(self, graph: Graph) -> tuple[StoryboardMismatch, StepFailure] | None:
+    async def _make_storyboard(self) -> _Ending:
+        """Make the storyboard images alone, and wait for somebody to approve them."""
+        mismatch = await self._storyboard(launch_storyboard(self.gateway, self.job, self.spec))
+        if mismatch is not None:
+            cause = mismatch[1].root
+            state = VideoState.WAITING if cause.code in PAUSING else VideoState.FAILED
+            return _Ending(state, error_code=cause.code, error=_brief(cause))
+        rest = total(cost or 0.0 for step, cost in estimate(self.spec).steps.items() if "image" not in step)
+        said = f"the storyboard is made; the rest is estimated at {dollars(rest)}, and bought by `raypipe continue ID`"
+        return _Ending(VideoState.WAITING, error_code=APPROVAL, error=said)
+
+    async def _storyboard(self, refs: Sequence[Ref]) -> tuple[StoryboardMismatch, StepFailure] | None:
         """Count the images; gives the mismatch, with the failure that is its cause, if they are not one a beat."""
-        results: list[Image | StepFailure] = await asyncio.gather(*graph.images)
+        results: list[Image | StepFailure] = await asyncio.gather(*refs)
         images = [result for result in results if isinstance(result, Image)]
         failures = [result for result in results if isinstance(result, StepFailure)]
         output = {"images": [{"beat_index": i.beat_index, "digest": i.artifact.digest} for i in images]}
@@ -331,6 +356,15 @@ def _incomplete(chunks: int, beats: int, failures: tuple[StepFailure, ...]) -> _
     kept = f"{chunks} of {beats} chunks were made and kept"
     state = VideoState.PARTIAL if chunks else VideoState.FAILED
     return _Ending(state, error_code=cause.code, error=_brief(cause), kept=kept, failures=failures)
+
+
+def _without(missing: tuple[StepFailure, ...], ending: _Ending) -> _Ending:
+    """Let a film that was made without some beats be partial, and say which and why."""
+    if ending.result is None:
+        return ending
+    cause = missing[0].root
+    kept = f"a film was made without {name_beats([each.beat_index or 0 for each in missing])} and kept"
+    return ending._replace(state=VideoState.PARTIAL, error_code=cause.code, error=_brief(cause), kept=kept)
 
 
 def _pausing(ending: _Ending, mismatch: tuple[StoryboardMismatch, StepFailure] | None) -> StepFailure | None:

@@ -12,7 +12,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from raypipe.config import Settings
-from raypipe.coordinator import LOCAL, SERVICE, Coordinator
+from raypipe.coordinator import Coordinator
+from raypipe.journal import LOCAL, SERVICE
 from raypipe.providers.registry import _installed
 
 PROVIDERS = str(Path(__file__).parent / "providers")

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,9 +88,9 @@ class VideoService:
         """Read all of a video."""
         return detail(Snapshot.read(self.journal, video_id))
 
-    async def cancel(self, video_id: str) -> VideoDetail:
-        """Have a video cancelled."""
-        await self.journal.cancel(video_id)
+    async def go_on(self, change: Awaitable[Any], video_id: str) -> VideoDetail:
+        """Commit a change of a video, tell the coordinator, and show the video."""
+        await change
         self.poke()
         return await asyncio.to_thread(self.detail, video_id)
 
@@ -219,7 +219,31 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/videos/{video_id}/cancel", status_code=202, tags=["videos"])
     async def cancel_video(video_id: VideoId) -> VideoDetail:
         """Cancel a video that is not over. Nothing more is sent for it; what is finished, and what it cost, is kept."""
-        return await service.cancel(video_id)
+        return await service.go_on(service.journal.cancel(video_id), video_id)
+
+    @app.post("/v1/videos/{video_id}/continue", status_code=202, tags=["videos"])
+    async def continue_video(video_id: VideoId) -> VideoDetail:
+        """Approve the storyboard of a video that waits for that, and have music and clips made."""
+        return await service.go_on(service.journal.approve(None, video_id), video_id)
+
+    @app.post("/v1/videos/{video_id}/retry", status_code=202, tags=["videos"])
+    async def retry_video(
+        video_id: VideoId,
+        resubmit: Annotated[
+            bool, Query(description="Send again also what a provider did not answer.")
+        ] = False,
+        allow_missing: Annotated[
+            bool, Query(description="Try nothing again: make a film without the beats that failed.")
+        ] = False,
+    ) -> VideoDetail:
+        """Try what failed again, and make nothing else anew."""
+        journal = service.journal
+        again = (
+            journal.allow_missing(None, video_id)
+            if allow_missing
+            else journal.retry(None, video_id, resubmit)
+        )
+        return await service.go_on(again, video_id)
 
 
 def _add_media_routes(app: FastAPI, service: VideoService) -> None:

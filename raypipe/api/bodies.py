@@ -16,6 +16,7 @@ from raypipe.models import (
     PhaseOutput,
     Spec,
     StepState,
+    Until,
     VideoRequest,
     VideoState,
     models_text,
@@ -69,6 +70,11 @@ class CreateVideo(BaseModel):
     reference_pictures: list[str] | None = Field(
         default=None,
         description="Pictures of characters and products, as data: URIs, that all images are made from.",
+    )
+    until: Until | None = Field(default=None, description="Stop for approval when the storyboard is made.")
+    allow_missing: bool | None = Field(
+        default=None,
+        description="Whether to make a film without the beats that fail; the video is then partial.",
     )
     clip_sound: bool | None = Field(
         default=None, description="Whether sound that clips have is heard under the music."

@@ -9,9 +9,8 @@ from raypipe.cli.generate import cancelling, make
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings
-from raypipe.coordinator import LOCAL
 from raypipe.costs import dollars
-from raypipe.journal import Journal, VideoRecord
+from raypipe.journal import LOCAL, Journal, VideoRecord
 from raypipe.models import VideoState
 from raypipe.snapshot import Snapshot
 

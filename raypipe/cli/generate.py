@@ -237,6 +237,26 @@ async def _resumed(coordinator: "Coordinator", video_id: str, waited: bool) -> b
     return True
 
 
+def approving(video_id: str) -> Begin:
+    """Begin with what comes after the storyboard of a video that waits for approval."""
+
+    async def begin(coordinator: "Coordinator") -> str:
+        await coordinator.approve(video_id)
+        return video_id
+
+    return begin
+
+
+def without_missing(video_id: str) -> Begin:
+    """Begin with a film of the beats that there are."""
+
+    async def begin(coordinator: "Coordinator") -> str:
+        await coordinator.allow_missing(video_id)
+        return video_id
+
+    return begin
+
+
 def cancelling(video_id: str) -> Begin:
     """Begin with cancelling what is under way of a video."""
 

@@ -110,6 +110,17 @@ ClipSound = Annotated[
     bool,
     typer.Option("--clip-sound", help="Let sound that clips have be heard under the music."),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="storyboard",
+        help="Stop for approval when its images are made; `raypipe continue` has the rest made.",
+        show_default=False,
+    ),
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Make a film without the beats that fail; it is partial.")
+]
 Budget = Annotated[
     str | None,
     typer.Option(
@@ -209,6 +220,8 @@ def generate(
     budget: Budget = None,
     reference: References = None,
     clip_sound: ClipSound = False,
+    until: Until = None,
+    allow_missing: AllowMissing = False,
     spec: SpecFile = None,
 ) -> None:
     """Make a video from a prompt or a plan, and write it to a file.
@@ -218,7 +231,8 @@ def generate(
     """
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, budget=budget, spec=spec, clip_sound="true" if clip_sound else None,
+        options=options, budget=budget, spec=spec, until=until, clip_sound="true" if clip_sound else None,
+        allow_missing="true" if allow_missing else None,
     )  # fmt: skip
     raise typer.Exit(_generate(typed, model or [], reference or [], output, force))
 
@@ -302,19 +316,31 @@ def retry(
             "paid already.",
         ),
     ] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Try nothing again: make a film without the beats that failed."),
+    ] = False,
 ) -> None:
     """Try the failed steps of a video again that failed, is partial or was cancelled: what is finished is kept.
 
     With --resubmit also of a video that was stopped while a provider did not answer.
     """
-    from raypipe.cli.generate import retrying
+    from raypipe.cli.generate import retrying, without_missing
 
     def begin(found: str, _: "Console") -> "Begin":
-        return retrying(found, resubmit)
+        return without_missing(found) if allow_missing else retrying(found, resubmit)
 
     stopped = ("queued", "running", "waiting") if resubmit else ()
     ended = ("failed", "partial", "cancelled")
     raise typer.Exit(_again(video_id, output, force, begin, (*ended, *stopped)))
+
+
+@app.command("continue")
+def continue_(video_id: VideoId, output: Output = None, force: Force = False) -> None:
+    """Approve the storyboard of a video that was made --until storyboard, and have music and clips made."""
+    from raypipe.cli.generate import approving
+
+    raise typer.Exit(_again(video_id, output, force, lambda found, _: approving(found), ("waiting",)))
 
 
 @app.command()
@@ -375,6 +401,8 @@ def plan(
     budget: Budget = None,
     reference: References = None,
     clip_sound: ClipSound = False,
+    until: Until = None,
+    allow_missing: AllowMissing = False,
     spec: SpecFile = None,
 ) -> None:
     """Print the plan of a video as JSON, to be edited and given to `generate --spec`. Makes nothing."""
@@ -383,7 +411,8 @@ def plan(
 
     typed = _typed(
         prompt=prompt, duration=duration, size=size, style=style, mood=mood, seed=seed,
-        options=options, budget=budget, spec=spec, clip_sound="true" if clip_sound else None,
+        options=options, budget=budget, spec=spec, until=until, clip_sound="true" if clip_sound else None,
+        allow_missing="true" if allow_missing else None,
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
     request = build_request(typed, model or [], reference or [], data)

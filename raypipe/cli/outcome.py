@@ -9,7 +9,7 @@ from raypipe.cli.generate import Outcome
 from raypipe.cli.report import completed, incomplete, interrupted
 from raypipe.cli.target import STDOUT, deliver
 from raypipe.config import Settings
-from raypipe.errors import FileNotWritten
+from raypipe.errors import APPROVAL, FileNotWritten
 from raypipe.journal import Journal
 from raypipe.models import VideoState
 from raypipe.snapshot import Snapshot
@@ -31,7 +31,8 @@ def conclude(
     video = snapshot.video
     if video.state in (VideoState.CANCELLED, VideoState.WAITING):
         console.print(interrupted(snapshot), soft_wrap=True)
-        return stopped if outcome.stopped_by is not None else 1
+        waits_for_approval = video.error_code == APPROVAL
+        return stopped if outcome.stopped_by is not None else 0 if waits_for_approval else 1
     if video.result is None:
         console.print(incomplete(snapshot), soft_wrap=True)
         return 1

@@ -13,7 +13,7 @@ from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
 from raypipe.costs import dollars
-from raypipe.errors import ArtifactMissing, JournalRowBroken, OutcomeUnknown
+from raypipe.errors import APPROVAL, ArtifactMissing, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
@@ -75,6 +75,8 @@ def next_command(snapshot: Snapshot) -> str:
     if state in (VideoState.FAILED, VideoState.PARTIAL, VideoState.CANCELLED):
         unknown = any(step.error_code == OutcomeUnknown.code for step in snapshot.failures)
         return f"retry {snapshot.handle}{' --resubmit' if unknown else ''}"
+    if snapshot.video.error_code == APPROVAL:
+        return f"continue {snapshot.handle}"
     return f"{'show' if state.terminal else 'resume'} {snapshot.handle}"
 
 

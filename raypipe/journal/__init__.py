@@ -2,7 +2,7 @@
 
 from raypipe.journal.database import database_file
 from raypipe.journal.journal import INTERRUPTED, Journal
-from raypipe.journal.leases import CANCELLED, LEASE_SECONDS, UNDER_WAY, Owner
+from raypipe.journal.leases import CANCELLED, LEASE_SECONDS, LOCAL, SERVICE, UNDER_WAY, Owner
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord, accepted_at, new_video_id
 from raypipe.journal.writer import Fence, Write
 
@@ -10,6 +10,8 @@ __all__ = [
     "CANCELLED",
     "INTERRUPTED",
     "LEASE_SECONDS",
+    "LOCAL",
+    "SERVICE",
     "UNDER_WAY",
     "Event",
     "Fence",

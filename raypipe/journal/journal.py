@@ -34,6 +34,8 @@ from raypipe.journal.hints import HINTED, hint, hinted_since
 from raypipe.journal.leases import (
     LEASE_SECONDS,
     Owner,
+    allow_missing,
+    approve,
     cancel,
     fail,
     release,
@@ -206,14 +208,40 @@ class Journal:
         await self.writer.transact(lambda connection: resume(connection, owner, video_id))
         return await asyncio.to_thread(self.video, video_id)
 
-    async def retry(self, owner: Owner, video_id: str, resubmit: bool) -> VideoRecord:
-        """Take one video that ended as failed or partial, with its failed steps as if they had not been tried.
+    async def retry(self, owner: Owner | None, video_id: str, resubmit: bool) -> VideoRecord:
+        """Take one video that has not succeeded, with its failed steps as if they had not been tried.
+
+        Without an owner it is queued for a service.
 
         Raises:
             VideoNotFound: There is no such video.
             VideoOver: No step of it failed that may be tried again, or it has not ended.
         """
         await self.writer.transact(lambda connection: retry(connection, owner, video_id, resubmit))
+        return await asyncio.to_thread(self.video, video_id)
+
+    async def approve(self, owner: Owner | None, video_id: str) -> VideoRecord:
+        """Take one video that waits for approval, to have the rest of it made; without an owner, by a service.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It does not wait for approval.
+            VideoBusy: A coordinator that lives has it.
+        """
+        await self.writer.transact(lambda connection: approve(connection, owner, video_id))
+        return await asyncio.to_thread(self.video, video_id)
+
+    async def allow_missing(self, owner: Owner | None, video_id: str) -> VideoRecord:
+        """Take one video that ended without some of its beats, to have a film made of the others.
+
+        Without an owner it is queued for a service.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It has not ended so.
+            VideoBusy: A coordinator that lives has it.
+        """
+        await self.writer.transact(lambda connection: allow_missing(connection, owner, video_id))
         return await asyncio.to_thread(self.video, video_id)
 
     async def cancel(self, video_id: str) -> VideoState:

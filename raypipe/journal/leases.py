@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, not_, or_, select, update
 
 from raypipe.errors import (
+    APPROVAL,
     PAUSING,
     UPSTREAM_FAILED,
     Cancelled,
@@ -23,6 +24,8 @@ from raypipe.errors import (
 from raypipe.journal import tables
 from raypipe.models import StepState, VideoState
 
+#: kinds of coordinators: one that makes what it is given, in a program or on the command line, and a service
+LOCAL, SERVICE = "local", "service"
 #: seconds after which a coordinator that has not renewed its lease is taken for dead
 LEASE_SECONDS = 8.0
 #: coordinators that may die over a video before it is not tried again
@@ -128,7 +131,7 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
     _take_one(connection, owner, video_id)
 
 
-def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -> None:
+def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: bool) -> None:
     """Take one video that ended as failed, partial or cancelled, with its failed steps as if they had not been tried.
 
     A step whose outcome nobody knew stays failed, unless `resubmit` says to send it again; then its row says that it
@@ -165,9 +168,56 @@ def retry(connection: Connection, owner: Owner, video_id: str, resubmit: bool) -
     tried = update(tables.steps).where(failed if resubmit else and_(failed, not_(unknown)))
     if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
+    # a film without the beats that failed is made anew
+    film = and_(steps.video_id == video_id, steps.step == "stitch", steps.state == StepState.DONE)
+    connection.execute(
+        update(tables.steps).where(film).values(state=StepState.INTENT, starts=0, **_NO_OUTCOME)
+    )
+    _change_spec(connection, video_id, allow_missing=False)
     reopened = {"finished_at": None, "result": None}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))
     _take_one(connection, owner, video_id)
+
+
+def approve(connection: Connection, owner: Owner | None, video_id: str) -> None:
+    """Take a video that waits for approval, and have the rest of it made.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoOver: It does not wait for approval.
+        VideoBusy: A coordinator that lives has it.
+    """
+    state = _state_if_free(connection, owner, video_id)
+    code = connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
+    if (state, code) != (VideoState.WAITING, APPROVAL):
+        raise VideoOver(f"Video {video_id} is {state}, and does not wait for approval.")
+    _change_spec(connection, video_id, until=None)
+    _take_one(connection, owner, video_id)
+
+
+def allow_missing(connection: Connection, owner: Owner | None, video_id: str) -> None:
+    """Take a video that ended without some of its beats, and have a film made of the others.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoOver: It has not ended so.
+        VideoBusy: A coordinator that lives has it.
+    """
+    state = _state_if_free(connection, owner, video_id)
+    if state is not VideoState.PARTIAL:
+        raise VideoOver(f"Video {video_id} is {state}: there are no chunks of some of its beats alone.")
+    _change_spec(connection, video_id, allow_missing=True)
+    reopened = {"finished_at": None, "result": None}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))
+    _take_one(connection, owner, video_id)
+
+
+def _change_spec(connection: Connection, video_id: str, **changes: Any) -> None:
+    found = connection.execute(
+        select(_videos.c.spec).where(_videos.c.id == video_id).with_for_update()
+    ).scalar_one()
+    changed = {"spec": {**found, **changes}}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(**changed))
 
 
 def cancel(connection: Connection, video_id: str) -> VideoState:
@@ -219,24 +269,31 @@ def _living() -> Any:
     return select(_coordinators.c.id).where(_coordinators.c.lease_until > time.time())
 
 
-def _state_if_free(connection: Connection, owner: Owner, video_id: str) -> VideoState:
-    renew(connection, owner)
+def _state_if_free(connection: Connection, owner: Owner | None, video_id: str) -> VideoState:
+    if owner is not None:
+        renew(connection, owner)
     columns = _videos.c.state, _videos.c.lease_owner, _coordinators.c.lease_until
     joined = _videos.outerjoin(_coordinators, _coordinators.c.id == _videos.c.lease_owner)
     row = connection.execute(select(*columns).select_from(joined).where(_videos.c.id == video_id)).first()
     if row is None:
         raise VideoNotFound(video_id)
     state, held = VideoState(row.state), (row.lease_until or 0) > time.time()
-    if not state.terminal and row.lease_owner not in (None, owner.id) and held:
+    if not state.terminal and row.lease_owner not in (None, owner and owner.id) and held:
         raise VideoBusy(f"Video {video_id} is being made by another process.")
     if state is VideoState.CANCELLING:
         raise VideoOver(f"Video {video_id} is being cancelled: there is nothing to go on with.")
     return state
 
 
-def _take_one(connection: Connection, owner: Owner, video_id: str) -> None:
-    connection.execute(update(_videos).where(_videos.c.id == video_id).values(runner=owner.runner))
-    _hand_over(connection, video_id, owner, crashes=0)
+def _take_one(connection: Connection, owner: Owner | None, video_id: str) -> None:
+    """Have the owner make a video; without one it is queued for a service."""
+    statement = update(_videos).where(_videos.c.id == video_id)
+    if owner is not None:
+        connection.execute(statement.values(runner=owner.runner))
+        _hand_over(connection, video_id, owner, crashes=0)
+        return
+    queued = {"state": VideoState.QUEUED, "lease_owner": None, "runner": SERVICE, "crash_count": 0}
+    connection.execute(statement.values(**queued, error_code=None, error_message=None))
 
 
 def _claimable(owner: Owner, own_only: bool) -> ColumnElement[bool]:

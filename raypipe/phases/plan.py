@@ -77,6 +77,8 @@ def build_full_spec(
         options=options,
         budget=brief.get("budget"),
         clip_sound=brief.get("clip_sound") or False,
+        until=brief.get("until"),
+        allow_missing=brief.get("allow_missing") or False,
         reference_pictures=_stored(brief.get("reference_pictures") or ()),
         followers_per_reference=followers_per_reference,
         beats=_timed(plan["beats"], plan["duration"]),

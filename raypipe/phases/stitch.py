@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
+from raypipe.media.audio import fit_track
 from raypipe.media.sound import has_sound, mixed
 from raypipe.media.stitch import stitch
 from raypipe.models import Chunk, Film, Job, Track
@@ -25,9 +26,9 @@ def stitch_film(
 
     Args:
         job: Gives the size and the rate that chunks are brought to.
-        chunks: One for each beat.
+        chunks: One for each beat, or of those that there are.
         frames: How many of its first frames the film shows of each chunk: those of its beat.
-        track: Its sound, as long as the film; None leaves the film silent.
+        track: Its sound, cut to the film's length; None leaves the film silent.
         store: Holds the chunks and the track, and gets the film.
         encode: Whether chunks that cannot be copied may be encoded anew, which takes seconds of CPU.
 
@@ -45,9 +46,13 @@ def stitch_film(
             for chunk, shown in zip(chunks, frames, strict=True)
         ]
         sound = None if track is None else store.path_of(track.artifact, scratch)
-        if job.clip_sound and any(has_sound(path) for path, _ in clips):
-            if not encode:
-                return None
+        too_long = track is not None and track.seconds > (sum(frames) + 1) / job.fps
+        mixes = job.clip_sound and any(has_sound(path) for path, _ in clips)
+        if (too_long or mixes) and not encode:
+            return None
+        if sound is not None and too_long:  # some beats are missing
+            sound = _stored(fit_track(sound, sum(frames) / job.fps), scratch / "shorter.mp4")
+        if mixes:
             sound = _mixed(clips, job.fps, sound, scratch)
         out = scratch / "film.mp4"
         encoded = stitch(clips, sound, out, job.size, job.fps, scratch, encode)
@@ -62,6 +67,9 @@ def _mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None, scra
     data = mixed(clips, fps, track)
     if data is None:
         return track
-    path = scratch / "sound.mp4"
+    return _stored(data, scratch / "sound.mp4")
+
+
+def _stored(data: bytes, path: Path) -> Path:
     path.write_bytes(data)
     return path

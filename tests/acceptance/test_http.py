@@ -79,6 +79,29 @@ def test_a_request_is_accepted_with_where_to_look(client: httpx.Client) -> None:
     wait(client, video["id"])
 
 
+def test_a_video_is_approved_cancelled_and_tried_again_over_http(client: httpx.Client) -> None:
+    video_id = create(client, until="storyboard", options={"simulated": QUICK | {"clip": 30.0}})
+    url, deadline = f"/v1/videos/{video_id}", time.monotonic() + 30
+    while (video := client.get(url).json())["state"] != "waiting":
+        assert time.monotonic() < deadline, video
+        time.sleep(0.05)
+    assert video["error"]["code"] == "approval"
+    assert client.get(f"{url}/storyboard/0").status_code == 200
+    assert client.post(f"{url}/continue").status_code == 202
+    assert client.post(f"{url}/continue").status_code == 409
+    while not any(beat["chunk"]["state"] == "accepted" for beat in client.get(url).json()["beats"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert client.post(f"{url}/cancel").status_code == 202
+    video, _ = wait(client, video_id, 20)
+    assert (video["state"], video["error"]["code"]) == ("cancelled", "cancelled")
+    refused = client.post(f"{url}/cancel")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "video_over")
+    assert client.post(f"{url}/retry").json()["state"] in ("queued", "running")
+    assert client.post(f"{url}/cancel").status_code == 202
+    assert client.post("/v1/videos/vid_none/cancel").status_code == 404
+
+
 def test_progress_never_goes_back_and_ends_at_100(client: httpx.Client) -> None:
     video, seen = wait(
         client,

@@ -13,7 +13,8 @@ from typing import Any
 import ray
 
 from raypipe.config import Settings
-from raypipe.coordinator import SERVICE, Coordinator
+from raypipe.coordinator import Coordinator
+from raypipe.journal import SERVICE
 from raypipe.models import VideoState
 from raypipe.video_run import VideoRun
 

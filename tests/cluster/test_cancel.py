@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from raypipe.config import Settings
-from raypipe.coordinator import SERVICE, Coordinator
+from raypipe.coordinator import Coordinator
 from raypipe.errors import VideoOver
-from raypipe.journal import Journal
+from raypipe.journal import SERVICE, Journal
 from raypipe.models import Phase, StepState, VideoState
 from tests.chaos.rig import hand_in
 from tests.vendors import FakeVendor, fake, settings_for

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from raypipe import workers
 from raypipe.config import Settings
-from raypipe.coordinator import LOCAL, SERVICE, Coordinator
+from raypipe.coordinator import Coordinator
 from raypipe.errors import DiskFull, InternalError, ProviderRejected, RaypipeError, VideoNotReady, WorkerLost
-from raypipe.journal import Journal
+from raypipe.journal import LOCAL, SERVICE, Journal
 from raypipe.models import (
     DraftBeat,
     DraftSpec,
