@@ -2,23 +2,22 @@
 
 import asyncio
 import hashlib
-import itertools
 import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import ObjectStore, from_url
 
+from raypipe.backends import Backend, Folder, Swept, open_bucket
 from raypipe.errors import (
     ArtifactMissing,
     ArtifactStoreUnavailable,
@@ -31,162 +30,6 @@ from raypipe.models import Artifact
 
 #: artifacts up to this many bytes are read and written on the event loop: a thread would take longer
 SMALL = 64 * 2**10
-#: how long an object store that does not answer is asked again before it counts as unavailable
-_RETRY_SECONDS, _RETRIES = 20, 3
-
-
-class _Backend(Protocol):
-    def write(self, key: str, data: bytes) -> None: ...
-    async def write_async(self, key: str, data: bytes) -> None: ...
-    def take(self, key: str, path: Path) -> None: ...
-    def read(self, key: str) -> bytes: ...
-
-
-class _File(NamedTuple):
-    """A new file: written, not yet on the disk, and not yet under its name."""
-
-    descriptor: int
-    path: str
-    name: str
-
-
-class _Folder:
-    """Artifacts as files. A file appears under its name when all of its bytes are there, and on the disk.
-
-    A name must not outlive a power cut that its bytes do not, nor a row of the journal one that the name does not: so
-    the bytes are synced, then the file gets its name, then the folder is synced.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = str(root)
-        self._numbers = itertools.count()
-        #: new files to be finished, and who waits for it
-        self._unfinished: list[tuple[_File, asyncio.Future[None]]] = []
-        self._finishing: asyncio.Task[None] | None = None
-
-    def write(self, key: str, data: bytes) -> None:
-        path = os.path.join(self._root, key)  # noqa: PTH118 - hot path: pathlib costs more than the system calls
-        if os.path.exists(path):  # noqa: PTH110
-            return
-        for problem in _finish([self._create(path, data)]).values():
-            raise problem
-
-    def take(self, key: str, path: Path) -> None:
-        """Make a file an artifact."""
-        name = os.path.join(self._root, key)  # noqa: PTH118
-        _make_folder(Path(name).parent)
-        file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path), name)
-        for problem in _finish([file]).values():
-            raise problem
-
-    async def write_async(self, key: str, data: bytes) -> None:
-        """Write from an event loop: files that are written while others are finished are finished next, together."""
-        path = os.path.join(self._root, key)  # noqa: PTH118
-        if os.path.exists(path):  # noqa: PTH110
-            return
-        finished = asyncio.get_running_loop().create_future()
-        self._unfinished.append((self._create(path, data), finished))
-        if self._finishing is None:
-            self._finishing = asyncio.create_task(self._finish())
-        await finished
-
-    async def _finish(self) -> None:
-        try:
-            while self._unfinished:
-                batch, self._unfinished = self._unfinished, []
-                problems = await asyncio.to_thread(_finish, [file for file, _ in batch])
-                for file, waiting in batch:
-                    if waiting.done():
-                        continue  # it was cancelled
-                    if (problem := problems.get(file)) is not None:
-                        waiting.set_exception(problem)
-                    else:
-                        waiting.set_result(None)
-        finally:
-            self._finishing = None  # also where an event loop ends in the middle: the next one starts anew
-
-    def _create(self, path: str, data: bytes) -> _File:
-        """Write a new file and leave it open."""
-        new = f"{path}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
-        try:
-            file = os.open(new, _NEW_FILE, 0o666)
-        except FileNotFoundError:
-            _make_folder(Path(path).parent)
-            file = os.open(new, _NEW_FILE, 0o666)
-        try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(file, rest) :]
-        except BaseException:
-            os.close(file)
-            Path(new).unlink(missing_ok=True)
-            raise
-        return _File(file, new, path)
-
-    def read(self, key: str) -> bytes:
-        return Path(self._root, key).read_bytes()
-
-    def holds(self, key: str) -> bool:
-        return os.path.exists(os.path.join(self._root, key))  # noqa: PTH110, PTH118
-
-
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
-
-def _finish(files: list[_File]) -> dict[_File, OSError]:
-    """Bring files to the disk, give them their names and bring those to the disk; gives what went wrong with which."""
-    problems: dict[_File, OSError] = {}
-    for file in files:
-        try:
-            try:
-                os.fdatasync(file.descriptor)
-            finally:
-                os.close(file.descriptor)
-            os.replace(file.path, file.name)  # noqa: PTH105
-        except OSError as error:
-            problems[file] = error
-            Path(file.path).unlink(missing_ok=True)
-    named = [file for file in files if file not in problems]
-    for folder in {os.path.dirname(file.name) for file in named}:  # noqa: PTH120
-        try:
-            _sync_folder(folder)
-        except OSError as error:
-            problems |= {file: error for file in named if file.name.startswith(folder)}
-    return problems
-
-
-def _make_folder(path: Path) -> None:
-    if not path.is_dir():
-        _make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        _sync_folder(str(path.parent))
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-class _Bucket:
-    """Artifacts as objects of a bucket; what an object store writes is there whole or not at all."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
-
-    def write(self, key: str, data: bytes) -> None:
-        obstore.put(self.store, key, data)
-
-    async def write_async(self, key: str, data: bytes) -> None:
-        await obstore.put_async(self.store, key, data)
-
-    def take(self, key: str, path: Path) -> None:
-        obstore.put(self.store, key, path)
-
-    def read(self, key: str) -> bytes:
-        return bytes(obstore.get(self.store, key).bytes())
 
 
 class ArtifactStore:
@@ -200,7 +43,7 @@ class ArtifactStore:
         """
         self._url = url
         self._root = _path_of(url) if url.startswith("file://") else None
-        self._backend: _Backend = _open_bucket(url) if self._root is None else _Folder(self._root)
+        self._backend: Backend = open_bucket(url) if self._root is None else Folder(self._root)
 
     def put(self, data: bytes, media_type: str) -> Artifact:
         """Store bytes and return their handle; bytes already held are not written again.
@@ -280,7 +123,7 @@ class ArtifactStore:
         Raises:
             ArtifactStoreUnavailable: The store cannot be read.
         """
-        if isinstance(self._backend, _Folder):
+        if isinstance(self._backend, Folder):
             return self._backend.holds(_key(artifact))
         with self._named_errors(artifact):
             try:
@@ -288,6 +131,39 @@ class ArtifactStore:
             except (NotFoundError, FileNotFoundError):
                 return False
         return True
+
+    def sweep(self, named: set[str], grace: float) -> Swept:
+        """Remove artifacts that are not among those named, and were not written or asked to be within `grace` seconds.
+
+        Raises:
+            ArtifactStoreUnavailable: The store cannot be read or written.
+        """
+        try:
+            return self._backend.sweep(named, time.time() - grace)
+        except (OSError, BaseError) as error:
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+            raise ArtifactStoreUnavailable(
+                f"The artifact store {place_of(self._url)} cannot be swept: {reason}"
+            ) from error
+
+    @property
+    def free_bytes(self) -> int | None:
+        """How much room is left on the store's disk; None for a bucket."""
+        if self._root is None:
+            return None
+        there = next((each for each in (self._root, *self._root.parents) if each.is_dir()), Path("/"))
+        return shutil.disk_usage(there).free
+
+    async def keep(self, artifact: Artifact) -> bool:
+        """Keep an artifact from being swept for a while; tells whether it is there.
+
+        Raises:
+            ArtifactStoreUnavailable: The store cannot be read.
+        """
+        if isinstance(self._backend, Folder):
+            with self._named_errors(artifact):
+                return self._backend.touch(_key(artifact))
+        return await self.holds(artifact)
 
     def path_of(self, artifact: Artifact, scratch: Path) -> Path:
         """Give a file that holds the artifact: the stored one if it is on this disk, else a copy in `scratch`.
@@ -352,7 +228,7 @@ class ArtifactStore:
             raise FileNotWritten(f"The output cannot be written: {error.strerror}.") from error
 
     def _copy(self, artifact: Artifact, scratch: Path) -> Path:
-        copies = _Folder(scratch)
+        copies = Folder(scratch)
         if not (scratch / artifact.digest).exists():
             copies.write(artifact.digest, self.get(artifact))
         return scratch / artifact.digest
@@ -402,26 +278,6 @@ def place_of(url: str) -> str:
 
 def _path_of(url: str) -> Path:
     return Path(url2pathname(urlsplit(url, allow_fragments=False).path))
-
-
-def _open_bucket(url: str) -> _Bucket:
-    if url.startswith("memory:"):
-        return _Bucket(from_url(url))
-    try:
-        store = from_url(
-            url,
-            retry_config={
-                "max_retries": _RETRIES,
-                "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
-            },
-        )
-    except (BaseError, ValueError) as error:
-        scheme = url.partition("://")[0]
-        reason = str(error).partition("\n")[0]
-        raise ArtifactStoreUnavailable(
-            f"RAYPIPE_ARTIFACTS ({scheme}://…) names no artifact store: {reason}"
-        ) from error
-    return _Bucket(store)
 
 
 def _key(artifact: Artifact) -> str:

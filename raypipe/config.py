@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     public_url: Annotated[str | None, AfterValidator(_public_address)] = None
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
+    #: MiB that must be free where the artifacts are for a new video to be taken
+    min_free_mib: int = Field(default=200, ge=0)
     #: largest HTTP request body in bytes
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     #: address of the Ray cluster, or "local" to start one

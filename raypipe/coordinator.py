@@ -152,9 +152,7 @@ class Coordinator:
             VideoOver: It has ended.
             VideoBusy: A coordinator that lives has it; one that was killed counts as living for `LEASE_SECONDS`.
         """
-        if video_id in self._ends:
-            raise VideoBusy(f"Video {video_id} is being made here.")
-        await self._hold_lease()
+        await self._hold_lease_for(video_id)
         self._run_again(await self.journal.resume(self.owner, video_id))
 
     async def retry(self, video_id: str, resubmit: bool = False) -> None:
@@ -168,7 +166,7 @@ class Coordinator:
             VideoNotFound: There is no such video.
             VideoOver: No step of it failed that may be tried again, or it has not ended.
         """
-        await self._hold_lease()
+        await self._hold_lease_for(video_id)
         self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
 
     async def approve(self, video_id: str) -> None:
@@ -179,7 +177,7 @@ class Coordinator:
             VideoOver: It does not wait for approval.
             VideoBusy: A coordinator that lives has it.
         """
-        await self._hold_lease()
+        await self._hold_lease_for(video_id)
         self._run_again(await self.journal.approve(self.owner, video_id))
 
     async def allow_missing(self, video_id: str) -> None:
@@ -190,7 +188,7 @@ class Coordinator:
             VideoOver: It has not ended so.
             VideoBusy: A coordinator that lives has it.
         """
-        await self._hold_lease()
+        await self._hold_lease_for(video_id)
         self._run_again(await self.journal.allow_missing(self.owner, video_id))
 
     async def cancel(self, video_id: str) -> None:
@@ -203,8 +201,10 @@ class Coordinator:
             VideoOver: It has ended.
         """
         await self._hold_lease()
-        await self.journal.cancel(video_id)
-        await self._take_cancelling([video_id])
+        if (await self.journal.cancel(video_id)).terminal:
+            self._lose(video_id)
+        else:
+            await self._take_cancelling([video_id])
 
     async def _take_cancelling(self, video_ids: list[str] | None) -> None:
         """Cancel videos that somebody has said are to be: those, or all of this kind."""
@@ -214,6 +214,11 @@ class Coordinator:
                 await asyncio.sleep(0)  # its end is noted
             self._active += 1
             self._start(video)
+
+    async def _hold_lease_for(self, video_id: str) -> None:
+        if video_id in self._ends:
+            raise VideoBusy(f"Video {video_id} is being made here.")
+        await self._hold_lease()
 
     def _run_again(self, video: VideoRecord) -> None:
         self._active += 1
@@ -332,7 +337,7 @@ class Coordinator:
             now = time.monotonic()
             survived = [each for each, since in self._suspects.items() if now - since > SURVIVED_SECONDS]
             try:
-                lost = await self.journal.renew(self.owner, survived, list(self._runs))
+                await self._give_up_lost(await self.journal.renew(self.owner, survived, list(self._ends)))
             except JournalUnavailable as error:
                 logger.warning("The lease could not be renewed: %s", error)
                 if self.owner.runner == LOCAL and time.monotonic() - renewed > JOURNAL_SECONDS:
@@ -340,21 +345,27 @@ class Coordinator:
                     renewed = time.monotonic()
             else:
                 renewed = time.monotonic()
-                for video_id in lost:
-                    self._lose(video_id)
-                await self._take_cancelling(lost)
                 for video_id in survived:
-                    del self._suspects[video_id]
+                    self._suspects.pop(video_id, None)
                 if not held.done():
                     held.set_result(None)
             await asyncio.sleep(SURVIVED_SECONDS / 2 if self._suspects else LEASE_SECONDS / 4)
 
+    async def _give_up_lost(self, video_ids: list[str]) -> None:
+        """Stop running videos that others have taken over, or that are cancelled, and cancel those."""
+        for video_id in video_ids:
+            self._lose(video_id)
+        if video_ids:
+            await self._take_cancelling(video_ids)
+
     def _lose(self, video_id: str) -> None:
-        """Stop running a video that another coordinator has taken over."""
-        if video_id in self._runs and video_id in self._ends:
+        run, task = self._runs.get(video_id, (None, None))
+        if run is not None and run.video.state is VideoState.CANCELLING:
+            return  # it was taken here meanwhile, to be cancelled
+        if video_id in self._ends:
             logger.warning("Video %s is no longer made here: it was taken over, or is cancelled", video_id)
-            _, task = self._runs[video_id]
-            task.cancel()
+            if task is not None:
+                task.cancel()
             end = self._ends.pop(video_id)
             end.set_exception(LeaseLost(video_id))
             end.exception()  # it is logged: nobody has to wait for it

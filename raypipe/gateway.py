@@ -7,6 +7,7 @@ failure as a value: whoever depends on it gets the failure as an argument and pa
 import asyncio
 import gc
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -52,6 +53,7 @@ from raypipe.providers.base import (
     ClipWork,
     ComputeProvider,
     Context,
+    Delivery,
     HostedProvider,
     ImageWork,
     MusicWork,
@@ -63,6 +65,8 @@ from raypipe.providers.registry import provider_class
 from raypipe.step_log import StepLog
 from raypipe.steps import Steps, new_step
 from raypipe.workers import Helpers, Ran, render, run_on_cpu
+
+logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -159,16 +163,25 @@ class Gateway:
         )
 
     async def _cancel(self, log: StepLog, work: Work | None) -> None:
-        step, said = log.record, ""
-        if work is not None and step.provider_job_id is not None:
-            provider = self._provider(step.provider)
-            assert isinstance(provider, HostedProvider)  # noqa: S101 - no other gives ids
-            asked = provider.cancel(step.provider_job_id, work.model_copy(update={"model": step.model}))
+        """Cancel a step; one whose job is made, or cannot be stopped, stays as it is, to be fetched by a retry."""
+        step = log.record
+        if step.provider_job_id is not None:
             try:
-                await in_time(asked, CANCEL_SECONDS)
-            except ProviderError as error:
-                said = f"; its job {step.provider_job_id} at {step.provider} could not be: {error}"
-        await log.failed(Cancelled(f"cancelled{said}"))
+                await self._cancel_job(step.provider_job_id, step, work)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are cancelled
+                said = step.provider_job_id, step.step, step.video_id, error
+                logger.warning("Job %s of %s of %s was not stopped: %s", *said)
+                return
+        await log.failed(Cancelled("cancelled"))
+
+    async def _cancel_job(self, job_id: str, step: StepRecord, work: Work | None) -> None:
+        provider = self._provider(step.provider)
+        if work is None or not isinstance(provider, HostedProvider):
+            raise InternalError(f"{step.step} has no job that could be stopped")
+        work = work.model_copy(update={"model": step.model})
+        if isinstance(await in_time(provider.poll(job_id, work), CANCEL_SECONDS), Delivery):
+            raise InternalError("it is made, and is fetched when the video is gone on with")
+        await in_time(provider.cancel(job_id, work), CANCEL_SECONDS)
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
@@ -275,7 +288,10 @@ class Gateway:
         key = (track.artifact.digest, track.seconds)
         if key in self._fitting:
             log.note_start(self._node, time.time())
-            return await asyncio.shield(self._fitting[key])
+            fitted = await asyncio.shield(self._fitting[key])
+            if await self._store.keep(fitted.artifact):
+                return fitted
+            self._fitting.pop(key, None)
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
         fitting = asyncio.ensure_future(self._fit(log, track))

@@ -10,7 +10,14 @@ from typing import TypeVar
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import Estimate, dollars, estimate
-from raypipe.errors import ArtifactMissing, InvalidReferenceImage, InvalidRequest, MediaError, OverBudget
+from raypipe.errors import (
+    ArtifactMissing,
+    DiskFull,
+    InvalidReferenceImage,
+    InvalidRequest,
+    MediaError,
+    OverBudget,
+)
 from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
@@ -58,6 +65,21 @@ def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
     for note in notes_on(spec):
         logger.warning(note)
     return spec
+
+
+def check_room(store: ArtifactStore, settings: Settings) -> None:
+    """Check that there is room for another video.
+
+    Raises:
+        DiskFull: There is less than the settings want.
+    """
+    free = store.free_bytes
+    if free is not None and free < settings.min_free_mib * 2**20:
+        raise DiskFull(
+            f"No new video is taken: {free // 2**20} MiB are free where the artifacts are, and "
+            f"{settings.min_free_mib} MiB have to be (RAYPIPE_MIN_FREE_MIB). Make room with `raypipe delete` and "
+            "`raypipe gc`."
+        )
 
 
 def check_models(spec: Spec) -> None:
@@ -159,7 +181,9 @@ def accept(
 
     Raises:
         InvalidRequest: As `plan`; there is nothing to commit.
+        DiskFull: There is too little room.
     """
+    check_room(store, settings)
     now, video_id = time.time(), new_video_id()
     request = _with_stored_pictures(request, store)
     spec = _plan(request, video_id, settings)

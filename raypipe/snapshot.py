@@ -187,7 +187,8 @@ class Snapshot:
     @property
     def doubtful_cost(self) -> float:
         """US dollars that may have been paid on top, for creates that brought nothing or that nobody answered."""
-        return total(step.doubtful for step in self.steps.values())
+        left = self.reserved_cost if self.video.state.terminal else 0.0
+        return total([left, *(step.doubtful for step in self.steps.values())])
 
     @property
     def reserved_cost(self) -> float:

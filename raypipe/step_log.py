@@ -95,8 +95,16 @@ class StepLog:
         """
         self._settle()
         if price > 0 and (budget, daily) != (None, None):
-            await self._steps.journal.reserve(self.record, price, budget, daily)
+            await self._reserve(price, budget, daily)
         self.record = self.record.evolve(reserved_cost=price)
+
+    async def _reserve(self, price: float, budget: float | None, daily: float | None) -> None:
+        while True:
+            epoch = self._epoch
+            try:
+                return await self._steps.journal.reserve(self.record, price, budget, daily, epoch)
+            except LeaseLost:
+                await self._newer_than(epoch)
 
     def _settle(self) -> None:
         """Count what the create before may have cost as doubtful, where it may have been taken."""

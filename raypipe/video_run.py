@@ -102,13 +102,29 @@ class VideoRun:
             LeaseLost: Another coordinator cancels it.
             JournalUnavailable: The end could not be written.
         """
-        await self._read_outputs()
         try:
-            gateway = (await gateways()).of(self.video.id)
-            await gateway.cancel.remote(self.job, works_of(self.job, self.spec))
-        except RayError as error:
-            logger.warning("What is under way of %s could not be stopped: %s", self.video.id, error)
+            await self._read_outputs()
+            await self._stop_steps(await gateways())
+        except LeaseLost:
+            raise
+        except Exception as error:
+            logger.exception("What is under way of %s could not be stopped", self.video.id, exc_info=error)
         return await self._end_early(VideoState.CANCELLED, Cancelled.code, CANCELLED)
+
+    async def _stop_steps(self, gateways: Gateways) -> None:
+        try:
+            works = works_of(self.job, self.spec)
+        except RaypipeError as error:  # a model is not known any more
+            logger.warning("Jobs of %s at providers cannot be stopped: %s", self.video.id, error)
+            works = []
+        for _ in range(RELAUNCHES):
+            gateway = gateways.of(self.video.id)
+            try:
+                await gateway.cancel.remote(self.job, works)
+            except ActorDiedError:  # for good; its successor does it
+                gateways.forget(gateway)
+            else:
+                return
 
     async def put_back(self, state: VideoState) -> VideoState:
         """Write that a video whose run was cancelled is queued again, or waits, unless its end is being written."""

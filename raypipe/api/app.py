@@ -219,7 +219,13 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/videos/{video_id}/cancel", status_code=202, tags=["videos"])
     async def cancel_video(video_id: VideoId) -> VideoDetail:
         """Cancel a video that is not over. Nothing more is sent for it; what is finished, and what it cost, is kept."""
-        return await service.go_on(service.journal.cancel(video_id), video_id)
+        return await service.go_on(service.journal.cancel(video_id, by_service=True), video_id)
+
+    @app.delete("/v1/videos/{video_id}", tags=["videos"])
+    async def delete_video(video_id: VideoId) -> dict[str, Any]:
+        """Delete a video that is over, with its history; 409 while it is not."""
+        await service.journal.delete(video_id)
+        return {"id": video_id, "object": "video.deleted", "deleted": True}
 
     @app.post("/v1/videos/{video_id}/continue", status_code=202, tags=["videos"])
     async def continue_video(video_id: VideoId) -> VideoDetail:

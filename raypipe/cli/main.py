@@ -359,6 +359,48 @@ def cancel(video_id: VideoId) -> None:
     raise typer.Exit(cancel_video(find(video_id, settings).video, settings, Console()))
 
 
+@app.command()
+def delete(video_id: VideoId) -> None:
+    """Delete a video that is over, with its history. Its files go with the next `raypipe gc`."""
+    import asyncio
+
+    from raypipe.cli.lookup import find, open_for_writing
+    from raypipe.cli.request import read_settings
+
+    settings = read_settings()
+    found = find(video_id, settings)
+    journal = open_for_writing(settings)
+    try:
+        asyncio.run(journal.delete(found.video.id))
+    finally:
+        journal.close()
+    _print(f"Deleted {found.video.id}. `raypipe gc` removes what only it has used.")
+
+
+@app.command()
+def gc(
+    grace: Annotated[
+        float, typer.Option(min=0.01, metavar="HOURS", help="Keep what was written within so many hours.")
+    ] = 24.0,
+) -> None:
+    """Remove stored files that no video uses any more. Videos may be made meanwhile."""
+    from raypipe.artifacts import ArtifactStore
+    from raypipe.cli.lookup import open_journal
+    from raypipe.cli.request import read_settings
+    from raypipe.text import size_of
+
+    settings = read_settings()
+    journal = open_journal(settings)
+    if journal is None:
+        _print("There is nothing to remove.")
+        return
+    try:
+        swept = ArtifactStore(settings.artifacts_url).sweep(journal.named_digests(), grace * 3_600)
+    finally:
+        journal.close()
+    _print(f"Removed {swept.files} files, {size_of(swept.bytes)}.")
+
+
 def _again(
     video_id: str,
     output: Path | None,

@@ -1,9 +1,8 @@
 """The journal: what was accepted, what was done, what happened. Ray executes, the journal decides."""
 
-import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -47,6 +46,7 @@ from raypipe.journal.leases import (
 )
 from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.retention import forget, named_digests
 from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
 
@@ -118,15 +118,16 @@ class Journal:
         await self.writer.transact(run, patience)
 
     async def reserve(
-        self, step: StepRecord, price: float, budget: float | None, daily: float | None
+        self, step: StepRecord, price: float, budget: float | None, daily: float | None, epoch: int
     ) -> None:
         """Reserve what a step will cost.
 
         Raises:
             BudgetReached: The video's budget, or the day's, has no room for it.
+            LeaseLost: That epoch of the video is over.
             JournalUnavailable: It cannot be written.
         """
-        await self.writer.transact(reserve(step, price, budget, daily), patience=float("inf"))
+        await self.writer.transact(reserve(step, price, budget, daily, epoch), patience=float("inf"))
 
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""
@@ -205,8 +206,7 @@ class Journal:
             VideoOver: It has ended.
             VideoBusy: A coordinator that lives has it.
         """
-        await self.writer.transact(lambda connection: resume(connection, owner, video_id))
-        return await asyncio.to_thread(self.video, video_id)
+        return await self._taken(video_id, lambda connection: resume(connection, owner, video_id))
 
     async def retry(self, owner: Owner | None, video_id: str, resubmit: bool) -> VideoRecord:
         """Take one video that has not succeeded, with its failed steps as if they had not been tried.
@@ -217,8 +217,7 @@ class Journal:
             VideoNotFound: There is no such video.
             VideoOver: No step of it failed that may be tried again, or it has not ended.
         """
-        await self.writer.transact(lambda connection: retry(connection, owner, video_id, resubmit))
-        return await asyncio.to_thread(self.video, video_id)
+        return await self._taken(video_id, lambda connection: retry(connection, owner, video_id, resubmit))
 
     async def approve(self, owner: Owner | None, video_id: str) -> VideoRecord:
         """Take one video that waits for approval, to have the rest of it made; without an owner, by a service.
@@ -228,8 +227,7 @@ class Journal:
             VideoOver: It does not wait for approval.
             VideoBusy: A coordinator that lives has it.
         """
-        await self.writer.transact(lambda connection: approve(connection, owner, video_id))
-        return await asyncio.to_thread(self.video, video_id)
+        return await self._taken(video_id, lambda connection: approve(connection, owner, video_id))
 
     async def allow_missing(self, owner: Owner | None, video_id: str) -> VideoRecord:
         """Take one video that ended without some of its beats, to have a film made of the others.
@@ -241,13 +239,24 @@ class Journal:
             VideoOver: It has not ended so.
             VideoBusy: A coordinator that lives has it.
         """
-        await self.writer.transact(lambda connection: allow_missing(connection, owner, video_id))
-        return await asyncio.to_thread(self.video, video_id)
+        return await self._taken(video_id, lambda connection: allow_missing(connection, owner, video_id))
 
-    async def cancel(self, video_id: str) -> VideoState:
+    async def _taken(self, video_id: str, take_it: Callable[[Connection], None]) -> VideoRecord:
+        """Take a video, and read it in the same transaction: its epoch is then its owner's alone."""
+
+        def run(connection: Connection) -> VideoRecord:
+            take_it(connection)
+            query = select(tables.videos).where(tables.videos.c.id == video_id)
+            return _parsed(VideoRecord, connection.execute(query).one())
+
+        taken: VideoRecord = await self.writer.transact(run)
+        return taken
+
+    async def cancel(self, video_id: str, by_service: bool = False) -> VideoState:
         """Have a video cancelled: from the moment this is committed nothing is sent for it any more.
 
-        Gives its state now: cancelled, if nothing was under way, else cancelling.
+        Gives its state now: cancelled, if nothing was under way, else cancelling. That is done by whoever makes it, or
+        is next of its kind; with `by_service` by a service, if nobody makes it.
 
         Raises:
             VideoNotFound: There is no such video.
@@ -255,12 +264,33 @@ class Journal:
         """
 
         def run(connection: Connection) -> VideoState:
-            state = cancel(connection, video_id)
+            state = cancel(connection, video_id, by_service)
             execute(connection, [self.event(Event(video_id=video_id, kind=f"video.{state}"))])
             return state
 
         state: VideoState = await self.writer.transact(run)
         return state
+
+    async def delete(self, video_id: str) -> None:
+        """Delete a video that is over; its artifacts are named by its rows no more.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoBusy: It is not over.
+        """
+        await self.writer.transact(lambda connection: forget(connection, video_id))
+
+    def named_digests(self) -> set[str]:
+        """Read which artifacts rows name.
+
+        Raises:
+            JournalUnavailable: The rows cannot be read.
+        """
+        try:
+            with self._engine.connect() as connection:
+                return named_digests(connection)
+        except SQLAlchemyError as error:
+            raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
 
     async def take_cancelling(self, owner: Owner, video_ids: Sequence[str] | None) -> list[VideoRecord]:
         """Take videos that are to be cancelled, under a new epoch each: those, or all of the owner's kind."""
@@ -284,7 +314,10 @@ class Journal:
         steps = tables.steps.c
         under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
         columns = steps.video_id, steps.step, steps.take, steps.sent_at
-        query = select(*columns).where(steps.provider == provider, steps.sent_at.is_not(None), under_way)
+        joined = tables.steps.join(tables.videos, tables.videos.c.id == steps.video_id)
+        alive = tables.videos.c.state.not_in(_TERMINAL)
+        mine = steps.provider == provider, steps.sent_at.is_not(None), under_way, alive
+        query = select(*columns).select_from(joined).where(*mine)
         rows = await self.writer.read(lambda connection: connection.execute(query).all())
         return [((row.video_id, row.step, row.take), row.sent_at) for row in rows]
 

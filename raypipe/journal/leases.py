@@ -166,7 +166,10 @@ def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: 
     unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
     again["doubtful_cost"] = steps.doubtful_cost + unsettled
     tried = update(tables.steps).where(failed if resubmit else and_(failed, not_(unknown)))
-    if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount:
+    none_failed = not connection.execute(
+        select(func.count()).select_from(tables.steps).where(failed)
+    ).scalar()
+    if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount and not none_failed:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
     # a film without the beats that failed is made anew
     film = and_(steps.video_id == video_id, steps.step == "stitch", steps.state == StepState.DONE)
@@ -220,19 +223,21 @@ def _change_spec(connection: Connection, video_id: str, **changes: Any) -> None:
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(**changed))
 
 
-def cancel(connection: Connection, video_id: str) -> VideoState:
+def cancel(connection: Connection, video_id: str, by_service: bool) -> VideoState:
     """Have a video cancelled: whoever makes it can write nothing of it any more, and so send nothing.
 
-    A video of which nothing is under way is cancelled at once; else a coordinator of its kind cancels what is.
+    A video of which nothing is under way is cancelled at once; else a coordinator of its kind cancels what is, or, with
+    `by_service`, a service, if nobody makes the video.
 
     Raises:
         VideoNotFound: There is no such video.
         VideoOver: It has ended.
     """
-    found = connection.execute(select(_videos.c.state).where(_videos.c.id == video_id)).scalar()
+    query = select(_videos.c.state, _videos.c.lease_owner.in_(_living()).label("held"))
+    found = connection.execute(query.where(_videos.c.id == video_id).with_for_update()).first()
     if found is None:
         raise VideoNotFound(video_id)
-    state = VideoState(found)
+    state = VideoState(found.state)
     if state.terminal:
         raise VideoOver(f"Video {video_id} is {state}: there is nothing to cancel.")
     if state is VideoState.CANCELLING:
@@ -248,7 +253,8 @@ def cancel(connection: Connection, video_id: str) -> VideoState:
         spent = select(func.coalesce(func.sum(steps.cost), 0.0)).where(steps.video_id == video_id)
         ended = {"state": VideoState.CANCELLED, "finished_at": time.time(), "cost": spent.scalar_subquery()}
         now_its |= {**ended, "error_code": Cancelled.code, "error_message": CANCELLED}
-    no_longer = {"lease_owner": None, "epoch": _videos.c.epoch + 1}
+    no_longer: dict[str, Any] = {"lease_owner": None, "epoch": _videos.c.epoch + 1}
+    no_longer |= {"runner": SERVICE} if by_service and not found.held else {}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(**now_its, **no_longer))
     return VideoState(now_its["state"])
 
@@ -259,7 +265,8 @@ def take_cancelling(connection: Connection, owner: Owner, video_ids: Sequence[st
     chosen = [_videos.c.state == VideoState.CANCELLING, _videos.c.runner == owner.runner, free]
     if video_ids is not None:
         chosen.append(_videos.c.id.in_(video_ids))
-    taken = list(connection.execute(select(_videos.c.id).where(*chosen)).scalars())
+    free_now = select(_videos.c.id).where(*chosen).with_for_update(skip_locked=True)
+    taken = list(connection.execute(free_now).scalars())
     hand_over = {"lease_owner": owner.id, "epoch": _videos.c.epoch + 1}
     connection.execute(update(_videos).where(_videos.c.id.in_(taken)).values(**hand_over))
     return taken
@@ -274,7 +281,8 @@ def _state_if_free(connection: Connection, owner: Owner | None, video_id: str) -
         renew(connection, owner)
     columns = _videos.c.state, _videos.c.lease_owner, _coordinators.c.lease_until
     joined = _videos.outerjoin(_coordinators, _coordinators.c.id == _videos.c.lease_owner)
-    row = connection.execute(select(*columns).select_from(joined).where(_videos.c.id == video_id)).first()
+    query = select(*columns).select_from(joined).where(_videos.c.id == video_id)
+    row = connection.execute(query.with_for_update(of=_videos)).first()
     if row is None:
         raise VideoNotFound(video_id)
     state, held = VideoState(row.state), (row.lease_until or 0) > time.time()

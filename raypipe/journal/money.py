@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
-from raypipe.errors import BudgetReached, OverBudget
+from raypipe.errors import BudgetReached, LeaseLost, OverBudget
 from raypipe.journal import tables
 from raypipe.journal.records import StepRecord, VideoRecord
 from raypipe.models import VideoState
@@ -37,17 +37,21 @@ def check_daily(video: VideoRecord, budget: float) -> Callable[[Connection], Non
 
 
 def reserve(
-    step: StepRecord, price: float, budget: float | None, daily: float | None
+    step: StepRecord, price: float, budget: float | None, daily: float | None, epoch: int
 ) -> Callable[[Connection], None]:
     """Return a transaction that reserves a step's price, if the video's and the day's budgets allow it.
 
     Raises:
         BudgetReached: One of them does not.
+        LeaseLost: That epoch of the video is over.
     """
+    its_epoch = select(_videos.c.epoch).where(_videos.c.id == step.video_id)
     own = step.cost + step.doubtful_cost
     mine = (_steps.c.video_id == step.video_id) & (_steps.c.step == step.step) & (_steps.c.take == step.take)
 
     def run(connection: Connection) -> None:
+        if (connection.execute(its_epoch).scalar() or 0) > epoch:
+            raise LeaseLost(step.video_id)
         spent = connection.execute(
             select(_committed()).where(_steps.c.video_id == step.video_id, ~mine)
         ).scalar_one()
@@ -91,7 +95,9 @@ def _lock_and_sum_today(connection: Connection, except_video: str | None) -> flo
     open_ended = connection.execute(
         select(func.coalesce(func.sum(case((left > 0, left), else_=0.0)), 0.0)).where(under_way, others)
     ).scalar_one()
-    return float(spent) + float(open_ended)
+    deleted = tables.deleted_costs.c
+    gone = select(func.coalesce(func.sum(deleted.cost), 0.0)).where(deleted.day == int(time.time() // DAY))
+    return float(spent) + float(open_ended) + float(connection.execute(gone).scalar_one())
 
 
 def _is_todays() -> ColumnElement[bool]:

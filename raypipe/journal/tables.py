@@ -143,3 +143,11 @@ events = Table(
     UniqueConstraint("video_id", "seq", name="events_by_video"),
     sqlite_autoincrement=True,
 )
+
+# what the steps of deleted videos have cost, or may have, by the day (since 1970) on which they were sent
+deleted_costs = Table(
+    "deleted_costs",
+    metadata,
+    Column("day", Integer, primary_key=True),
+    Column("cost", Float, nullable=False),
+)

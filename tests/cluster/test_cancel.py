@@ -9,7 +9,7 @@ import pytest
 
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
-from raypipe.errors import VideoOver
+from raypipe.errors import VideoBusy, VideoOver
 from raypipe.journal import SERVICE, Journal
 from raypipe.models import Phase, StepState, VideoState
 from tests.chaos.rig import hand_in
@@ -81,10 +81,15 @@ def test_what_nobody_makes_is_cancelled_at_once(
         first, second = [await coordinator.submit(simulated(2, clip=3.0)) for _ in range(2)]
         assert await coordinator.journal.cancel(second) is VideoState.CANCELLED
         assert {step.state for step in steps_of(coordinator, second).values()} == {StepState.INTENT}
+        assert await asyncio.wait_for(coordinator.wait(second), 10) is VideoState.CANCELLED
         assert await coordinator.wait(first) is VideoState.COMPLETED
         with pytest.raises(VideoOver):
             await coordinator.cancel(first)
-        assert coordinator.journal.video(second).state is VideoState.CANCELLED
+        # what was cancelled before anything of it was begun can be gone on with, too
+        await coordinator.retry(second)
+        with pytest.raises(VideoBusy):
+            await coordinator.retry(second)
+        assert await coordinator.wait(second) is VideoState.COMPLETED
 
     with_coordinator_of(bounded)(test)
 
@@ -105,6 +110,29 @@ def test_a_service_cancels_what_is_cancelled_in_the_journal_also_what_a_dead_one
         serving.cancel()
 
     with_coordinator_of(settings, SERVICE)(test)
+
+
+def test_a_job_that_is_made_when_it_is_cancelled_is_fetched_and_not_bought_again(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    slow = [{"at": "download", "do": "error", "kind": "clip", "times": 100}]
+    with fake("replicate", tmp_path, **SLOW | {"clip": 0.5}, faults=slow) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id = await coordinator.submit(film(beats=1))
+            await clips_accepted(coordinator, video_id, 1)
+            await asyncio.sleep(1)
+            await coordinator.cancel(video_id)
+            assert await asyncio.wait_for(coordinator.wait(video_id), 30) is VideoState.CANCELLED
+            assert steps_of(coordinator, video_id)["chunk/0"].state is StepState.ACCEPTED
+            assert vendor.lines("cancel") == []
+            await coordinator.retry(video_id)
+            await clips_accepted(coordinator, video_id, 1)
+            assert len(vendor.creates("clip")) == 1
+            await coordinator.cancel(video_id)
+            await asyncio.wait_for(coordinator.wait(video_id), 30)
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
 
 def test_a_render_that_is_cancelled_gives_its_cpu_back(with_coordinator: Run) -> None:

@@ -66,12 +66,12 @@ def test_a_step_is_reserved_only_up_to_the_budgets(journal: Journal, tmp_path: P
             next(each for each in journal.steps(video.id) if each.step == name)
             for name in ("image/0", "chunk/0")
         )
-        await journal.reserve(image, 0.1, 0.15, None)
-        await journal.reserve(image, 0.15, 0.15, None)  # again, for a dearer model: it counts once
+        await journal.reserve(image, 0.1, 0.15, None, epoch=9)
+        await journal.reserve(image, 0.15, 0.15, None, epoch=9)  # again, for a dearer model: it counts once
         with pytest.raises(BudgetReached, match=r"\$0\.16, and the video's budget is \$0\.15"):
-            await journal.reserve(chunk, 0.01, 0.15, None)
+            await journal.reserve(chunk, 0.01, 0.15, None, epoch=9)
         with pytest.raises(BudgetReached, match=r"\$0\.20 that may be spent a day"):
-            await journal.reserve(chunk, 0.06, None, 0.2)
+            await journal.reserve(chunk, 0.06, None, 0.2, epoch=9)
         assert journal.steps(video.id)[1].reserved_cost is None
 
     asyncio.run(test())

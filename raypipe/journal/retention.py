@@ -1,0 +1,65 @@
+"""Deleting videos, and which artifacts the others name."""
+
+import re
+import time
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection, Text, cast, delete, func, insert, select, update
+
+from raypipe.errors import VideoBusy, VideoNotFound
+from raypipe.journal import tables
+from raypipe.journal.money import DAY
+from raypipe.models import VideoState
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: columns that may name artifacts
+_NAMING = (
+    tables.videos.c.request, tables.videos.c.spec, tables.videos.c.result,
+    tables.steps.c.result, tables.phases.c.output,
+)  # fmt: skip
+
+
+def forget(connection: Connection, video_id: str) -> None:
+    """Delete a video that is over, with all that is known of it but what it cost on which day.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        VideoBusy: It is not over.
+    """
+    videos, steps = tables.videos.c, tables.steps.c
+    state = connection.execute(select(videos.state).where(videos.id == video_id).with_for_update()).scalar()
+    if state is None:
+        raise VideoNotFound(video_id)
+    if not VideoState(state).terminal:
+        raise VideoBusy(f"Video {video_id} is {state}: cancel it first.")
+    spent: dict[int, float] = defaultdict(float)
+    money = steps.cost + steps.doubtful_cost + func.coalesce(steps.reserved_cost, 0.0)
+    for row in connection.execute(
+        select(steps.sent_at, money.label("cost")).where(steps.video_id == video_id)
+    ):
+        spent[int((row.sent_at or time.time()) // DAY)] += row.cost
+    for day, cost in spent.items():
+        _add(connection, day, cost)
+    for table in (tables.events, tables.phases, tables.steps):
+        connection.execute(delete(table).where(table.c.video_id == video_id))
+    connection.execute(delete(tables.videos).where(videos.id == video_id))
+
+
+def named_digests(connection: Connection) -> set[str]:
+    """Read which artifacts rows name."""
+    found: set[str] = set()
+    for column in _NAMING:
+        query: Any = select(cast(column, Text)).where(column.is_not(None))
+        for (text,) in connection.execute(query):
+            found.update(_DIGEST.findall(text))
+    return found
+
+
+def _add(connection: Connection, day: int, cost: float) -> None:
+    table = tables.deleted_costs
+    if not cost:
+        return
+    more = update(table).where(table.c.day == day).values(cost=table.c.cost + cost)
+    if not connection.execute(more).rowcount:
+        connection.execute(insert(table).values(day=day, cost=cost))
