@@ -353,10 +353,11 @@ class Coordinator:
 
     async def _give_up_lost(self, video_ids: list[str]) -> None:
         """Stop running videos that others have taken over, or that are cancelled, and cancel those."""
+        if not video_ids or self._closed:  # who closes gives all up, and writes that
+            return
         for video_id in video_ids:
             self._lose(video_id)
-        if video_ids:
-            await self._take_cancelling(video_ids)
+        await self._take_cancelling(video_ids)
 
     def _lose(self, video_id: str) -> None:
         run, task = self._runs.get(video_id, (None, None))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from raypipe.errors import (
     InternalError,
+    JournalUnavailable,
     LeaseLost,
     RaypipeError,
     StepKillsGateway,
@@ -108,7 +109,8 @@ class Steps:
                     each.log.record.state is StepState.SENT and not each.task.done() for each in flights
                 ):
                     await asyncio.sleep(0.01)
-        await self.journal.writer.drain()
+        with suppress(JournalUnavailable):  # what was written before this is committed when this is
+            await self.journal.writer.transact(lambda _: None)
         for flight in flights:
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)

@@ -241,7 +241,8 @@ class _Templates:
     async def get(self, *key: int) -> bytes:
         if key not in self._made:
             self._made[key] = asyncio.ensure_future(asyncio.to_thread(self._make, *key))
-        return await self._made[key]
+        # a step that is cancelled must not cancel what others wait for
+        return await asyncio.shield(self._made[key])
 
 
 def _image(work: ImageWork) -> bytes:

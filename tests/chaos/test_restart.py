@@ -189,7 +189,7 @@ def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_a
     tmp_path: Path, small_disk: Path
 ) -> None:
     (small_disk / "filling").write_bytes(bytes(350_000))
-    environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": str(small_disk)}
+    environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": str(small_disk), "RAYPIPE_MIN_FREE_MIB": "0"}
     command = [RAYPIPE, "generate", "A lighthouse", "--size", "320x180", "-o", "film.mp4"]
     ran = subprocess.run(
         command, env=environs, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False

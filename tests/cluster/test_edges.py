@@ -109,7 +109,7 @@ def test_only_a_process_that_died_is_a_lost_worker(
 def test_a_full_disk_is_named_and_the_video_says_what_is_kept(
     with_coordinator_of: Callable[..., Run], tmp_path: Path, small_disk: Path
 ) -> None:
-    settings = Settings(data_dir=tmp_path, artifacts=str(small_disk / "artifacts"))
+    settings = Settings(data_dir=tmp_path, artifacts=str(small_disk / "artifacts"), min_free_mib=0)
     (small_disk / "filling").write_bytes(bytes(2**20 - 30_000))
 
     async def test(coordinator: Coordinator) -> None:
