@@ -121,7 +121,8 @@ class VideoRun:
             gateway = gateways.of(self.video.id)
             try:
                 await gateway.cancel.remote(self.job, works)
-            except ActorDiedError:  # for good; its successor does it
+            except ActorDiedError as error:  # for good; its successor does it
+                logger.warning("The gateway of %s is gone, another is started: %s", self.video.id, error)
                 gateways.forget(gateway)
             else:
                 return

@@ -267,8 +267,9 @@ def take_cancelling(connection: Connection, owner: Owner, video_ids: Sequence[st
         chosen.append(_videos.c.id.in_(video_ids))
     free_now = select(_videos.c.id).where(*chosen).with_for_update(skip_locked=True)
     taken = list(connection.execute(free_now).scalars())
-    hand_over = {"lease_owner": owner.id, "epoch": _videos.c.epoch + 1}
-    connection.execute(update(_videos).where(_videos.c.id.in_(taken)).values(**hand_over))
+    if taken:
+        hand_over = {"lease_owner": owner.id, "epoch": _videos.c.epoch + 1}
+        connection.execute(update(_videos).where(_videos.c.id.in_(taken)).values(**hand_over))
     return taken
 
 

@@ -129,17 +129,17 @@ class HttpProvider(KnownModels):
         """
 
     def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
-        """Return the request of a create that asks for a webhook to an address, of vendors that send some."""
-        raise NotImplementedError
+        """Return the request of a create that asks for a webhook to an address; a vendor without leaves it as it is."""
+        return path, body
 
     async def check_signature(self, headers: Headers, body: bytes) -> None:
-        """Check that a webhook is the vendor's, of vendors that send some.
+        """Check that a webhook is the vendor's.
 
         Raises:
-            WebhookRefused: It is not, or it is old.
+            WebhookRefused: It is not, or it is old, or the vendor sends none.
             ProviderError: The vendor could not be asked for what it signs with.
         """
-        raise NotImplementedError
+        raise WebhookRefused(f"{self.name} sends no webhooks")
 
     async def job_of_hook(self, token: str, seal: str, headers: Headers, body: bytes) -> str:
         """Return the id of the job that a webhook is about, once it is sure who has sent it.
