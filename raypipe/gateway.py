@@ -165,23 +165,24 @@ class Gateway:
     async def _cancel(self, log: StepLog, work: Work | None) -> None:
         """Cancel a step; one whose job is made, or cannot be stopped, stays as it is, to be fetched by a retry."""
         step = log.record
-        if step.provider_job_id is not None:
-            try:
-                await self._cancel_job(step.provider_job_id, step, work)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others are cancelled
-                said = step.provider_job_id, step.step, step.video_id, error
-                logger.warning("Job %s of %s of %s was not stopped: %s", *said)
-                return
+        if step.provider_job_id is not None and not await self._is_stopped(step.provider_job_id, step, work):
+            return
         await log.failed(Cancelled("cancelled"))
 
-    async def _cancel_job(self, job_id: str, step: StepRecord, work: Work | None) -> None:
-        provider = self._provider(step.provider)
-        if work is None or not isinstance(provider, HostedProvider):
-            raise InternalError(f"{step.step} has no job that could be stopped")
-        work = work.model_copy(update={"model": step.model})
-        if isinstance(await in_time(provider.poll(job_id, work), CANCEL_SECONDS), Delivery):
-            raise InternalError("it is made, and is fetched when the video is gone on with")
-        await in_time(provider.cancel(job_id, work), CANCEL_SECONDS)
+    async def _is_stopped(self, job_id: str, step: StepRecord, work: Work | None) -> bool:
+        """Have a provider stop a job; tells whether it was under way, and is stopped."""
+        try:
+            provider = self._provider(step.provider)
+            if work is None or not isinstance(provider, HostedProvider):
+                return False
+            work = work.model_copy(update={"model": step.model})
+            if isinstance(await in_time(provider.poll(job_id, work), CANCEL_SECONDS), Delivery):
+                return False
+            await in_time(provider.cancel(job_id, work), CANCEL_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs are stopped
+            logger.warning("Job %s of %s of %s is not stopped: %s", job_id, step.step, step.video_id, error)
+            return False
+        return True
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""

@@ -171,12 +171,13 @@ def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: 
     ).scalar()
     if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount and not none_failed:
         raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
-    # a film without the beats that failed is made anew
-    film = and_(steps.video_id == video_id, steps.step == "stitch", steps.state == StepState.DONE)
-    connection.execute(
-        update(tables.steps).where(film).values(state=StepState.INTENT, starts=0, **_NO_OUTCOME)
-    )
-    _change_spec(connection, video_id, allow_missing=False)
+    if _spec_of(connection, video_id).get(
+        "allow_missing"
+    ):  # a film without the beats that failed is made anew
+        film = and_(steps.video_id == video_id, steps.step == "stitch", steps.state == StepState.DONE)
+        anew = {"state": StepState.INTENT, "starts": 0, **_NO_OUTCOME}
+        connection.execute(update(tables.steps).where(film).values(**anew))
+        _change_spec(connection, video_id, allow_missing=False)
     reopened = {"finished_at": None, "result": None}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))
     _take_one(connection, owner, video_id)
@@ -215,11 +216,14 @@ def allow_missing(connection: Connection, owner: Owner | None, video_id: str) ->
     _take_one(connection, owner, video_id)
 
 
+def _spec_of(connection: Connection, video_id: str) -> dict[str, Any]:
+    query = select(_videos.c.spec).where(_videos.c.id == video_id).with_for_update()
+    found: dict[str, Any] = connection.execute(query).scalar_one()
+    return found
+
+
 def _change_spec(connection: Connection, video_id: str, **changes: Any) -> None:
-    found = connection.execute(
-        select(_videos.c.spec).where(_videos.c.id == video_id).with_for_update()
-    ).scalar_one()
-    changed = {"spec": {**found, **changes}}
+    changed = {"spec": {**_spec_of(connection, video_id), **changes}}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(**changed))
 
 
