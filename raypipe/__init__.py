@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from raypipe.config import Settings
 from raypipe.errors import RaypipeError
-from raypipe.models import Beat, DraftBeat, DraftSpec, Spec, VideoRequest, VideoState
+from raypipe.models import Beat, BeatEdit, DraftBeat, DraftSpec, Spec, VideoRequest, VideoState
 
 if TYPE_CHECKING:
     from raypipe.coordinator import Coordinator
@@ -14,6 +14,7 @@ __version__ = version("raypipe")
 
 __all__ = [
     "Beat",
+    "BeatEdit",
     "Coordinator",
     "DraftBeat",
     "DraftSpec",

@@ -16,9 +16,9 @@ from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable, LeaseLost, RaypipeError, VideoBusy, VideoNotReady
 from raypipe.gateway import relax_garbage_collection
 from raypipe.gateways import GATEWAYS, Gateways
-from raypipe.intake import accept
+from raypipe.intake import accept, edit
 from raypipe.journal import LEASE_SECONDS, LOCAL, SERVICE, Fence, Journal, Owner, VideoRecord
-from raypipe.models import VideoRequest, VideoState
+from raypipe.models import BeatEdit, VideoRequest, VideoState
 from raypipe.video_run import VideoRun
 
 logger = logging.getLogger(__name__)
@@ -179,6 +179,20 @@ class Coordinator:
         """
         await self._hold_lease_for(video_id)
         self._run_again(await self.journal.approve(self.owner, video_id))
+
+    async def edit(self, video_id: str, beat_index: int, change: BeatEdit) -> None:
+        """Make a beat anew, changed, or go back to an earlier take; and so all that depends on it.
+
+        What was made before is kept, so that going back to it makes and costs nothing.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            BeatNotFound: It has no such beat.
+            InvalidRequest: The beat has no such take, or the picture is unusable.
+            VideoBusy: The video is being made.
+        """
+        await self._hold_lease_for(video_id)
+        self._run_again(await edit(self.owner, video_id, beat_index, change, self.journal, self.store))
 
     async def allow_missing(self, video_id: str) -> None:
         """Make a film of the beats that a video has, which ended without some; what failed is not tried again.

@@ -437,7 +437,7 @@ async def _open(settings: Settings, store: ArtifactStore) -> Steps:
 
 def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
-    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models"}})
+    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models", "takes"}})
     return hashlib.sha256(made_from.encode()).hexdigest()
 
 

@@ -1,27 +1,30 @@
 """From a request to an accepted video: planned, checked and committed, in milliseconds and without Ray."""
 
+import asyncio
 import base64
 import binascii
 import logging
 import re
 import time
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import Estimate, dollars, estimate
 from raypipe.errors import (
     ArtifactMissing,
+    BeatNotFound,
     DiskFull,
     InvalidReferenceImage,
     InvalidRequest,
     MediaError,
     OverBudget,
 )
-from raypipe.journal import Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
+from raypipe.journal import Event, Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
+    BeatEdit,
     Brief,
     DraftBeat,
     Job,
@@ -35,6 +38,7 @@ from raypipe.models import (
 )
 from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
+from raypipe.phases.takes import find_take, with_take
 from raypipe.providers.base import Model, provider_of
 from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
@@ -210,6 +214,63 @@ def accept(
         duration=planned - now,
     )
     return video, journal.accepted(video, output, planned_steps(video_id, spec, expected))
+
+
+async def edit(
+    owner: Owner | None,
+    video_id: str,
+    beat_index: int,
+    change: BeatEdit,
+    journal: Journal,
+    store: ArtifactStore,
+) -> VideoRecord:
+    """Have another take of a beat of a video made, or an earlier one used, and what depends on it.
+
+    Args:
+        owner: Who makes it; None has it queued for a service.
+        video_id: Which video; nobody may be making it.
+        beat_index: Which beat.
+        change: What to change of it.
+        journal: Holds the video.
+        store: Gets a picture that the change brings.
+
+    Raises:
+        VideoNotFound: There is no such video.
+        BeatNotFound: It has no such beat.
+        InvalidRequest: The beat has no such take, or the picture is unusable.
+        VideoBusy: The video is being made.
+        VideoOver: It is being cancelled.
+    """
+    if change.reference_image is not None:
+        which = f"The reference_image of beat {beat_index}"
+        picture = await asyncio.to_thread(_store_picture, which, change.reference_image, store)
+        change = change.model_copy(update={"reference_image": picture})
+
+    def changed(spec: Spec) -> tuple[Spec, list[StepRecord]]:
+        check_take(video_id, spec, beat_index, change.take)
+        spec = with_take(spec, beat_index, change)
+        return spec, planned_steps(video_id, spec, estimate(spec))
+
+    happened = Event(video_id=video_id, kind="video.edited", beat_index=beat_index, data=_told(change))
+    return await journal.edit(owner, video_id, changed, happened)
+
+
+def check_take(video_id: str, spec: Spec, beat_index: int, take: int | None = None) -> None:
+    """Check that a video has a beat, and the beat a take.
+
+    Raises:
+        BeatNotFound: There is no such beat.
+        InvalidRequest: It has no such take.
+    """
+    if beat_index >= len(spec.beats):
+        raise BeatNotFound(video_id, beat_index, len(spec.beats))
+    if take is not None:
+        find_take(spec, beat_index, take)
+
+
+def _told(change: BeatEdit) -> dict[str, Any]:
+    """Return what an event says of a change."""
+    return change.model_dump(mode="json", exclude_none=True)
 
 
 def planned_steps(video_id: str, spec: Spec, expected: Estimate) -> list[StepRecord]:

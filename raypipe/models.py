@@ -199,7 +199,7 @@ class DraftBeat(Value):
     @model_validator(mode="before")
     @classmethod
     def _without_derived(cls, value: object) -> object:
-        return _without(value, "beat_index", "start")
+        return _without(value, "beat_index", "start", "take")
 
     prompt: _Prompt
     duration: _Seconds = MIN_BEAT_SECONDS
@@ -218,6 +218,22 @@ class DraftBeat(Value):
         return self
 
 
+class BeatEdit(Value):
+    """What to change of a beat: its prompt, its picture, both, or nothing, to have it made once more; or go back."""
+
+    prompt: _Prompt | None = None
+    #: picture to start from: a data: URI or a stored artifact
+    reference_image: _Picture | None = None
+    #: an earlier take to go back to
+    take: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _going_back_changes_nothing(self) -> Self:
+        if self.take is not None and (self.prompt is not None or self.reference_image is not None):
+            raise ValueError("going back to a take excludes a new prompt or picture")
+        return self
+
+
 class DraftSpec(Brief):
     """A plan as a person writes or edits it; what `raypipe plan` prints.
 
@@ -227,7 +243,7 @@ class DraftSpec(Brief):
     @model_validator(mode="before")
     @classmethod
     def _without_derived(cls, value: object) -> object:
-        return _without(value, "fps", "followers_per_reference")
+        return _without(value, "fps", "followers_per_reference", "takes", "other_takes", "made_from")
 
     title: str | None = Field(default=None, max_length=200)
     archetype: _Label | None = None
@@ -259,6 +275,8 @@ class Beat(Value):
     camera_movement: str
     continues: bool | None = None
     reference_image: Artifact | None = None
+    #: grows with each time the beat is changed, or made once more
+    take: int = 1
 
     @property
     def frames(self) -> int:
@@ -294,6 +312,12 @@ class Spec(Value):
     #: longest run of followers behind one reference beat
     followers_per_reference: int
     beats: tuple[Beat, ...]
+    #: earlier takes of beats, and later ones that were gone back from
+    other_takes: tuple[Beat, ...] = ()
+    #: take of each step that is not at its first
+    takes: dict[str, int] = Field(default_factory=dict)
+    #: of steps with more than one take, which takes of beats and chunks each of theirs is made from
+    made_from: dict[str, tuple[tuple[int, ...], ...]] = Field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -330,6 +354,8 @@ class Job(Value):
     budget: float | None = None
     reference_pictures: tuple[Artifact, ...] = ()
     clip_sound: bool = False
+    #: take of each step that is not at its first
+    takes: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:

@@ -52,11 +52,16 @@ class Snapshot:
     def __init__(
         self,
         video: VideoRecord,
-        steps: Mapping[str, StepRecord],
+        steps: Iterable[StepRecord],
         phases: Mapping[Phase, PhaseOutput],
         now: float,
     ) -> None:
-        self.video, self.steps, self.phases, self.now = video, steps, phases, now
+        self.video, self.phases, self.now = video, phases, now
+        #: the steps of all takes
+        self.all_steps = tuple(steps)
+        takes = video.spec.takes
+        #: the steps of the takes in use, by name
+        self.steps = {step.step: step for step in self.all_steps if step.take == takes.get(step.step, 1)}
 
     @classmethod
     def read(cls, journal: Journal, video_id: str) -> "Snapshot":
@@ -67,7 +72,7 @@ class Snapshot:
             JournalRowBroken: One of its rows does not hold what it should, or its beats do not fit together.
         """
         phases = journal.phases(video_id)
-        steps = {step.step: step for step in journal.steps(video_id)}
+        steps = journal.steps(video_id)
         # read last: once the row says that the video is over, all the others have been read complete
         return cls(journal.video(video_id), steps, phases, time.time())._checked()
 
@@ -84,8 +89,7 @@ class Snapshot:
         now, found = time.time(), {}
         for each in ids:
             if each in videos:
-                named = {step.step: step for step in steps[each]}
-                found[each] = cls(videos[each], named, phases[each], now)._checked_or_broken()
+                found[each] = cls(videos[each], steps[each], phases[each], now)._checked_or_broken()
         return found
 
     def _checked(self) -> "Snapshot":
@@ -121,7 +125,7 @@ class Snapshot:
     @property
     def cost(self) -> float:
         """US dollars spent so far: by the steps while the video goes on, afterwards as its end says."""
-        spent = (step.cost for step in self.steps.values())
+        spent = (step.cost for step in self.all_steps)
         return self.video.cost if self.video.state.terminal else total(spent)
 
     @cached_property
@@ -188,12 +192,12 @@ class Snapshot:
     def doubtful_cost(self) -> float:
         """US dollars that may have been paid on top, for creates that brought nothing or that nobody answered."""
         left = self.reserved_cost if self.video.state.terminal else 0.0
-        return total([left, *(step.doubtful for step in self.steps.values())])
+        return total([left, *(step.doubtful for step in self.all_steps)])
 
     @property
     def reserved_cost(self) -> float:
         """US dollars that what is under way at providers may cost."""
-        under_way = (s for s in self.steps.values() if s.state not in (StepState.DONE, StepState.FAILED))
+        under_way = (s for s in self.all_steps if s.state not in (StepState.DONE, StepState.FAILED))
         return total(step.reserved_cost or 0.0 for step in under_way)
 
     def phase(self, phase: Phase) -> Status:

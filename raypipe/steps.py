@@ -43,11 +43,12 @@ _AT_REST = (StepState.INTENT, StepState.DONE, StepState.FAILED)
 def new_step(
     job: Job, step: str, phase: Phase, beat_index: int | None = None, kind: Kind | None = None
 ) -> StepRecord:
-    """Return the row of a step that nothing has happened to yet.
+    """Return the row of a step that nothing has happened to yet, at the job's take of it.
 
     The first of the job's models for that kind of work does it; without a kind raypipe itself.
     """
     where = {"video_id": job.video_id, "step": step, "phase": phase, "beat_index": beat_index}
+    where["take"] = job.takes.get(step, 1)
     if kind is None:
         return StepRecord(**where)
     model = job.models[kind][0]

@@ -74,6 +74,8 @@ class VideoRun:
         self.job = Job.of(video.id, video.spec, video.epoch)
         self._fence = Fence(video.id, video.epoch)
         self._outputs: dict[Phase, PhaseOutput] = {}
+        #: what takes that are not in use have cost
+        self._cost_before: dict[Phase, float] = {}
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
 
@@ -154,6 +156,13 @@ class VideoRun:
         if self.video.epoch > 1:
             before = await asyncio.to_thread(self.journal.phases, self.video.id)
             self._outputs = {ph: out for ph, out in before.items() if out.status is PhaseStatus.SUCCESS}
+        if self.spec.other_takes:
+            for step in await asyncio.to_thread(self.journal.steps, self.video.id):
+                if not self._in_use(step):
+                    self._cost_before[step.phase] = self._cost_before.get(step.phase, 0.0) + step.cost
+
+    def _in_use(self, step: StepRecord) -> bool:
+        return step.take == self.spec.takes.get(step.step, 1)
 
     async def _make(self) -> _Ending:
         began = time.time()
@@ -266,7 +275,7 @@ class VideoRun:
             steps = []
         for phase in Phase:
             if phase not in self._outputs and phase is not Phase.PLAN:
-                begun = [step for step in steps if step.phase is phase]
+                begun = [step for step in steps if step.phase is phase and self._in_use(step)]
                 said = error if begun else f"not begun: {error}"
                 self._phase(phase, PhaseStatus.FAILED, {}, begun, said, finished_at=time.time())
         return await self._end(_Ending(state, error_code=code, error=error))
@@ -326,7 +335,7 @@ class VideoRun:
             phase=phase,
             status=status,
             output=output,
-            cost=total(result.cost for result in results),
+            cost=total([self._cost_before.get(phase, 0.0), *(result.cost for result in results)]),
             started_at=began,
             finished_at=ended,
             duration=0.0 if began is None else max(0.0, ended - began),

@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from raypipe.api import failures, hooks
 from raypipe.api.bodies import (
     CreateVideo,
+    EditBeat,
     ErrorBody,
     VideoDetail,
     VideoPage,
@@ -28,7 +29,7 @@ from raypipe.api.limits import BodyLimit
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import BeatNotFound, JournalUnavailable, VideoNotReady
-from raypipe.intake import accept
+from raypipe.intake import accept, edit
 from raypipe.journal import Journal, VideoRecord
 from raypipe.models import Artifact, StepState
 from raypipe.snapshot import Snapshot
@@ -38,6 +39,7 @@ PATIENCE = 5.0
 
 VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
+Take = Annotated[int | None, Query(ge=1, le=100_000, description="Which take; left out: the one in use.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
 }
@@ -113,13 +115,14 @@ class VideoService:
             raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
         return video.result
 
-    def step_artifact(self, video_id: str, kind: str, beat_index: int) -> Artifact:
-        """Find what a step of a beat made."""
+    def step_artifact(self, video_id: str, kind: str, beat_index: int, take: int | None) -> Artifact:
+        """Find what a step of a beat made, at a take or the one in use."""
         video = self.journal.video(video_id)
         if beat_index >= len(video.spec.beats):
             raise BeatNotFound(video_id, beat_index, len(video.spec.beats))
         name = f"{kind}/{beat_index}"
-        step = next((s for s in self.journal.steps(video_id) if s.step == name), None)
+        take = take or video.spec.takes.get(name, 1)
+        step = next((s for s in self.journal.steps(video_id) if (s.step, s.take) == (name, take)), None)
         if step is None or step.state is not StepState.DONE or step.artifact is None:
             state = "not started" if step is None or step.state is StepState.INTENT else step.state
             never = f", and the video is {video.state}" if video.state.terminal else ""
@@ -183,6 +186,7 @@ def _refused_range(status: int, size: int) -> JSONResponse:
 
 def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_video_routes(app, service)
+    _add_steering_routes(app, service)
     _add_media_routes(app, service)
 
     @app.api_route("/healthz", methods=_GET, tags=["service"])
@@ -200,7 +204,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         """Accept a video. It is committed when this answers, and made whether or not anybody waits for it."""
         video = await service.create(body)
         response.headers["Location"] = f"/v1/videos/{video.id}"
-        return accepted(Snapshot(video, {}, {}, time.time()))
+        return accepted(Snapshot(video, (), {}, time.time()))
 
     @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
     def list_videos(
@@ -216,6 +220,8 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         """Show a video: status, progress, beats, chunks, phases, error."""
         return service.detail(video_id)
 
+
+def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/videos/{video_id}/cancel", status_code=202, tags=["videos"])
     async def cancel_video(video_id: VideoId) -> VideoDetail:
         """Cancel a video that is not over. Nothing more is sent for it; what is finished, and what it cost, is kept."""
@@ -231,6 +237,15 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     async def continue_video(video_id: VideoId) -> VideoDetail:
         """Approve the storyboard of a video that waits for that, and have music and clips made."""
         return await service.go_on(service.journal.approve(None, video_id), video_id)
+
+    @app.post("/v1/videos/{video_id}/beats/{beat_index}", status_code=202, tags=["videos"])
+    async def edit_beat(video_id: VideoId, beat_index: BeatIndex, body: EditBeat) -> VideoDetail:
+        """Make one beat anew, changed or once more, or go back to an earlier take; and so all that depends on it.
+
+        What was made before is kept. 409 while the video is being made.
+        """
+        change = edit(None, video_id, beat_index, body.change(), service.journal, service.store)
+        return await service.go_on(change, video_id)
 
     @app.post("/v1/videos/{video_id}/retry", status_code=202, tags=["videos"])
     async def retry_video(
@@ -261,13 +276,15 @@ def _add_media_routes(app: FastAPI, service: VideoService) -> None:
         return service.file(request, service.film(video_id), video_id)
 
     @app.api_route("/v1/videos/{video_id}/storyboard/{beat_index}", **media)
-    def get_storyboard_image(video_id: VideoId, beat_index: BeatIndex, request: Request) -> Response:
+    def get_storyboard_image(
+        video_id: VideoId, beat_index: BeatIndex, request: Request, take: Take = None
+    ) -> Response:
         """Get the storyboard image of a beat; 409 while there is none, 404 if there is no such beat."""
-        artifact = service.step_artifact(video_id, "image", beat_index)
+        artifact = service.step_artifact(video_id, "image", beat_index, take)
         return service.file(request, artifact, f"{video_id}-beat-{beat_index}")
 
     @app.api_route("/v1/videos/{video_id}/chunks/{beat_index}", **media)
-    def get_chunk(video_id: VideoId, beat_index: BeatIndex, request: Request) -> Response:
+    def get_chunk(video_id: VideoId, beat_index: BeatIndex, request: Request, take: Take = None) -> Response:
         """Get the clip of a beat, also of a video that is not finished or never will be."""
-        artifact = service.step_artifact(video_id, "chunk", beat_index)
+        artifact = service.step_artifact(video_id, "chunk", beat_index, take)
         return service.file(request, artifact, f"{video_id}-beat-{beat_index}")

@@ -9,6 +9,7 @@ from raypipe.errors import JournalRowBroken
 from raypipe.intake import notes_on
 from raypipe.journal import StepRecord, accepted_at
 from raypipe.models import (
+    BeatEdit,
     DraftSpec,
     Kind,
     Models,
@@ -21,6 +22,7 @@ from raypipe.models import (
     VideoState,
     models_text,
 )
+from raypipe.phases.takes import takes_of
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -99,6 +101,31 @@ class CreateVideo(BaseModel):
             raise RequestValidationError(error.errors()) from error
 
 
+class EditBeat(BaseModel):
+    """What to change of a beat; an empty object has it made once more."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"prompt": "The lamp goes out"}]}
+    )
+
+    prompt: str | None = Field(default=None, description="What it is to show now.")
+    reference_image: str | None = Field(
+        default=None, description="Picture that its clip starts from now, as a data: URI."
+    )
+    take: int | None = Field(default=None, description="An earlier take to go back to; excludes the others.")
+
+    def change(self) -> BeatEdit:
+        """Return it in raypipe's own words.
+
+        Raises:
+            RequestValidationError: A value is out of range.
+        """
+        try:
+            return BeatEdit.model_validate(self.model_dump())
+        except ValidationError as error:
+            raise RequestValidationError(error.errors()) from error
+
+
 class ErrorDetail(BaseModel):
     """What went wrong: a stable code for programs, a sentence for people."""
 
@@ -124,6 +151,13 @@ class StepView(BaseModel):
     error: ErrorDetail | None = None
 
 
+class TakeView(BaseModel):
+    """A take of a beat."""
+
+    take: int
+    prompt: str
+
+
 class BeatView(BaseModel):
     """A beat of the plan with its image and its chunk."""
 
@@ -134,6 +168,8 @@ class BeatView(BaseModel):
     duration: float
     shot_type: str
     camera_movement: str
+    take: int = Field(description="Which take is in use.")
+    takes: list[TakeView] = Field(description="All takes.")
     image: StepView
     chunk: StepView
 
@@ -145,7 +181,7 @@ class VideoSummary(BaseModel):
     object: Literal["video"] = "video"
     status: OpenAIStatus = Field(description="One of OpenAI's four words.")
     state: VideoState = Field(description="The same, finer.")
-    progress: int = Field(description="0 to 100; never goes back.")
+    progress: int = Field(description="0 to 100; goes back only when a beat is made anew.")
     created_at: int
     completed_at: int | None = None
     model: str
@@ -258,6 +294,10 @@ def _beats(snapshot: Snapshot) -> list[BeatView]:
             duration=beat.duration,
             shot_type=beat.shot_type,
             camera_movement=beat.camera_movement,
+            take=beat.take,
+            takes=[
+                TakeView(take=each.take, prompt=each.prompt) for each in takes_of(video.spec, beat.beat_index)
+            ],
             image=_step(steps.get(f"image/{beat.beat_index}"), video.id, "storyboard", beat.beat_index),
             chunk=_step(steps.get(f"chunk/{beat.beat_index}"), video.id, "chunks", beat.beat_index),
         )

@@ -5,7 +5,7 @@ import time
 
 from rich.console import Console
 
-from raypipe.cli.generate import cancelling, make
+from raypipe.cli.generate import going_on, make
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings
@@ -32,7 +32,7 @@ def cancel_video(video: VideoRecord, settings: Settings, console: Console) -> in
         if state is VideoState.CANCELLING and (is_made or video.runner != LOCAL):
             state = _awaited(journal, video.id)
         if state is VideoState.CANCELLING and video.runner == LOCAL:
-            make(cancelling(video.id), settings, journal, console)
+            make(going_on(video.id, lambda each: each.cancel(video.id)), settings, journal, console)
         return _told(Snapshot.read(journal, video.id), console)
     finally:
         journal.close()

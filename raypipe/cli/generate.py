@@ -114,7 +114,7 @@ def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -
     """Make a video and show how it comes about.
 
     Args:
-        begin: Has a coordinator make it, and gives its id: `submitting`, `resuming` or `retrying`.
+        begin: Has a coordinator make it, and gives its id: `submitting`, `resuming` or `going_on`.
         settings: Where everything is.
         journal: To watch it in.
         console: Where to show it.
@@ -237,41 +237,11 @@ async def _resumed(coordinator: "Coordinator", video_id: str, waited: bool) -> b
     return True
 
 
-def approving(video_id: str) -> Begin:
-    """Begin with what comes after the storyboard of a video that waits for approval."""
+def going_on(video_id: str, change: Callable[["Coordinator"], Awaitable[None]]) -> Begin:
+    """Begin with having a coordinator take up a video that nobody makes."""
 
     async def begin(coordinator: "Coordinator") -> str:
-        await coordinator.approve(video_id)
-        return video_id
-
-    return begin
-
-
-def without_missing(video_id: str) -> Begin:
-    """Begin with a film of the beats that there are."""
-
-    async def begin(coordinator: "Coordinator") -> str:
-        await coordinator.allow_missing(video_id)
-        return video_id
-
-    return begin
-
-
-def cancelling(video_id: str) -> Begin:
-    """Begin with cancelling what is under way of a video."""
-
-    async def begin(coordinator: "Coordinator") -> str:
-        await coordinator.cancel(video_id)
-        return video_id
-
-    return begin
-
-
-def retrying(video_id: str, resubmit: bool) -> Begin:
-    """Begin with the failed steps of a video."""
-
-    async def begin(coordinator: "Coordinator") -> str:
-        await coordinator.retry(video_id, resubmit)
+        await change(coordinator)
         return video_id
 
     return begin

@@ -71,15 +71,17 @@ def _full_id(text: str, journal: Journal) -> str:
     return found[0]
 
 
-def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
-    """Return what a step made, or without one the finished video.
+def artifact_of(snapshot: Snapshot, step: str | None, take: int | None = None) -> Artifact:
+    """Return what a step made, at a take or the one in use, or without a step the finished video.
 
     Raises:
-        InvalidRequest: There is no such step.
+        InvalidRequest: There is no such step or take.
         VideoNotReady: It has not made anything.
     """
     video = snapshot.video
     if step is None:
+        if take is not None:
+            raise InvalidRequest("--take: say with --step of which step.")
         if video.result is None:
             raise VideoNotReady(f"{video.id} is {video.state}: there is no finished video to write.")
         return video.result
@@ -88,6 +90,13 @@ def artifact_of(snapshot: Snapshot, step: str | None) -> Artifact:
         raise InvalidRequest(
             f"--step: {video.id} has no step {step!r}; `raypipe show {video.id}` shows them."
         )
+    if take is not None:
+        takes = {each.take: each for each in snapshot.all_steps if each.step == step}
+        if take not in takes:
+            raise InvalidRequest(
+                f"--take: step {step} has no take {take}, only {', '.join(map(str, takes))}."
+            )
+        record = takes[take]
     if record.artifact is None:
         state = "not begun" if record.state is StepState.INTENT else record.state
         raise VideoNotReady(f"Step {step} of {video.id} is {state}: it has not made a file.")

@@ -10,16 +10,31 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, VideoOver, is_disk_full
+from raypipe.cli import steer
+from raypipe.cli.options import (
+    AllowMissing,
+    AsJson,
+    Budget,
+    ClipSound,
+    Duration,
+    Force,
+    Model,
+    Mood,
+    Options,
+    Output,
+    Prompt,
+    References,
+    Seed,
+    Size,
+    SpecFile,
+    Style,
+    Until,
+    VideoId,
+)
+from raypipe.errors import DiskFull, InvalidRequest, RaypipeError, VideoNotFound, is_disk_full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-
-    from raypipe.cli.generate import Begin
     from raypipe.config import Settings
-    from raypipe.journal import Journal
     from raypipe.models import Artifact
     from raypipe.snapshot import Snapshot
 
@@ -45,6 +60,10 @@ One prompt in, one finished multi-scene video out, on Ray.
 
   raypipe resume last
 
+[bold]Change[/bold] one beat of it; what was made before is kept as a take:
+
+  raypipe edit last --beat 2 --prompt "The keeper runs down the stairs" -o storm2.mp4
+
 [bold]Serve[/bold] it over HTTP:
 
   raypipe serve
@@ -59,93 +78,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Prompt = Annotated[
-    str | None, typer.Argument(metavar="PROMPT", help="What the video is about.", show_default=False)
-]
-Duration = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SECONDS", help="Length of the video, 5 to 300; 30 if left out.", show_default=False
-    ),
-]
-Size = Annotated[
-    str | None,
-    typer.Option(metavar="WxH", help="Such as 1280x720, or one of 16:9, 9:16, 1:1.", show_default=False),
-]
-Style = Annotated[str | None, typer.Option(metavar="TEXT", help="Look of the pictures.", show_default=False)]
-Mood = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Mood of colours and music.", show_default=False)
-]
-Seed = Annotated[
-    str | None, typer.Option(metavar="NUMBER", help="The same seed gives the same video.", show_default=False)
-]
-Model = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="[KIND=]NAME",
-        help="Who makes it, or its images, clips or music: clip=fal/... Given again, the next is tried where the one "
-        "before cannot. See `raypipe models`.",
-        show_default=False,
-    ),
-]
-Options = Annotated[
-    str | None,
-    typer.Option(
-        metavar="JSON",
-        help="Settings by kind of work, provider or model, as a JSON object of objects.",
-        show_default=False,
-    ),
-]
-References = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--reference",
-        metavar="FILE",
-        help="A picture of a character or product that all images are made from; PNG or JPEG, again for another.",
-        show_default=False,
-    ),
-]
-ClipSound = Annotated[
-    bool,
-    typer.Option("--clip-sound", help="Let sound that clips have be heard under the music."),
-]
-Until = Annotated[
-    str | None,
-    typer.Option(
-        metavar="storyboard",
-        help="Stop for approval when its images are made; `raypipe continue` has the rest made.",
-        show_default=False,
-    ),
-]
-AllowMissing = Annotated[
-    bool, typer.Option("--allow-missing", help="Make a film without the beats that fail; it is partial.")
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        metavar="USD", help="What it may cost; it is not begun, or waits, at more.", show_default=False
-    ),
-]
-SpecFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="A plan as `raypipe plan` prints it; - reads stdin.", show_default=False
-    ),
-]
-VideoId = Annotated[str, typer.Argument(metavar="ID", help="An id, the beginning of one, or last.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Where to write it, an .mp4 file or a folder; - is standard output. Left out: a new name made of the "
-        "title.",
-    ),
-]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace the output file if there is one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def main() -> NoReturn:
@@ -259,175 +191,14 @@ def _generate(
     journal = open_for_writing(settings)
     try:
         from raypipe.cli.generate import submitting
+        from raypipe.cli.outcome import make_film
 
-        return _make(submitting(request), notes, output, force, settings, journal)
+        return make_film(submitting(request), notes, output, force, settings, journal)
     finally:
         journal.close()
 
 
-def _make(
-    begin: "Begin",
-    notes: list[str],
-    output: Path | None,
-    force: bool,
-    settings: "Settings",
-    journal: "Journal",
-) -> int:
-    """Make a video, write its film and give the exit code."""
-    from rich.console import Console
-
-    from raypipe.cli.generate import make
-    from raypipe.cli.outcome import conclude
-    from raypipe.logs import logs_in_file
-
-    console = Console(stderr=True)
-    with logs_in_file(settings.log_dir) as problem:
-        for note in (*notes, *([problem] if problem else [])):
-            console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
-        outcome = make(begin, settings, journal, console)
-    return conclude(outcome, output, force, settings, journal, console)
-
-
-@app.command()
-def resume(
-    video_id: VideoId,
-    output: Output = None,
-    force: Force = False,
-) -> None:
-    """Go on with a video that was stopped or whose process was killed: what is finished is not made again.
-
-    Works made by a provider meanwhile are fetched, and not paid a second time.
-    """
-    from raypipe.cli.generate import resuming
-
-    raise typer.Exit(_again(video_id, output, force, resuming, ("queued", "running", "waiting")))
-
-
-@app.command()
-def retry(
-    video_id: VideoId,
-    output: Output = None,
-    force: Force = False,
-    resubmit: Annotated[
-        bool,
-        typer.Option(
-            "--resubmit",
-            help="Send again also what a provider did not answer, so that nobody knows whether it is being made and "
-            "paid already.",
-        ),
-    ] = False,
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="Try nothing again: make a film without the beats that failed."),
-    ] = False,
-) -> None:
-    """Try the failed steps of a video again that failed, is partial or was cancelled: what is finished is kept.
-
-    With --resubmit also of a video that was stopped while a provider did not answer.
-    """
-    from raypipe.cli.generate import retrying, without_missing
-
-    def begin(found: str, _: "Console") -> "Begin":
-        return without_missing(found) if allow_missing else retrying(found, resubmit)
-
-    stopped = ("queued", "running", "waiting") if resubmit else ()
-    ended = ("failed", "partial", "cancelled")
-    raise typer.Exit(_again(video_id, output, force, begin, (*ended, *stopped)))
-
-
-@app.command("continue")
-def continue_(video_id: VideoId, output: Output = None, force: Force = False) -> None:
-    """Approve the storyboard of a video that was made --until storyboard, and have music and clips made."""
-    from raypipe.cli.generate import approving
-
-    raise typer.Exit(_again(video_id, output, force, lambda found, _: approving(found), ("waiting",)))
-
-
-@app.command()
-def cancel(video_id: VideoId) -> None:
-    """Cancel a video that is not over: its jobs at providers are stopped, and nothing more is sent.
-
-    What is finished, and what it cost, is kept; `raypipe retry` goes on after all.
-    """
-    from rich.console import Console
-
-    from raypipe.cli.cancel import cancel_video
-    from raypipe.cli.lookup import find
-    from raypipe.cli.request import read_settings
-
-    settings = read_settings()
-    raise typer.Exit(cancel_video(find(video_id, settings).video, settings, Console()))
-
-
-@app.command()
-def delete(video_id: VideoId) -> None:
-    """Delete a video that is over, with its history. Its files go with the next `raypipe gc`."""
-    import asyncio
-
-    from raypipe.cli.lookup import find, open_for_writing
-    from raypipe.cli.request import read_settings
-
-    settings = read_settings()
-    found = find(video_id, settings)
-    journal = open_for_writing(settings)
-    try:
-        asyncio.run(journal.delete(found.video.id))
-    finally:
-        journal.close()
-    _print(f"Deleted {found.video.id}. `raypipe gc` removes what only it has used.")
-
-
-@app.command()
-def gc(
-    grace: Annotated[
-        float, typer.Option(min=0.01, metavar="HOURS", help="Keep what was written within so many hours.")
-    ] = 24.0,
-) -> None:
-    """Remove stored files that no video uses any more. Videos may be made meanwhile."""
-    from raypipe.artifacts import ArtifactStore
-    from raypipe.cli.lookup import open_journal
-    from raypipe.cli.request import read_settings
-    from raypipe.text import size_of
-
-    settings = read_settings()
-    journal = open_journal(settings)
-    if journal is None:
-        _print("There is nothing to remove.")
-        return
-    try:
-        swept = ArtifactStore(settings.artifacts_url).sweep(journal.named_digests(), grace * 3_600)
-    finally:
-        journal.close()
-    _print(f"Removed {swept.files} files, {size_of(swept.bytes)}.")
-
-
-def _again(
-    video_id: str,
-    output: Path | None,
-    force: bool,
-    begin: "Callable[[str, Console], Begin]",
-    states: tuple[str, ...],
-) -> int:
-    """Go on with a video that is in one of those states."""
-    from rich.console import Console
-
-    from raypipe.cli.lookup import find, open_for_writing
-    from raypipe.cli.report import next_command
-    from raypipe.cli.request import read_settings
-    from raypipe.cli.target import check_output
-
-    check_output(output, force)
-    settings = read_settings()
-    snapshot = find(video_id, settings)
-    if snapshot.video.state not in states:
-        said = f"{snapshot.video.id} is {snapshot.video.state}: there is nothing to go on with here"
-        raise VideoOver(f"{said}. Try: raypipe {next_command(snapshot)}")
-    journal = open_for_writing(settings)
-    try:
-        started = begin(snapshot.video.id, Console(stderr=True))
-        return _make(started, [], output, force, settings, journal)
-    finally:
-        journal.close()
+steer.add_commands(app)
 
 
 @app.command()
@@ -499,6 +270,10 @@ def show(
             metavar="STEP", help="With -o: what this step made, such as chunk/3.", show_default=False
         ),
     ] = None,
+    take: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="With --step: another take of it than the one in use."),
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -509,8 +284,8 @@ def show(
 
     settings = read_settings()
     snapshot = find(video_id, settings)
-    if output is not None or step is not None:
-        _export(output, force, artifact_of(snapshot, step), snapshot, settings)
+    if output is not None or step is not None or take is not None:
+        _export(output, force, artifact_of(snapshot, step, take), snapshot, settings)
     elif as_json:
         _print_json(full_json(snapshot, settings))
     else:

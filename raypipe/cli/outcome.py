@@ -1,18 +1,35 @@
-"""The end of `generate`: write the file, say how it went, and choose the exit code."""
+"""Making a video on the command line, to its end: write the file, say how it went, and choose the exit code."""
 
 from pathlib import Path
 
 from rich.console import Console
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.cli.generate import Outcome
+from raypipe.cli.generate import Begin, Outcome, make
 from raypipe.cli.report import completed, incomplete, interrupted
 from raypipe.cli.target import STDOUT, deliver
 from raypipe.config import Settings
 from raypipe.errors import APPROVAL, FileNotWritten
 from raypipe.journal import Journal
+from raypipe.logs import logs_in_file
 from raypipe.models import VideoState
 from raypipe.snapshot import Snapshot
+
+
+def make_film(
+    begin: Begin, notes: list[str], output: Path | None, force: bool, settings: Settings, journal: Journal
+) -> int:
+    """Make a video, write its film and give the exit code.
+
+    Raises:
+        FileNotWritten: The film is made, but cannot be written to the output.
+    """
+    console = Console(stderr=True)
+    with logs_in_file(settings.log_dir) as problem:
+        for note in (*notes, *([problem] if problem else [])):
+            console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+        outcome = make(begin, settings, journal, console)
+    return conclude(outcome, output, force, settings, journal, console)
 
 
 def conclude(

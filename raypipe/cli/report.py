@@ -16,6 +16,7 @@ from raypipe.costs import dollars
 from raypipe.errors import APPROVAL, ArtifactMissing, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
+from raypipe.phases.takes import takes_of
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
 from raypipe.text import clock, printable, seconds, size_of
 from raypipe.timeline import short_node
@@ -195,6 +196,7 @@ def brief_json(video_id: str, snapshot: Snapshot | JournalRowBroken) -> dict[str
 def everything(snapshot: Snapshot, settings: Settings, width: int) -> RenderableType:
     """Return all that is known of a video."""
     parts = [_head(snapshot, settings), _phases(snapshot), beats(snapshot.rows, len(snapshot.nodes) > 1)]
+    parts += [_takes(snapshot)] if snapshot.video.spec.other_takes else []
     parts += [_steps(snapshot, wide=width >= 100), _where(snapshot, settings)]
     return Group(*(Group(part, Text()) for part in parts[:-1]), parts[-1])
 
@@ -244,6 +246,21 @@ def _phases(snapshot: Snapshot) -> Table:
     return table
 
 
+def _takes(snapshot: Snapshot) -> Table:
+    """Return the takes of beats that were changed."""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    table.add_column("beat", justify="right")
+    table.add_column("take", no_wrap=True)
+    table.add_column("shows", no_wrap=True, overflow="ellipsis", ratio=1)
+    for beat in snapshot.video.spec.beats:
+        takes = takes_of(snapshot.video.spec, beat.beat_index)
+        for each in takes if len(takes) > 1 else ():
+            used = " in use" if each is beat else ""
+            picture = "" if each.reference_image is None else "from a picture: "
+            table.add_row(str(beat.beat_index), f"{each.take}{used}", Text(printable(picture + each.prompt)))
+    return table
+
+
 def _steps(snapshot: Snapshot, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("step", no_wrap=True)
@@ -259,7 +276,8 @@ def _steps(snapshot: Snapshot, wide: bool) -> Table:
         )
         cost = dollars(step.cost) + (f" or {dollars(step.cost + step.doubtful)}" if step.doubtful else "")
         state = cell(snapshot.status(step.step))
-        table.add_row(step.step, state, Text(printable(step.provider)), *extra, size, cost, digest)
+        name = step.step if step.take == 1 else f"{step.step} take {step.take}"
+        table.add_row(name, state, Text(printable(step.provider)), *extra, size, cost, digest)
     return table
 
 
@@ -283,6 +301,11 @@ def full_json(snapshot: Snapshot, settings: Settings) -> dict[str, Any]:
         "steps": [
             {**step.model_dump(mode="json"), "artifact": _file_json(step.artifact, settings)}
             for step in snapshot.ordered_steps
+        ],
+        "other_takes": [
+            {**step.model_dump(mode="json"), "artifact": _file_json(step.artifact, settings)}
+            for step in snapshot.all_steps
+            if snapshot.steps.get(step.step) is not step
         ],
     }
 

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsError
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
 from raypipe.explain import others, place, reason
-from raypipe.models import Artifact, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
+from raypipe.models import Artifact, BeatEdit, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
 
 #: what stands on the command line for fields that have another name there
 _OPTION_OF = {"prompt": "PROMPT", "reference_pictures": "--reference"}
@@ -100,6 +100,21 @@ def build_request(
         where = [str(part) for part in first["loc"]]
         option = _OPTION_OF.get(where[0], f"--{where[0]}") if where else "The request"
         raise InvalidRequest(f"{': '.join([option, *where[1:2]])}: {reason(first)}.") from error
+
+
+def read_edit(prompt: str | None, image: Path | None, take: int | None) -> BeatEdit:
+    """Make a change of a beat of the options that were typed.
+
+    Raises:
+        InvalidRequest: They do not go together, or the picture cannot be used.
+    """
+    picture = None if image is None else _picture_uri(image, f"--image: {image}")
+    try:
+        return BeatEdit(prompt=prompt, reference_image=picture, take=take)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = f"--{first['loc'][0]}" if first["loc"] else "--take"
+        raise InvalidRequest(f"{option}: {reason(first)}.") from error
 
 
 def read_spec(source: str) -> bytes:

@@ -113,6 +113,9 @@ def line_of(event: Event, snapshot: Snapshot) -> str | None:
         return (
             f"{event.video_id}: {snapshot.title}, {len(spec.beats)} beats, {spec.duration:g} s, {spec.size}"
         )
+    if event.kind == "video.edited":
+        take = event.data.get("take")
+        return f"beat {event.beat_index} " + (f"goes back to take {take}" if take else "is made anew")
     if kind == "video" and what not in ("started", "claimed"):
         return f"video {what}"
     return None
@@ -126,6 +129,14 @@ def _until(event: Event) -> str:
     return f". The provider is asked what became of it until {until}; then {event.data.get('then')}"
 
 
+def _took(event: Event, snapshot: Snapshot) -> str:
+    """Say how long a step took, if it is of a take that is in use."""
+    record = snapshot.steps.get(event.step or "")
+    if record is None or record.take != event.take:
+        return ""
+    return f" in {seconds((record.finished_at or event.at) - (record.started_at or event.at))}"
+
+
 def _step_line(event: Event, what: str, snapshot: Snapshot) -> str | None:
     step = event.step or ""
     if step.startswith(("last_frame", "music_fit")) and what != "failed":
@@ -134,9 +145,7 @@ def _step_line(event: Event, what: str, snapshot: Snapshot) -> str | None:
     if what == "failed":
         return printable(f"{name} failed: {event.data.get('message', '')}")
     if what == "done":
-        record = snapshot.steps[step]
-        took = seconds((record.finished_at or event.at) - (record.started_at or event.at))
-        return f"{name} done in {took}"
+        return f"{name} done{_took(event, snapshot)}"
     if what == "unknown":
         return printable(f"{name} was sent and not answered: {event.data.get('reason', '')}{_until(event)}")
     if what == "not_taken":

@@ -2,8 +2,9 @@
 
 from raypipe.journal.database import database_file
 from raypipe.journal.journal import INTERRUPTED, Journal
-from raypipe.journal.leases import CANCELLED, LEASE_SECONDS, LOCAL, SERVICE, UNDER_WAY, Owner
+from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord, accepted_at, new_video_id
+from raypipe.journal.steering import CANCELLED, UNDER_WAY
 from raypipe.journal.writer import Fence, Write
 
 __all__ = [

@@ -30,25 +30,13 @@ from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
-from raypipe.journal.leases import (
-    LEASE_SECONDS,
-    Owner,
-    allow_missing,
-    approve,
-    cancel,
-    fail,
-    release,
-    renew,
-    resume,
-    retry,
-    take,
-    take_cancelling,
-)
+from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.retention import forget, named_digests
+from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
 from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
-from raypipe.models import Phase, PhaseOutput, StepState, Value, VideoState
+from raypipe.models import Phase, PhaseOutput, Spec, StepState, Value, VideoState
 
 ValueT = TypeVar("ValueT", bound=Value)
 
@@ -240,6 +228,33 @@ class Journal:
             VideoBusy: A coordinator that lives has it.
         """
         return await self._taken(video_id, lambda connection: allow_missing(connection, owner, video_id))
+
+    async def edit(
+        self,
+        owner: Owner | None,
+        video_id: str,
+        change: Callable[[Spec], tuple[Spec, Sequence[StepRecord]]],
+        happened: Event,
+    ) -> VideoRecord:
+        """Take one video that nobody makes, with a changed spec; without an owner it is queued for a service.
+
+        Args:
+            owner: Who makes it.
+            video_id: Which.
+            change: Gives the new spec, and rows for all steps that it has; what it raises is passed on.
+            happened: What to say of it in the video's log.
+
+        Raises:
+            VideoNotFound: There is no such video.
+            VideoOver: It is being cancelled.
+            VideoBusy: A coordinator that lives has it.
+        """
+
+        def run(connection: Connection) -> None:
+            missing = edit(connection, owner, video_id, change)
+            execute(connection, [*map(self.step, missing), self.event(happened)])
+
+        return await self._taken(video_id, run)
 
     async def _taken(self, video_id: str, take_it: Callable[[Connection], None]) -> VideoRecord:
         """Take a video, and read it in the same transaction: its epoch is then its owner's alone."""

@@ -29,6 +29,12 @@ class _WorkBase(Value):
         """Settings of the model that does it."""
         return options_of(self.job.options, Kind(self.kind), self.model)  # type: ignore[attr-defined]
 
+    @property
+    def seed(self) -> int:
+        """The video's seed, and another for each take of a beat."""
+        beat: Beat | None = getattr(self, "beat", None)
+        return self.job.seed if beat is None else (self.job.seed + beat.take - 1) % 2**32
+
 
 class ImageWork(_WorkBase):
     """Make the storyboard image of a beat: a PNG or JPEG of the job's size."""

@@ -62,7 +62,7 @@ def _plain_values(work: Work, model: Model) -> dict[Word, Any]:
         "width": size.width,
         "height": size.height,
         "size": {"width": size.width, "height": size.height},
-        "seed": work.job.seed,
+        "seed": work.seed,
         "fps": work.job.fps,
     }
 

@@ -146,7 +146,7 @@ class SimulatedProvider(HostedProvider):
     async def submit(self, work: Work, token: str) -> str:
         """Take the work in; its time starts now."""
         options = _options_of(work)
-        identity = f"{work.job.seed}/{work.step}/{work.job.prompt}"
+        identity = f"{work.seed}/{work.step}/{work.job.prompt}"
         seconds = _latency(work, options).draw(_beat_index(work), Random(identity)) * options.scale
         ready_at = time.time() + seconds
         job_id = f"sim_{round(ready_at * 1e6):x}_{hashlib.sha256(token.encode()).hexdigest()[:16]}"

@@ -102,6 +102,23 @@ def test_a_video_is_approved_cancelled_and_tried_again_over_http(client: httpx.C
     assert client.post("/v1/videos/vid_none/cancel").status_code == 404
 
 
+def test_a_beat_is_made_anew_over_http_and_its_takes_are_kept(client: httpx.Client) -> None:
+    video, _ = wait(client, create(client))
+    url = f"/v1/videos/{video['id']}"
+    assert client.post(f"{url}/beats/9", json={}).status_code == 404
+    assert client.post(f"{url}/beats/2", json={"take": 2}).status_code == 422
+    assert client.post(f"{url}/beats/2", json={"prompt": ""}).status_code == 422
+    assert client.post(f"{url}/beats/2", json={"shot": "wide"}).status_code == 422
+    answer = client.post(f"{url}/beats/2", json={"prompt": "a whale"})
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    video, _ = wait(client, video["id"])
+    assert video["status"] == "completed"
+    assert [take["take"] for take in video["beats"][2]["takes"]] == [1, 2]
+    assert [take["prompt"] for take in video["beats"][2]["takes"]][1] == "a whale"
+    for take, status in ((1, 200), (2, 200), (3, 409)):
+        assert client.get(f"{url}/storyboard/2", params={"take": take}).status_code == status
+
+
 def test_progress_never_goes_back_and_ends_at_100(client: httpx.Client) -> None:
     video, seen = wait(
         client,

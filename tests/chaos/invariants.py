@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import ArtifactMissing
-from raypipe.journal import Journal, StepRecord
+from raypipe.journal import Journal, StepRecord, Token
 from raypipe.models import StepState, VideoState
 
 
@@ -23,12 +23,17 @@ def broken(settings: Settings, video_ids: Iterable[str]) -> list[str]:
 
 def creates(settings: Settings) -> Counter[tuple[str, str]]:
     """Count the ledger's creates of each video and step."""
+    return Counter((create.video_id, create.step) for create in sent(settings))
+
+
+def sent(settings: Settings) -> list[Token]:
+    """Read the ledger's creates."""
     assert settings.simulated_ledger is not None
     if not settings.simulated_ledger.exists():
-        return Counter()
-    tokens = [json.loads(line)["token"] for line in settings.simulated_ledger.read_text().splitlines()]
-    parts = [token.split("/") for token in tokens]
-    return Counter((video_id, "/".join(rest[:-2])) for video_id, *rest in parts)
+        return []
+    return [
+        Token.parse(json.loads(line)["token"]) for line in settings.simulated_ledger.read_text().splitlines()
+    ]
 
 
 def _broken(settings: Settings, journal: Journal, video_ids: list[str]) -> Iterator[str]:
@@ -38,9 +43,9 @@ def _broken(settings: Settings, journal: Journal, video_ids: list[str]) -> Itera
         if not (state.terminal or state is VideoState.WAITING):
             yield f"{video_id} is {state}"
         yield from _broken_events(journal, video_id)
-    rows = {(step.video_id, step.step): step for each in steps.values() for step in each}
+    rows = {(step.video_id, step.step, step.take): step for each in steps.values() for step in each}
     if settings.simulated_ledger is not None:
-        for key, number in creates(settings).items():
+        for key, number in Counter(each[:3] for each in sent(settings)).items():
             if key in rows and number > 1 and not rows[key].possible_duplicate:
                 yield f"{key} was created {number} times, and its row does not say so"
     store = ArtifactStore(settings.artifacts_url)

@@ -99,7 +99,7 @@ def failed(name: str, message: str = "out of credit", code: str = "provider_reje
 
 def snapshot(beats: int, *steps: StepRecord, now: float = 120, **changes: Any) -> Snapshot:
     plan = PhaseOutput(video_id=VIDEO, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
-    return Snapshot(video(beats, **changes), {each.step: each for each in steps}, {Phase.PLAN: plan}, now)
+    return Snapshot(video(beats, **changes), steps, {Phase.PLAN: plan}, now)
 
 
 def midway() -> Snapshot:
@@ -235,7 +235,8 @@ def event(kind: str, **more: Any) -> Event:
 
 def test_events_worth_reading_become_lines_and_the_others_do_not() -> None:
     shown = midway()
-    assert line_of(event("step.done", step="chunk/0", beat_index=0), shown) == "chunk 0 done in 5.0 s"
+    assert line_of(event("step.done", step="chunk/0", take=1, beat_index=0), shown) == "chunk 0 done in 5.0 s"
+    assert line_of(event("step.done", step="chunk/0", take=2), shown) == "chunk 0 done"
     begun = line_of(event("step.started", step="chunk/1", beat_index=1), shown)
     assert begun == "chunk 1 started from the last frame of chunk 0"
     told = line_of(event("step.failed", step="chunk/2", data={"message": "out of\ncredit"}), shown)

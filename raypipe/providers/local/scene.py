@@ -18,7 +18,8 @@ def scene_of(job: Job, beat: Beat) -> Scene:
 
 def shot_of(job: Job, beat: Beat) -> Shot:
     """How a beat looks at its world."""
-    seed = "/".join((str(job.seed), str(beat.beat_index), job.prompt, beat.prompt))
+    take = (str(beat.take),) if beat.take > 1 else ()
+    seed = "/".join((str(job.seed), str(beat.beat_index), job.prompt, beat.prompt, *take))
     return Shot(kind_of(beat.shot_type), seed)
 
 
