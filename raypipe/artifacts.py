@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
 
-from raypipe.backends import Backend, Folder, Swept, open_bucket
+from raypipe.backends import PARTS, Backend, Folder, Swept, open_bucket
 from raypipe.errors import (
     ArtifactMissing,
     ArtifactStoreUnavailable,
@@ -75,8 +75,8 @@ class ArtifactStore:
         """
         digest, size = hashlib.sha256(), 0
         try:
-            with tempfile.TemporaryDirectory(dir=self._part_folder()) as folder:
-                path = Path(folder) / "part"
+            with self.scratch() as folder:
+                path = folder / "part"
                 with path.open("wb") as file:
                     async for part in parts:
                         digest.update(part)
@@ -93,13 +93,18 @@ class ArtifactStore:
                 f"What was delivered cannot be stored: {error.strerror}"
             ) from error
 
-    def _part_folder(self) -> Path | None:
-        """Return a folder on the store's own disk, so that a file need only be renamed; None for a bucket."""
-        if self._root is None:
-            return None
-        folder = self._root / "parts"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder for what is being made, which is gone after the block.
+
+        It is on the store's own disk, where the store is a folder: what a killed process leaves there is swept.
+        """
+        parts = None
+        if self._root is not None:
+            parts = self._root / PARTS
+            parts.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parts) as folder:
+            yield Path(folder)
 
     def get(self, artifact: Artifact) -> bytes:
         """Read an artifact.

@@ -51,6 +51,10 @@ class Backend(Protocol):
         """Remove what is not among the digests that are named, and was not written since a time (Unix seconds)."""
 
 
+#: folder of a store's folder, in which files are made
+PARTS = "parts"
+
+
 class _File(NamedTuple):
     """A new file: written, not yet on the disk, and not yet under its name."""
 
@@ -159,10 +163,10 @@ class Folder:
                     if half_written or _remove(file, digest in named, before):
                         file.unlink(missing_ok=True)
                         swept = Swept(swept.files + 1, swept.bytes + about.st_size)
-        for part in Path(self._root).glob("parts/*/part"):
+        for folder in Path(self._root).glob(f"{PARTS}/*"):
             with suppress(FileNotFoundError):
-                if part.stat().st_mtime < before:
-                    shutil.rmtree(part.parent, ignore_errors=True)
+                if max(each.stat().st_mtime for each in (folder, *folder.iterdir())) < before:
+                    shutil.rmtree(folder, ignore_errors=True)
         return swept
 
     def holds(self, key: str) -> bool:

@@ -1,8 +1,6 @@
 """What helpers and workers are called for: CPU work between stored artifacts. Nothing here is asynchronous."""
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -39,8 +37,8 @@ def fit_image(image: Artifact, size: Size, artifacts_url: str) -> Artifact:
 def fit_clip(job: Job, chunk: Chunk, skip_first: bool, artifacts_url: str, encode: bool) -> Chunk | None:
     """Bring a delivered clip through the door; None if it has to be encoded and `encode` is false."""
     store = ArtifactStore(artifacts_url)
-    with tempfile.TemporaryDirectory() as folder:
-        source, out = store.path_of(chunk.artifact, Path(folder)), Path(folder) / "fitted.mp4"
+    with store.scratch() as scratch:
+        source, out = store.path_of(chunk.artifact, scratch), scratch / "fitted.mp4"
         fitted = door.fit_clip(source, out, job.size, job.fps, chunk.frames, skip_first, encode)
         if fitted is None:
             return None

@@ -1,6 +1,5 @@
 """Stitch phase: the chunks in order, without the frames that seams show twice, and the music."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def stitch_film(
         MediaError: A chunk or the track cannot be read.
         DiskFull: There is no room for the film.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
+    with store.scratch() as scratch:
         clips = [
             (store.path_of(chunk.artifact, scratch), shown)
             for chunk, shown in zip(chunks, frames, strict=True)

@@ -58,8 +58,9 @@ class FakeFal:
         fault = self._vendor.fault("create", kind)
         if fault in _REFUSALS:
             return _refusal(self._vendor, fault)
-        job = self._vendor.take(kind, model, inputs)
-        if address := request.query_params.get("fal_webhook"):
+        address = request.query_params.get("fal_webhook")
+        job = self._vendor.take(kind, model, inputs, address)
+        if address:
             self._vendor.call_when_over(job, address, _signed)
         if fault == "hang":
             await asyncio.sleep(3_600)

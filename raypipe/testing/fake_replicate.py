@@ -103,7 +103,7 @@ class FakeReplicate:
         fault = self._vendor.fault("create", kind)
         if fault in _REFUSALS:
             return _refusal(self._vendor, fault)
-        job = self._vendor.take(kind, name, inputs)
+        job = self._vendor.take(kind, name, inputs, body.get("webhook"))
         if body.get("webhook"):
             self._vendor.call_when_over(job, body["webhook"], _signed(request))
         if fault == "hang":

@@ -129,8 +129,8 @@ class Vendor:
                     return fault.do
         return None
 
-    def take(self, kind: Kind, model: str, inputs: dict[str, Any]) -> Job:
-        """Take a job and write it into the ledger."""
+    def take(self, kind: Kind, model: str, inputs: dict[str, Any], webhook: str | None = None) -> Job:
+        """Take a job and write it into the ledger, with the address that is to be told of its end."""
         number = len(self.jobs)
         job = Job(
             id=f"job{number:06d}{os.urandom(6).hex()}", kind=kind, model=model, inputs=inputs,
@@ -147,6 +147,7 @@ class Vendor:
             "create",
             job=job.model_dump(mode="json", exclude={"inputs"}) | {"inputs": _brief(inputs)},
             pictures=pictures,
+            webhook=webhook,
         )
         return job
 

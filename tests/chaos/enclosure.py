@@ -1,0 +1,68 @@
+"""A PID and mount namespace of one's own, with bounded memory and disk: what is killed in there is nobody else's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+#: says in the environment that this process is inside, and where its disk is
+INSIDE = "RAYPIPE_CHAOS_DISK"
+#: everything inside that is written lies here, on disks of its own; a short name, because Ray puts sockets there
+ROOM = Path("/tmp/raypipe-chaos")  # noqa: S108 - nobody outside sees what is mounted there
+_GROUPS = Path("/sys/fs/cgroup/memory")
+
+
+def enter(module: str, disk_mib: int, memory_mib: int) -> int:
+    """Run a module with this process's arguments inside, and return its exit code.
+
+    Its first process is 1, so that all others end with it. Its memory is bounded by a control group where one can be
+    made; it says so where none can.
+    """
+    group = _group(memory_mib)
+    if group is None:
+        print(
+            "No control group can be made here: memory is not bounded, and no memory is taken up.", flush=True
+        )
+    root, disk, scratch = ROOM, ROOM / "data", ROOM / "scratch"
+    root.mkdir(exist_ok=True)
+    joined = f"echo $$ > {group}/cgroup.procs; " if group else ""
+    mounts = f"mount -t tmpfs -o size=2g chaos {root} && mkdir {disk} && "
+    mounts += f"mount -t tmpfs -o size={disk_mib}m chaos {disk} && mkdir -p {scratch}/ray"
+    script = f'{joined}{mounts} && exec "$@"'
+    inner = ["bash", "-c", script, "chaos", sys.executable, "-m", module, *sys.argv[1:]]
+    environment = {
+        **os.environ,
+        INSIDE: str(disk),
+        "TMPDIR": str(scratch),
+        "RAYPIPE_CHAOS_MEMORY": str(memory_mib if group else 0),
+    }
+    try:
+        return subprocess.run(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *inner],
+            env=environment,
+            check=False,
+        ).returncode
+    finally:
+        if group is not None:
+            group.rmdir()
+
+
+def disk() -> Path | None:
+    """Return the enclosure's disk; None outside."""
+    found = os.environ.get(INSIDE)
+    return None if found is None else Path(found)
+
+
+def bounds_memory() -> bool:
+    """Tell whether who takes too much memory here is killed, and nobody else."""
+    return os.environ.get("RAYPIPE_CHAOS_MEMORY", "0") != "0"
+
+
+def _group(memory_mib: int) -> Path | None:
+    group = _GROUPS / f"raypipe-chaos-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(memory_mib * 2**20))
+    except OSError:
+        return None
+    return group

@@ -1,0 +1,142 @@
+"""What users do over HTTP while everything is being killed: each has a video made, and changes their mind."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx
+
+from tests.chaos.account_limits import MODELS
+from tests.chaos.installation import Installation
+
+#: seconds within which a video has to come to its end, kills and all
+PATIENCE = 420.0
+#: times that a user tries a failed video again
+TRIES = 4
+OVER = ("completed", "partial", "failed", "cancelled")
+
+
+class Stuck(Exception):
+    """A video does not come to its end, or the service does not answer any more."""
+
+
+class User:
+    """Somebody who has a video made; what is not answered is asked again."""
+
+    def __init__(self, installation: Installation, client: httpx.AsyncClient, chosen: random.Random) -> None:
+        self._installation, self._client, self._chosen = installation, client, chosen
+
+    async def live(self, number: int) -> str:
+        """Have a video made, do something with it, and return how it ended."""
+        does: list[tuple[int, Callable[[str], Awaitable[None]]]] = [
+            (8, self._wait), (3, self._cancel), (3, self._approve), (4, self._edit), (1, self._delete),
+        ]  # fmt: skip
+        weights, plans = zip(*does, strict=True)
+        (plan,) = self._chosen.choices(plans, weights)
+        until = {"until": "storyboard"} if plan == self._approve else {}
+        models = {kind: list(names) for kind, names in MODELS.items()}
+        body = {"prompt": f"A lighthouse in storm {number}", "seconds": 30, "size": "320x180", "seed": number}
+        answer = await self._ask("POST", "/v1/videos", json={**body, "models": models, **until})
+        video_id = str(answer.json()["id"])
+        self._installation.accepted.add(video_id)
+        await plan(video_id)
+        return str((await self._shown(video_id)).get("state", "deleted"))
+
+    async def _wait(self, video_id: str) -> None:
+        await self._made(video_id)
+
+    async def _cancel(self, video_id: str) -> None:
+        await asyncio.sleep(self._chosen.uniform(0, 8))
+        await self._ask("POST", f"/v1/videos/{video_id}/cancel", may_be=(202, 409))
+        await self._reached(video_id, OVER)
+        if self._chosen.random() < 0.5:
+            await self._made(video_id)
+
+    async def _approve(self, video_id: str) -> None:
+        if await self._reached(video_id, (*OVER, "waiting")) == "waiting" and self._chosen.random() < 0.5:
+            await self._change(video_id, {"prompt": "A ship that sinks"})
+            await self._reached(video_id, (*OVER, "waiting"))
+        await self._ask("POST", f"/v1/videos/{video_id}/continue", may_be=(202, 409))
+        await self._made(video_id)
+
+    async def _edit(self, video_id: str) -> None:
+        await self._made(video_id)
+        beat = await self._change(video_id, {"prompt": "A whale that sings"})
+        await self._made(video_id)
+        if self._chosen.random() < 0.5:
+            await self._ask(
+                "POST", f"/v1/videos/{video_id}/beats/{beat}", json={"take": 1}, may_be=(202, 409)
+            )
+            await self._made(video_id)
+
+    async def _change(self, video_id: str, change: dict[str, str]) -> int:
+        beat = self._chosen.randrange(6)
+        await self._ask("POST", f"/v1/videos/{video_id}/beats/{beat}", json=change, may_be=(202, 409))
+        return beat
+
+    async def _delete(self, video_id: str) -> None:
+        await self._made(video_id)
+        self._installation.deleted.add(video_id)
+        await self._ask("DELETE", f"/v1/videos/{video_id}", may_be=(200, 404))
+
+    async def _made(self, video_id: str) -> None:
+        """Wait for a video's end, and try it again while it failed."""
+        for tried in range(TRIES):
+            if await self._reached(video_id, (*OVER, "waiting")) == "completed":
+                return
+            again = {"resubmit": "true"} if tried == TRIES - 2 else {}
+            await self._ask("POST", f"/v1/videos/{video_id}/retry", params=again, may_be=(202, 409))
+        await self._reached(video_id, (*OVER, "waiting"))
+
+    async def _reached(self, video_id: str, states: tuple[str, ...]) -> str:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            state = str((await self._shown(video_id)).get("state"))
+            if state in states:
+                return state
+            await asyncio.sleep(0.7)
+        raise Stuck(f"{video_id} is {state} after {PATIENCE:g} s")
+
+    async def _shown(self, video_id: str) -> dict[str, Any]:
+        answer = await self._ask("GET", f"/v1/videos/{video_id}", may_be=(200, 404))
+        return dict(answer.json())
+
+    async def _ask(
+        self, method: str, path: str, may_be: tuple[int, ...] = (202,), **more: Any
+    ) -> httpx.Response:
+        """Ask until there is an answer: the service may be dead, the journal locked, the disk full."""
+        deadline, said = time.monotonic() + PATIENCE, "no answer"
+        while time.monotonic() < deadline:
+            try:
+                answer = await self._client.request(method, path, **more)
+                if answer.status_code in may_be:
+                    return answer
+                said = f"{answer.status_code} {answer.text[:200]}"
+                if answer.status_code in (400, 404, 422):
+                    break
+            except httpx.HTTPError as error:
+                said = repr(error)
+            await asyncio.sleep(0.5)
+        raise Stuck(f"{method} {path}: {said}")
+
+
+async def everybody(
+    installation: Installation, seed: int, at_once: int, goes_on: Callable[[int], bool]
+) -> list[str]:
+    """Have users come, so many at once, as long as `goes_on` with their number; returns how their videos ended."""
+    ends: list[str] = []
+    numbers = iter(range(1_000_000))
+    async with httpx.AsyncClient(base_url=installation.url, timeout=20) as client:
+
+        async def seat() -> None:
+            while goes_on(number := next(numbers)):
+                user = User(installation, client, random.Random(f"{seed}/{number}"))
+                try:
+                    ends.append(await user.live(number))
+                except Stuck as stuck:
+                    ends.append(f"stuck: {stuck}")
+
+        await asyncio.gather(*(seat() for _ in range(at_once)))
+    return ends
