@@ -27,7 +27,8 @@ RaypipeError
 ├── MediaError                       bytes are not the picture, clip or track they should be
 │   └── DeliveryExpired              what was made is not at the provider any more
 ├── WorkerLost                       the process doing the work died
-│   └── StepKillsGateway             a step was under way each time that a gateway died
+│   ├── StepKillsGateway             a step was under way each time that a gateway died
+│   └── OutOfMemory                  the process doing the work took more memory than there is
 ├── DiskFull                         there is no room left to write to
 ├── ArtifactStoreUnavailable         the artifact store cannot be opened, read or written
 ├── ArtifactMissing                  the artifact store does not hold those bytes
@@ -255,6 +256,12 @@ class WorkerLost(RaypipeError):
 
     code = "worker_lost"
     retryable = True
+
+
+class OutOfMemory(WorkerLost):
+    """The process doing the work was ended because memory ran out, each time it was tried."""
+
+    code = "out_of_memory"
 
 
 class StepKillsGateway(WorkerLost):

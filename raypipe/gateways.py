@@ -151,7 +151,9 @@ def _found(name: str) -> Any:
 
 
 def _code_and(settings: Settings) -> str:
-    return hashlib.sha256((_code() + settings.model_dump_json()).encode()).hexdigest()[:12]
+    # by whatever name a coordinator knows the cluster: it is the same
+    said = settings.model_dump_json(exclude={"ray_address"})
+    return hashlib.sha256((_code() + said).encode()).hexdigest()[:12]
 
 
 @cache

@@ -18,6 +18,7 @@ from ray.exceptions import (
     ActorDiedError,
     ObjectStoreFullError,
     OutOfDiskError,
+    OutOfMemoryError,
     RayError,
     RayTaskError,
     RuntimeEnvSetupError,
@@ -25,7 +26,15 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raypipe.errors import DiskFull, InternalError, RaypipeError, RayUnavailable, WorkerLost, as_raypipe_error
+from raypipe.errors import (
+    DiskFull,
+    InternalError,
+    OutOfMemory,
+    RaypipeError,
+    RayUnavailable,
+    WorkerLost,
+    as_raypipe_error,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +50,8 @@ HELPER_THREADS = 2
 HELPER_SECONDS = 600.0
 #: what becomes of work when its process dies: seconds before each further try
 RETRY_AFTER = (0.1, 0.2, 0.5, 1.0, 2.0)
+#: how often Ray tries work again whose process it has ended because memory ran out; Ray's default is for ever
+MEMORY_TRIES = "RAY_task_oom_retries"
 #: renders give way to what others wait for: the lowest priority there is
 RENDER_NICENESS = 19
 
@@ -160,18 +171,31 @@ async def run_on_cpu(function: Callable[..., Any], *args: Any) -> Ran:
         RaypipeError: What the function raised.
         WorkerLost: Its process died each time.
     """
-    return await _tried_again(lambda: _result(_task.remote(function, args)))
+    return await _tried_again(
+        lambda: _result(_task.options(max_retries=_ray_retries()).remote(function, args))
+    )
 
 
 async def _tried_again(run: Callable[[], Awaitable[ResultT]]) -> ResultT:
-    """Run what may lose its process so often, and no oftener: Ray itself would go on for ever where memory runs out."""
+    """Run what may lose its process so often, and no oftener."""
     for pause in RETRY_AFTER:
         try:
             return await run()
         except WorkerLost as error:
+            if isinstance(error, OutOfMemory) and _ray_retries():
+                raise
             logger.warning("%s; it is done again", error)
             await asyncio.sleep(pause)
     return await run()
+
+
+def _ray_retries() -> int:
+    """Return how often Ray itself tries a task again.
+
+    Where memory runs out Ray first ends what it may try again: it should be the newest render, and not an actor that
+    lives on. But by default it would try that again for ever.
+    """
+    return int(MEMORY_TRIES in os.environ)
 
 
 async def render(
@@ -196,7 +220,9 @@ async def render(
     """
 
     async def run() -> Any:
-        reports = _reporting_task.options(num_cpus=num_cpus, num_gpus=num_gpus).remote(function, args)
+        reports = _reporting_task.options(
+            num_cpus=num_cpus, num_gpus=num_gpus, max_retries=_ray_retries()
+        ).remote(function, args)
         try:
             await started(*await _result(await anext(reports)))
             return await _result(await anext(reports))
@@ -217,6 +243,8 @@ def error_of(error: RayError) -> RaypipeError:
         return DiskFull.because(f"Ray has no room for objects: {first_line}", error)
     if isinstance(error, ObjectStoreFullError | TaskUnschedulableError | RuntimeEnvSetupError):
         return RayUnavailable(f"Ray cannot take the work: {first_line}")
+    if isinstance(error, OutOfMemoryError):
+        return OutOfMemory("the process doing it was ended because memory ran out, each time it was tried")
     return WorkerLost(_LOST.get(type(error).__name__, f"the process doing it was lost: {first_line}"))
 
 
@@ -225,7 +253,6 @@ _LOST = {
     "ActorDiedError": "the process doing it died",
     "ActorUnavailableError": "the process doing it died and is being started again",
     "WorkerCrashedError": "the process doing it died, each time it was tried",
-    "OutOfMemoryError": "the process doing it was ended because memory ran out",
     "NodeDiedError": "the node doing it was lost",
 }
 
@@ -245,12 +272,12 @@ async def _result(ref: Any) -> Any:
         raise error_of(error) from error
 
 
-@ray.remote(max_retries=0)
+@ray.remote
 def _task(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
     return _run(function, args)
 
 
-@ray.remote(max_retries=0)
+@ray.remote
 def _reporting_task(function: Callable[..., Any], args: tuple[Any, ...]) -> Iterator[Any]:
     os.nice(max(0, RENDER_NICENESS - os.nice(0)))
     yield ray.get_runtime_context().get_node_id(), time.time()

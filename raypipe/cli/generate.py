@@ -175,7 +175,11 @@ def start_ray(settings: Settings, stop: StopRequest, log_to_driver: bool = False
 def _init_ray(settings: Settings, log_to_driver: bool) -> None:
     import ray
 
+    from raypipe.workers import MEMORY_TRIES
+
     local = settings.ray_address == "local"
+    if local:
+        os.environ.setdefault(MEMORY_TRIES, "2")
     _check_reachable(settings.ray_address)
     ray.init(
         address=settings.ray_address,

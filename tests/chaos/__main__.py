@@ -1,6 +1,6 @@
 """Kill everything there is, many times, while users have videos made; then see whether anything was lost or paid twice.
 
-    python -m tests.chaos [--videos N] [--kills N] [--seed S] [--report FILE]
+    python -m tests.chaos [--videos N] [--kills N] [--seed S] [--only KIND ...] [--report FILE]
 
 Six-beat videos by a fake vendor with delays, failures, lost answers and 429s, ordered over HTTP by users who cancel,
 retry, approve, edit and delete. Meanwhile processes are killed: at named points before and after each commit, create,
@@ -54,7 +54,7 @@ async def disturbed(args: argparse.Namespace, installation: Any) -> tuple[list[s
     async def kills() -> None:
         nonlocal going
         await asyncio.sleep(5)
-        for kind in schedule(10 * args.kills, chosen):
+        for kind in schedule(10 * args.kills, chosen, args.only):
             if len(done) == args.kills:
                 break
             killed = await kill(kind, installation, chosen)
@@ -137,6 +137,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=10, help="at least so many; more while kills are left")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", metavar="KIND", help="do nothing else, such as: gateway limiter")
     parser.add_argument("--report", type=Path, help="file for a report as JSON")
     args = parser.parse_args()
     folder = disk()

@@ -6,7 +6,7 @@ import random
 import signal
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,12 +62,12 @@ def kinds() -> dict[str, Does]:
     return found | ({"out of memory": _point(MEMORY)} if bounds_memory() else {})
 
 
-def schedule(number: int, chosen: random.Random) -> Iterator[str]:
+def schedule(number: int, chosen: random.Random, only: Sequence[str] | None = None) -> Iterator[str]:
     """Choose kinds so that each comes about as often as any other, in an order that nobody expects."""
     left: list[str] = []
     for _ in range(number):
         if not left:
-            left = sorted(kinds())
+            left = sorted(only or kinds())
             chosen.shuffle(left)
         yield left.pop()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,7 @@ def test_a_killed_coordinators_50_videos_are_taken_over_and_nothing_is_made_agai
             service(settings, cluster.address, log) as second,
         ):
             ids = await hand_in(settings, journal, map(six_beats, range(50)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
+            await under_way(journal, ids, 20)
             first.kill()
             second.kill()
             killed = time.monotonic()
@@ -143,8 +143,7 @@ def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_u
         log = settings.data_dir / "service.log"
         with service(settings, cluster.address, log) as sleeper:
             ids = await hand_in(settings, journal, (six_beats(seed, scale=2) for seed in range(20)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
+            await under_way(journal, ids, 20)
             os.kill(sleeper.pid, signal.SIGSTOP)
             with service(settings, cluster.address, log):
                 assert set(await ended(journal, ids, 60)) == DONE
@@ -171,8 +170,7 @@ def test_a_service_that_is_stopped_and_started_again_goes_on_by_itself(
         log = settings.data_dir / "service.log"
         with service(settings, cluster.address, log) as first:
             ids = await hand_in(settings, journal, map(six_beats, range(20)))
-            while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < 20:
-                await asyncio.sleep(0.05)
+            await under_way(journal, ids, 20)
             first.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(first.wait, 20) == 0
         assert {video.state for video in journal.videos(ids).values()} <= {VideoState.QUEUED, *DONE}
@@ -299,6 +297,47 @@ def test_messages_that_ray_loses_or_delays_lose_nothing(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
     assert "30 completed" in ran.stdout, ran.stdout
+
+
+def test_work_that_takes_more_memory_than_there_is_fails_alone_after_three_tries(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.chaos.greedy", "--data", str(tmp_path)]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
+    said = ran.stdout.split()
+    assert (said[0], said[-1]) == ("partial", "completed"), ran.stdout
+    assert "chunk/1: out_of_memory: " in ran.stdout
+
+
+def test_services_that_are_restarted_one_after_the_other_lose_nothing_of_100_videos_in_flight(
+    cluster: Cluster, settings: Settings
+) -> None:
+    async def test(journal: Journal) -> None:
+        log = settings.data_dir / "service.log"
+        with (
+            service(settings, cluster.address, log) as first,
+            service(settings, cluster.address, log) as second,
+        ):
+            ids = await hand_in(settings, journal, (six_beats(seed, scale=3) for seed in range(100)))
+            await under_way(journal, ids, 100)
+            for old in (first, second):
+                began = time.monotonic()
+                old.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(old.wait, 30) == 0
+                assert time.monotonic() - began < 20, "it ends within its grace"
+                await asyncio.to_thread(replaced.enter_context, service(settings, cluster.address, log))
+            assert set(await ended(journal, ids, 90)) == DONE
+        assert set(creates(settings).values()) == {1}
+        assert sum(creates(settings).values()) == 13 * 100
+        assert broken(settings, ids) == []
+
+    with ExitStack() as replaced:
+        _with_journal(settings, test)
+
+
+async def under_way(journal: Journal, ids: list[str], number: int) -> None:
+    """Return when providers are at work on so many steps."""
+    while sum(step.state is StepState.ACCEPTED for each in ids for step in journal.steps(each)) < number:
+        await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("moment", ["before create", "after create", "polling", "before delivery"])

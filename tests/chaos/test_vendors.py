@@ -1,6 +1,5 @@
 """Vendors that refuse, throttle and fail, and a limiter that is killed: real HTTP, and a ledger of every create."""
 
-import random
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,9 @@ from raypipe.config import Limit
 from raypipe.coordinator import Coordinator
 from raypipe.media.video import probe
 from raypipe.models import Kind, VideoState
-from tests.chaos import account_limits, vendor_kills
+from tests.chaos import account_limits
 from tests.chaos.rig import pid_of
 from tests.cluster.test_vendors import FAL, PRICES, REPLICATE, SMALL, With, check_starts, film, made, steps_of
-from tests.cluster.test_webhooks import hooked, serving
 from tests.vendors import fake, settings_for
 
 
@@ -106,22 +104,6 @@ def test_an_accounts_limit_holds_for_two_coordinators_and_while_the_limiter_is_k
             finally:
                 await other.close()
             assert (report.completed, report.creates, report.in_flight) == (3, 39, 3)
-
-        with_coordinator_of(settings)(test)
-
-
-def test_a_gateway_that_is_killed_while_a_vendor_works_loses_and_pays_nothing_twice(
-    tmp_path: Path, with_coordinator_of: With
-) -> None:
-    """A short form of `python -m tests.chaos.vendor_kills`."""
-    with fake("replicate", tmp_path, **account_limits.FAKE) as vendor:
-        settings = hooked(tmp_path, vendor).model_copy(update={"on_unknown": "resubmit_once"})
-
-        async def test(coordinator: Coordinator) -> None:
-            async with serving(settings):
-                report = await vendor_kills.race(coordinator, vendor, 3, 1, random.Random(1))
-            assert report["killed"] == 1
-            assert vendor_kills.is_well(report, 3), report
 
         with_coordinator_of(settings)(test)
 

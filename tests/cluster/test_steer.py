@@ -120,3 +120,29 @@ def test_a_film_is_made_without_the_beats_that_failed_if_that_is_asked_for(
         assert steps_of(coordinator, video_id)["stitch"].state is StepState.INTENT
 
     with_coordinator(test)
+
+
+def test_of_eight_long_chains_one_that_fails_at_its_second_link_ends_there_and_the_others_are_whole(
+    with_coordinator_of: Of, settings: Settings
+) -> None:
+    chains, links = 8, 4
+    bad = 3 * links + 1  # the second link of the fourth chain
+
+    async def test(coordinator: Coordinator) -> None:
+        request = simulated(chains * links, fail={f"chunk/{bad}": "out of ideas"})
+        video_id, state = await make(coordinator, with_(request, allow_missing=True))
+        assert state is VideoState.PARTIAL
+        steps = steps_of(coordinator, video_id)
+        failed = {name: step.error_code for name, step in steps.items() if step.state is StepState.FAILED}
+        upstream = [f"last_frame/{bad}"] if f"last_frame/{bad}" in failed else []
+        assert failed == {
+            f"chunk/{bad}": "provider_rejected",
+            **dict.fromkeys([f"chunk/{bad + 1}", f"chunk/{bad + 2}", *upstream], "upstream_failed"),
+        }
+        assert not {step for _, step in creates(settings)} & {f"chunk/{bad + 1}", f"chunk/{bad + 2}"}
+        video = coordinator.journal.video(video_id)
+        assert video.result is not None
+        assert probe(coordinator.store.get(video.result)).frames == (chains * links - 3) * 120
+        assert "without beats 13, 14, 15" in (video.error_message or "")
+
+    with_coordinator_of(settings.model_copy(update={"followers_per_reference": links - 1}))(test)

@@ -34,7 +34,11 @@ AROUND = {
 POINTS = [f"{when}-{name}" for name in AROUND.values() for when in ("before", "after")]
 #: at the beginning of a stitch: take memory until the process is killed for it
 MEMORY = "memory"
-MODULES = {module for module, _ in AROUND}
+MODULES = {"raypipe.providers.http", *(module for module, _ in AROUND)}
+
+
+#: seconds after which a create is given up that was not answered, in place of two minutes
+CREATE_SECONDS = 20.0
 
 
 def reach(point: str) -> None:
@@ -84,6 +88,8 @@ def _around(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _put_points(module: ModuleType) -> None:
+    if module.__name__ == "raypipe.providers.http":
+        module.HttpProvider.create_seconds = CREATE_SECONDS  # type: ignore[attr-defined]
     for (name, path), point in AROUND.items():
         if name == module.__name__:
             *outer, last = path.split(".")
