@@ -15,6 +15,8 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 #: states of a create that the provider may have taken
 _PERHAPS_TAKEN = (StepState.SENT, StepState.UNKNOWN)
+#: states in which a step is not under way
+AT_REST = (StepState.INTENT, StepState.DONE, StepState.FAILED)
 #: seconds that a step whose video has changed hands waits for the new coordinator to call it
 JOIN_SECONDS = 60.0
 
@@ -45,6 +47,8 @@ class StepLog:
         self._happened: list[Event] = []
         self._joined = asyncio.Event()
         self.record = record
+        #: its row as the journal has it; None before it was read
+        self.committed: StepRecord | None = None
         #: set once the gateway is seen to live with it
         self.survived = asyncio.Event()
 
@@ -58,6 +62,13 @@ class StepLog:
         if epoch > self._epoch:
             self._epoch = epoch
             self._joined.set()
+
+    def is_at(self, row: StepRecord) -> bool:
+        """Tell whether this is where a step's row says that it is; its job's id may have been brought meanwhile."""
+        mine = self.committed
+        if mine is None or mine.attempt != row.attempt:
+            return False
+        return mine.state is row.state or row.state not in AT_REST
 
     async def queued(self) -> None:
         """Journal that the work waits for a CPU."""
@@ -125,7 +136,7 @@ class StepLog:
         for row in await self._steps.journal.steps_async(record.video_id):
             same = (row.step, row.take, row.attempt) == (record.step, record.take, record.attempt)
             if same and (row.provider_job_id is not None or row.state is StepState.INTENT):
-                self.record = row
+                self.record = self.committed = row
 
     def note_not_taken(self) -> None:
         """Remember that the provider has surely not taken the work."""
@@ -232,7 +243,9 @@ class StepLog:
         while True:
             epoch = self._epoch
             try:
-                await self._steps.write(self.record, happened, epoch)
+                record = self.record
+                await self._steps.write(record, happened, epoch)
+                self.committed = record
                 return
             except LeaseLost:
                 # it is paid: the next coordinator must learn the id

@@ -6,7 +6,8 @@ made is not made again, and what was paid is not paid again.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import ChainMap
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +22,7 @@ from raypipe.errors import (
 from raypipe.journal import Event, Fence, Journal, StepKey, StepRecord
 from raypipe.models import Artifact, Job, Kind, Phase, Result, StepFailure, StepState
 from raypipe.providers.base import provider_of
-from raypipe.step_log import StepLog
+from raypipe.step_log import AT_REST, StepLog
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ TRIAL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 #: videos whose rows are kept at hand
 VIDEOS_KEPT = 2_000
-#: states in which a step is not under way
-_AT_REST = (StepState.INTENT, StepState.DONE, StepState.FAILED)
 
 
 def new_step(
@@ -157,17 +156,38 @@ class Steps:
 
     async def _join(self, step: StepRecord, epoch: int, do: Callable[[StepLog], Any]) -> Any:
         key = _key(step)
-        flight = self._flights.get(key)
-        if flight is None:
+        while (flight := self._flights.get(key)) is not None:
+            if epoch <= flight.log.epoch or await self._goes_on_for(flight, epoch):
+                break
+        else:
             log = StepLog(self, step, epoch)
             flight = self._flights[key] = _Flight(log, asyncio.create_task(do(log)))
             flight.task.add_done_callback(lambda _: self._flights.pop(key))
-        else:
+        try:
+            return await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.task.cancelled():  # and not who waits for it
+                raise LeaseLost(step.video_id) from None
+            raise
+
+    async def _goes_on_for(self, flight: _Flight, epoch: int) -> bool:
+        """Have a step go on for a newer coordinator, if it is where its row says.
+
+        Else gateways of another coordinator have gone on with it meanwhile; then it is ended here, and begun from its
+        row.
+        """
+        row = (await self._rows_at(flight.log.record.video_id, epoch)).get(_key(flight.log.record))
+        if flight.task.done() or epoch <= flight.log.epoch:
+            return False
+        if row is None or flight.log.is_at(row):
             flight.log.join(epoch)
-        return await asyncio.shield(flight.task)
+            return True
+        flight.task.cancel()
+        await asyncio.gather(flight.task, return_exceptions=True)
+        return False
 
     async def _answer(self, log: StepLog, kind: type[ResultT], work: Work[ResultT]) -> ResultT | StepFailure:
-        record = log.record = await self._row(log)
+        record = log.record = log.committed = await self._row(log)
         if record.state is StepState.DONE and record.result is not None:
             result = kind.model_validate(record.result)
             if await self._holds(result.artifact):
@@ -176,7 +196,7 @@ class Steps:
         if record.state is StepState.FAILED:
             return _stored_failure(record)
         try:
-            made = await (work(log) if record.state in _AT_REST else self._go_on(log, work))
+            made = await (work(log) if record.state in AT_REST else self._go_on(log, work))
         except Exception as error:
             if isinstance(error, LeaseLost):
                 raise
@@ -184,7 +204,7 @@ class Steps:
         return await log.done(made)
 
     async def _pass_on(self, log: StepLog, cause: StepFailure) -> StepFailure:
-        log.record = await self._row(log)
+        log.record = log.committed = await self._row(log)
         if log.record.state is StepState.FAILED:
             return _stored_failure(log.record)
         return await log.not_attempted(cause)
@@ -228,7 +248,10 @@ class Steps:
         await log.write()
 
     async def _row(self, log: StepLog) -> StepRecord:
-        video_id, epoch = log.record.video_id, log.epoch
+        return (await self._rows_at(log.record.video_id, log.epoch)).get(_key(log.record), log.record)
+
+    async def _rows_at(self, video_id: str, epoch: int) -> Mapping[StepKey, StepRecord]:
+        """Return a video's rows as they are, where nobody else writes them since that epoch began."""
         rows = self._rows.get(video_id)
         if rows is None or rows.epoch < epoch:
             rows = self._rows[video_id] = _Rows(epoch, asyncio.create_task(self._read(video_id)), {})
@@ -236,8 +259,7 @@ class Steps:
                 del self._rows[next(iter(self._rows))]
         try:
             read = rows.read.result() if rows.read.done() else await asyncio.shield(rows.read)
-            key = _key(log.record)
-            return rows.written.get(key) or read.get(key, log.record)
+            return ChainMap(rows.written, read)
         except RaypipeError:
             self._rows.pop(video_id, None)  # the next call reads again
             raise

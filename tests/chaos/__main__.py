@@ -92,6 +92,8 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         problems += installation.stop()
         seen = installation.seen()
         problems += violations(installation.settings, seen)
+        if problems and args.report is not None:
+            installation.keep(args.report.with_suffix(""))
         videos = installation.journal.videos(seen.accepted).values()
     return {
         "parameters": {"videos": args.videos, "kills": args.kills, "seed": args.seed},
@@ -138,7 +140,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="+", metavar="KIND", help="do nothing else, such as: gateway limiter")
-    parser.add_argument("--report", type=Path, help="file for a report as JSON")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        help="file for a report as JSON; if something is broken, journal, ledger and logs are kept beside it",
+    )
     args = parser.parse_args()
     folder = disk()
     if folder is None:

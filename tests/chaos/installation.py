@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -108,6 +109,8 @@ class Installation:
         unreliable = {
             "RAY_testing_rpc_failure": json.dumps({"CoreWorkerService.grpc_client.PushTask": chances})
         }
+        # it has gateways of its own, as a service of another version has
+        unreliable["RAYPIPE_MAX_BODY_BYTES"] = "1000000"
         log = (self.folder / "coordinator.log").open("a")
         with log:
             self.coordinator = subprocess.Popen(
@@ -138,6 +141,14 @@ class Installation:
             for step in steps:
                 if step.state is StepState.DONE:
                     self._done.setdefault((step.video_id, step.step, step.take), step)
+
+    def keep(self, folder: Path) -> None:
+        """Copy what there is to be looked at when something is broken."""
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.vendor.ledger, folder)
+        for path in (*self.folder.glob("*.log"), *self.settings.data_dir.glob("journal.db*")):
+            shutil.copy(path, folder)
+        shutil.copytree(self.settings.log_dir, folder / "logs", dirs_exist_ok=True)
 
     def creates(self) -> tuple[Create, ...]:
         """Read the vendor's ledger."""

@@ -214,6 +214,42 @@ def test_a_step_under_way_goes_on_for_the_coordinator_that_takes_its_video_over(
     with_rig(test)
 
 
+def test_a_step_that_another_gateway_has_done_meanwhile_is_not_gone_on_with(
+    with_rig: Callable[[Test], None],
+) -> None:
+    """A video goes to a coordinator with other gateways, newer ones, and comes back."""
+
+    async def test(rig: Rig) -> None:
+        async def refused(log: StepLog) -> Image:
+            rig.begun += 1
+            await log.sent("node", possible_duplicate=False)
+            await log.not_taken("busy")
+            await again.wait()
+            await log.sent("node", possible_duplicate=False)
+            raise AssertionError
+
+        again = asyncio.Event()
+        old_steps, old = rig.steps, asyncio.create_task(rig.run(refused))
+        while rig.row().attempt != 1 or rig.row().state is not StepState.INTENT:
+            await asyncio.sleep(0.01)
+        rig.restart()  # the others
+        _hand_over(rig)
+        made = await rig.run(epoch=2)
+        done = rig.row()
+        _hand_over(rig)
+        rig.steps = old_steps
+        back = asyncio.create_task(rig.run(epoch=3))
+        await asyncio.sleep(0.05)
+        again.set()
+        assert await back == made
+        assert rig.row() == done
+        assert rig.begun == 2
+        with pytest.raises(LeaseLost):
+            await old
+
+    with_rig(test)
+
+
 def test_a_step_nobody_calls_any_more_writes_nothing(
     with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -497,7 +533,8 @@ def test_what_is_to_be_sent_again_is_so_by_a_gateway_that_lives_and_asks_for_it(
         assert isinstance(again, Image)
         assert vendor.told == ["submit 1", "find", "submit 2", "poll job 2"]
         assert (rig.row().possible_duplicate, rig.row().doubtful) == (True, PRICE)
-        await asking
+        with pytest.raises(LeaseLost):
+            await asking
 
     with_rig(test)
 
