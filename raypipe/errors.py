@@ -7,6 +7,7 @@ RaypipeError
 │   ├── InvalidReferenceImage        a supplied reference image is no usable picture
 │   ├── UnknownProvider              no provider is registered under that name
 │   ├── UnknownModel                 the provider has no such model for that kind of work
+│   ├── KeyReused                    an Idempotency-Key was used for another request
 │   └── OverBudget                   it would cost more than may be spent
 ├── StoryboardMismatch (ValueError)  beats and storyboard images differ in number or index
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
@@ -129,6 +130,12 @@ class OverBudget(InvalidRequest):
     """The video is estimated to cost more than may be spent."""
 
     code = "over_budget"
+
+
+class KeyReused(InvalidRequest):
+    """A request came under the Idempotency-Key of another request."""
+
+    code = "idempotency_key_reused"
 
 
 class StoryboardMismatch(RaypipeError, ValueError):

@@ -290,6 +290,9 @@ def planned_steps(video_id: str, spec: Spec, expected: Estimate) -> list[StepRec
 
 def _with_stored_pictures(request: VideoRequest, store: ArtifactStore) -> VideoRequest:
     request = _with_stored_references(request, store)
+    if request.reference_image is not None:
+        picture = _store_picture("The picture of the first beat", request.reference_image, store)
+        request = request.model_copy(update={"reference_image": picture})
     if request.spec is None:
         return request
     beats = tuple(_with_stored_picture(index, beat, store) for index, beat in enumerate(request.spec.beats))

@@ -254,6 +254,8 @@ class VideoRequest(Brief):
     """What a user asks for: a prompt, or a spec with beats. What the request says overrides its spec."""
 
     spec: DraftSpec | None = None
+    #: picture that the first beat starts from: a data: URI or a stored artifact
+    reference_image: _Picture | None = None
 
     @model_validator(mode="after")
     def _needs_prompt_or_spec(self) -> Self:

@@ -1,42 +1,44 @@
 """The HTTP API: it reads and writes the journal, and starts nothing itself."""
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse
 from fastapi_offline import FastAPIOffline
-from starlette.types import Message, Receive, Scope, Send
 
 from raypipe.api import failures, hooks
 from raypipe.api.bodies import (
     CreateVideo,
     EditBeat,
     ErrorBody,
+    OpenAIStatus,
     VideoDetail,
     VideoPage,
     VideoSummary,
     accepted,
-    broken,
-    detail,
-    summary,
 )
+from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
-from raypipe.artifacts import ArtifactStore
+from raypipe.api.service import ArtifactResponse, Variant, VideoService
+from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.config import Settings
-from raypipe.errors import BeatNotFound, JournalUnavailable, VideoNotReady
-from raypipe.intake import accept, edit
-from raypipe.journal import Journal, VideoRecord
-from raypipe.models import Artifact, StepState
+from raypipe.errors import JournalUnavailable
+from raypipe.intake import edit
 from raypipe.snapshot import Snapshot
 
-#: seconds for which a new video waits for a journal that is locked; then its client is told to come again
-PATIENCE = 5.0
+#: seconds after which to ask again for a video that is not over
+POLL_SECONDS = 1
+#: longest time, in seconds, that a request waits for its video
+LONGEST_WAIT = 60.0
 
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=255, description="Names this request, if it is sent again.")
+]
 VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
 Take = Annotated[int | None, Query(ge=1, le=100_000, description="Which take; left out: the one in use.")]
@@ -44,7 +46,6 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
 }
 _GET = ["GET", "HEAD"]
-_SUFFIXES = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg"}
 
 
 def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> FastAPI:
@@ -63,6 +64,7 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
         description="One prompt in, one finished multi-scene video out. In the shape of OpenAI's videos API.",
         responses=_ERRORS,
     )
+    app.add_middleware(FormAsJson)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     failures.install(app)
     service = VideoService(settings, poke)
@@ -71,121 +73,9 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     return app
 
 
-class VideoService:
-    """The journal and the artifacts, as the routes need them."""
-
-    def __init__(self, settings: Settings, poke: Callable[[], None]) -> None:
-        self.settings, self.poke = settings, poke
-        self.journal = Journal(settings.journal_url)
-        self.store = ArtifactStore(settings.artifacts_url)
-
-    async def create(self, body: CreateVideo) -> VideoRecord:
-        """Plan and commit a video. It may bring pictures to decode, which the event loop must not wait for."""
-        video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
-        await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE)
-        self.poke()
-        return video
-
-    def detail(self, video_id: str) -> VideoDetail:
-        """Read all of a video."""
-        return detail(Snapshot.read(self.journal, video_id))
-
-    async def go_on(self, change: Awaitable[Any], video_id: str) -> VideoDetail:
-        """Commit a change of a video, tell the coordinator, and show the video."""
-        await change
-        self.poke()
-        return await asyncio.to_thread(self.detail, video_id)
-
-    def page(self, limit: int, after: str | None, newest_first: bool) -> VideoPage:
-        """Read a page of videos."""
-        ids = self.journal.video_ids(limit + 1, after, newest_first)
-        found = Snapshot.read_many(self.journal, ids[:limit])
-        shown = [
-            summary(each) if isinstance(each, Snapshot) else broken(video_id, each)
-            for video_id, each in found.items()
-        ]
-        first, last = (ids[0], ids[:limit][-1]) if ids else (None, None)
-        return VideoPage(data=shown, first_id=first, last_id=last, has_more=len(ids) > limit)
-
-    def film(self, video_id: str) -> Artifact:
-        """Find a video's MP4."""
-        video = self.journal.video(video_id)
-        if video.result is None:
-            never = "; there will be none" if video.state.terminal else " yet"
-            raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
-        return video.result
-
-    def step_artifact(self, video_id: str, kind: str, beat_index: int, take: int | None) -> Artifact:
-        """Find what a step of a beat made, at a take or the one in use."""
-        video = self.journal.video(video_id)
-        if beat_index >= len(video.spec.beats):
-            raise BeatNotFound(video_id, beat_index, len(video.spec.beats))
-        name = f"{kind}/{beat_index}"
-        take = take or video.spec.takes.get(name, 1)
-        step = next((s for s in self.journal.steps(video_id) if (s.step, s.take) == (name, take)), None)
-        if step is None or step.state is not StepState.DONE or step.artifact is None:
-            state = "not started" if step is None or step.state is StepState.INTENT else step.state
-            never = f", and the video is {video.state}" if video.state.terminal else ""
-            raise VideoNotReady(
-                f"Step {name} of video {video_id} is {state}{never}: there is nothing to get."
-            )
-        return step.artifact
-
-    def file(self, request: Request, artifact: Artifact, name: str) -> Response:
-        """Answer with an artifact: ranges and HEAD as the client asks, named by its digest for caches."""
-        headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
-        if artifact.digest in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
-        filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"
-        return ArtifactResponse(
-            path,
-            media_type=artifact.media_type,
-            filename=filename,
-            headers={**headers, "X-Content-Type-Options": "nosniff"},
-        )
-
-
-class ArtifactResponse(FileResponse):
-    """A file in ranges, whose refusals have the body that all errors have."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the file, the range asked for, or why there is no such range."""
-        refusal: JSONResponse | None = None
-        # a unit that is not known is to be ignored (RFC 9110, 14.2)
-        headers = [(k, v) for k, v in scope["headers"] if k != b"range" or v.lower().startswith(b"bytes")]
-        scope = {**scope, "headers": headers}
-
-        async def send_unless_refused(message: Message) -> None:
-            nonlocal refusal
-            if message["type"] == "http.response.start" and message["status"] in _RANGE_REFUSALS:
-                refusal = _refused_range(message["status"], self.size)
-            if refusal is None:
-                await send(message)
-
-        await super().__call__(scope, receive, send_unless_refused)
-        if refusal is not None:
-            await refusal(scope, receive, send)
-
-    @property
-    def size(self) -> int:
-        """Number of bytes of the file."""
-        return Path(self.path).stat().st_size
-
-
-_RANGE_REFUSALS = (400, 416)
-
-
-def _refused_range(status: int, size: int) -> JSONResponse:
-    if status == 400:
-        return failures.failure(400, "invalid_range", "The Range header is malformed; give it as bytes=0-99.")
-    message = f"The range is not within the {size} bytes there are."
-    headers = {"Content-Range": f"bytes */{size}"}
-    return failures.failure(416, "range_not_satisfiable", message, headers=headers)
-
-
 def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_video_routes(app, service)
+    _add_planning_routes(app, service)
     _add_steering_routes(app, service)
     _add_media_routes(app, service)
 
@@ -198,27 +88,80 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
         return {"status": "ok"}
 
 
+def _waits(prefer: str | None) -> float | None:
+    """Return for how long a request is to wait (RFC 7240); None if it does not say."""
+    match = re.search(r"(?:^|[\s,;])wait=(\d{1,6})(?:$|[\s,;])", prefer or "")
+    return None if match is None else min(float(match[1]), LONGEST_WAIT)
+
+
+#: says that the body may be a form with the same fields
+_OR_FORM: dict[str, Any] = {
+    "requestBody": {
+        "content": {FORMS[0]: {"schema": {"$ref": "#/components/schemas/CreateVideo"}}},
+        "required": True,
+    }
+}
+
+
 def _add_video_routes(app: FastAPI, service: VideoService) -> None:
-    @app.post("/v1/videos", status_code=202, tags=["videos"])
-    async def create_video(body: CreateVideo, response: Response) -> VideoSummary:
-        """Accept a video. It is committed when this answers, and made whether or not anybody waits for it."""
-        video = await service.create(body)
+    @app.post("/v1/videos", status_code=202, tags=["videos"], openapi_extra=_OR_FORM)
+    async def create_video(
+        body: CreateVideo,
+        response: Response,
+        idempotency_key: IdempotencyKey = None,
+        prefer: Annotated[
+            str | None, Header(description="wait=N: answer at its end, or after N seconds.")
+        ] = None,
+    ) -> VideoSummary:
+        """Accept a video. It is committed when this answers, and made whether or not anybody waits for it.
+
+        A request that is sent again within a day under the same Idempotency-Key makes no second video.
+        """
+        video, replayed = await service.create(body, idempotency_key)
         response.headers["Location"] = f"/v1/videos/{video.id}"
-        return accepted(Snapshot(video, (), {}, time.time()))
+        if replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        snapshot = Snapshot(video, (), {}, time.time())
+        if (seconds := _waits(prefer)) is not None:
+            snapshot = await service.ended(video.id, seconds)
+            response.headers["Preference-Applied"] = f"wait={seconds:g}"
+        return accepted(snapshot, body.notes)
 
     @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
     def list_videos(
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: Annotated[str | None, Query(description="The last id already seen.")] = None,
         order: Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first.")] = "desc",
+        status: Annotated[OpenAIStatus | None, Query(description="Only these.")] = None,
     ) -> VideoPage:
         """List videos."""
-        return service.page(limit, after, newest_first=order == "desc")
+        return service.page(limit, after, order == "desc", status)
 
     @app.api_route("/v1/videos/{video_id}", methods=_GET, tags=["videos"])
-    def get_video(video_id: VideoId) -> VideoDetail:
-        """Show a video: status, progress, beats, chunks, phases, error."""
-        return service.detail(video_id)
+    def get_video(video_id: VideoId, response: Response) -> VideoDetail:
+        """Show a video: status, progress, beats, chunks, phases, error. Headers say when to ask again."""
+        found = service.detail(video_id)
+        if found.status in ("queued", "in_progress"):
+            response.headers["Retry-After"] = str(POLL_SECONDS)
+            response.headers["openai-poll-after-ms"] = str(1_000 * POLL_SECONDS)
+        return found
+
+    @app.api_route("/v1/videos/{video_id}/timeline", methods=_GET, tags=["videos"])
+    def get_timeline(video_id: VideoId) -> TimelineView:
+        """Show what ran when, as bars."""
+        return timeline_view(service.chart(video_id))
+
+
+def _add_planning_routes(app: FastAPI, service: VideoService) -> None:
+    @app.post("/v1/plans", tags=["videos"], openapi_extra=_OR_FORM)
+    async def plan_video(body: CreateVideo) -> Plan:
+        """Plan a video without making it: its beats, to be edited, and what it would cost."""
+        return await asyncio.to_thread(service.plan, body)
+
+    @app.api_route("/v1/models", methods=_GET, tags=["service"])
+    def list_models() -> ModelList:
+        """List the models that requests can name."""
+        return ModelList(data=service.models())
 
 
 def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
@@ -271,8 +214,17 @@ def _add_media_routes(app: FastAPI, service: VideoService) -> None:
     media: dict[str, Any] = {"methods": _GET, "response_class": FileResponse, "tags": ["media"]}
 
     @app.api_route("/v1/videos/{video_id}/content", **media)
-    def get_content(video_id: VideoId, request: Request) -> Response:
-        """Get the finished MP4; `Range` is honoured. 409 while there is none."""
+    def get_content(
+        video_id: VideoId,
+        request: Request,
+        variant: Annotated[Variant, Query(description="The film, or a JPEG of it.")] = "video",
+    ) -> Response:
+        """Get the finished MP4; `Range` is honoured. 409 while there is none.
+
+        Or a thumbnail, which is there with the first image, or a sheet of 25 frames in equal steps, five in a row.
+        """
+        if variant != "video":
+            return ArtifactResponse(service.preview(video_id, variant), media_type="image/jpeg")
         return service.file(request, service.film(video_id), video_id)
 
     @app.api_route("/v1/videos/{video_id}/storyboard/{beat_index}", **media)

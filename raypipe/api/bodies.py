@@ -1,9 +1,18 @@
 """Bodies of requests and answers, in the shape of OpenAI's videos API with our fields added."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from raypipe.errors import JournalRowBroken
 from raypipe.intake import notes_on
@@ -45,9 +54,41 @@ _STATUS: dict[VideoState, OpenAIStatus] = {
 }
 
 
+def states_of(status: OpenAIStatus | None) -> list[VideoState]:
+    """Return the states that one of OpenAI's words stands for; none for no word."""
+    return [state for state, word in _STATUS.items() if word == status]
+
+
 def _number(value: object) -> object:
     """OpenAI's clients send seconds as text."""
     return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else value
+
+
+class PictureUrl(BaseModel):
+    """A picture by its address, which must hold it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str = Field(description="A data: URI of a PNG or JPEG.")
+
+
+#: fields of other video services that are taken and have no effect, with why
+IGNORED = {
+    "fps": "films have 24 frames a second",
+    "num_frames": "the length is `seconds`",
+    "n": "a request makes one video",
+    "negative_prompt": "say it in the prompt",
+    "guidance_scale": "it is the model's: set it in `options`",
+    "num_inference_steps": "it is the model's: set it in `options`",
+    "quality": "choose a model",
+    "response_format": "the film is at /v1/videos/ID/content",
+    "user": "keys tell users apart",
+    "metadata": "it is not kept",
+}
+
+
+#: what they may say without being ignored
+_AS_IT_IS = {"n": "1", "fps": "24"}
 
 
 class CreateVideo(BaseModel):
@@ -86,6 +127,26 @@ class CreateVideo(BaseModel):
         default=None, description="Settings by kind of work, provider or model."
     )
     spec: DraftSpec | None = Field(default=None, description="Beats, as `raypipe plan` prints them.")
+    input_reference: str | PictureUrl | None = Field(
+        default=None, description="Picture that the first beat starts from: a file in a form, or a data: URI."
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_ignored(cls, value: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Take fields of other services, and remember to say that they have no effect."""
+        given = [name for name in IGNORED if isinstance(value, dict) and name in value]
+        known = {each: value[each] for each in value if each not in IGNORED} if given else value
+        found = check(known)
+        found._ignored = [name for name in given if str(value[name]) != _AS_IT_IS.get(name)]
+        return found
+
+    _ignored: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was given and has no effect."""
+        return [f"`{name}` is ignored: {IGNORED[name]}." for name in self._ignored]
 
     def request(self) -> VideoRequest:
         """Return the request in raypipe's own words.
@@ -93,8 +154,13 @@ class CreateVideo(BaseModel):
         Raises:
             RequestValidationError: A value is out of range.
         """
-        values = self.model_dump(exclude_none=True, exclude={"seconds", "spec"})
-        renamed = {"duration": self.seconds, "spec": self.spec}
+        values = self.model_dump(exclude_none=True, exclude={"seconds", "spec", "input_reference"})
+        picture = self.input_reference.image_url if isinstance(self.input_reference, PictureUrl) else None
+        renamed = {
+            "duration": self.seconds,
+            "spec": self.spec,
+            "reference_image": picture or self.input_reference,
+        }
         try:
             return VideoRequest.model_validate(values | {k: v for k, v in renamed.items() if v is not None})
         except ValidationError as error:
@@ -227,9 +293,9 @@ def summary(snapshot: Snapshot) -> VideoSummary:
     return VideoSummary(**_summary(snapshot))
 
 
-def accepted(snapshot: Snapshot) -> VideoSummary:
-    """Show a video that was just accepted."""
-    return VideoSummary(**_summary(snapshot), notes=list(notes_on(snapshot.video.spec)))
+def accepted(snapshot: Snapshot, notes: list[str]) -> VideoSummary:
+    """Show a video that was just accepted, with what there is to say of the request."""
+    return VideoSummary(**_summary(snapshot), notes=[*notes, *notes_on(snapshot.video.spec)])
 
 
 def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:

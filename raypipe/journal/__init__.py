@@ -1,6 +1,7 @@
 """What was accepted, what was done, what happened: rows in one database."""
 
 from raypipe.journal.database import database_file
+from raypipe.journal.idempotency import Idempotency
 from raypipe.journal.journal import INTERRUPTED, Journal
 from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord, accepted_at, new_video_id
@@ -16,6 +17,7 @@ __all__ = [
     "UNDER_WAY",
     "Event",
     "Fence",
+    "Idempotency",
     "Journal",
     "Owner",
     "StepKey",

@@ -30,6 +30,7 @@ from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
+from raypipe.journal.idempotency import Idempotency, known, remember
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
@@ -87,23 +88,41 @@ class Journal:
         rows: Sequence[Write],
         daily_budget: float | None,
         patience: float = PATIENCE,
-    ) -> None:
+        asked: Idempotency | None = None,
+    ) -> str:
         """Commit the rows of a new video, if the day's budget has room for what it is estimated to cost.
 
+        Gives its id; or that of the video that a request under the same key has made, and commits nothing.
+
         Raises:
-            OverBudget: It has not; nothing is committed.
+            OverBudget: There is no room; nothing is committed.
+            KeyReused: The request under the same key asked for something else.
             JournalUnavailable: They cannot be committed, or not within `patience` seconds.
         """
-        if daily_budget is None:
+        if daily_budget is None and asked is None:
             await self.writer.put(*rows, patience=patience)
-            return
-        check = check_daily(video, daily_budget)
+            return video.id
+        check = None if daily_budget is None else check_daily(video, daily_budget)
 
-        def run(connection: Connection) -> None:
-            check(connection)
+        def run(connection: Connection) -> str:
+            if asked is not None and not remember(connection, asked, video.id):
+                return known(connection, asked) or video.id
+            if check is not None:
+                check(connection)
             execute(connection, rows)
+            return video.id
 
-        await self.writer.transact(run, patience)
+        accepted: str = await self.writer.transact(run, patience)
+        return accepted
+
+    async def known(self, asked: Idempotency) -> str | None:
+        """Read which video a request under the same key has made; None if there was none within a day.
+
+        Raises:
+            KeyReused: That request asked for something else.
+        """
+        found: str | None = await self.writer.read(lambda connection: known(connection, asked))
+        return found
 
     async def reserve(
         self, step: StepRecord, price: float, budget: float | None, daily: float | None, epoch: int
@@ -378,12 +397,23 @@ class Journal:
             raise VideoNotFound(video_id)
         return _parsed(VideoRecord, rows[0])
 
-    def video_ids(self, limit: int = 20, after: str | None = None, newest_first: bool = True) -> list[str]:
-        """Read the ids of videos in the order they were accepted, `after` being the last id already seen."""
+    def video_ids(
+        self,
+        limit: int = 20,
+        after: str | None = None,
+        newest_first: bool = True,
+        states: Sequence[VideoState] = (),
+    ) -> list[str]:
+        """Read the ids of videos in the order they were accepted, `after` being the last id already seen.
+
+        Of those in certain states, if any are given.
+        """
         key = tables.videos.c.id
         query = select(key).order_by(key.desc() if newest_first else key).limit(limit)
         if after is not None:
             query = query.where(key < after if newest_first else key > after)
+        if states:
+            query = query.where(tables.videos.c.state.in_(states))
         return [row.id for row in self._read(query, "the videos")]
 
     def videos(self, video_ids: Iterable[str]) -> dict[str, VideoRecord]:

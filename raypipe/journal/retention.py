@@ -41,7 +41,7 @@ def forget(connection: Connection, video_id: str) -> None:
         spent[int((row.sent_at or time.time()) // DAY)] += row.cost
     for day, cost in spent.items():
         _add(connection, day, cost)
-    for table in (tables.events, tables.phases, tables.steps):
+    for table in (tables.idempotency_keys, tables.events, tables.phases, tables.steps):
         connection.execute(delete(table).where(table.c.video_id == video_id))
     connection.execute(delete(tables.videos).where(videos.id == video_id))
 

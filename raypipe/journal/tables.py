@@ -151,3 +151,16 @@ deleted_costs = Table(
     Column("day", Integer, primary_key=True),
     Column("cost", Float, nullable=False),
 )
+
+# requests that were sent under a key, so that one that is sent again makes no second video
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", String(40), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    # digest of what was asked for
+    Column("request", String(64), nullable=False),
+    Column("video_id", String(40), nullable=False),
+    Column("at", Float, nullable=False),
+    Index("idempotency_keys_by_time", "at"),
+)

@@ -81,11 +81,19 @@ def build_full_spec(
         allow_missing=brief.get("allow_missing") or False,
         reference_pictures=_stored(brief.get("reference_pictures") or ()),
         followers_per_reference=followers_per_reference,
-        beats=_timed(plan["beats"], plan["duration"]),
+        beats=_with_first_picture(_timed(plan["beats"], plan["duration"]), request.reference_image),
     )
     facts = len(spec.beats), spec.duration, spec.archetype, spec.mood
     logger.info("Planned %s: %d beats in %g s, archetype %s, mood %s", video_id, *facts)
     return spec
+
+
+def _with_first_picture(beats: tuple[Beat, ...], picture: Artifact | str | None) -> tuple[Beat, ...]:
+    if picture is None:
+        return beats
+    (stored,) = _stored([picture])
+    first = beats[0].model_copy(update={"reference_image": stored, "continues": None})
+    return (first, *beats[1:])
 
 
 def _stored(pictures: Sequence[Artifact | str]) -> tuple[Artifact, ...]:

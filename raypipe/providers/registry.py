@@ -1,9 +1,12 @@
 """Providers and models by name. Providers are found through the entry point `raypipe.providers`, built-in ones too."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Literal
 
+from raypipe.config import Settings, read_secret
 from raypipe.errors import ProviderUnusable, UnknownProvider
 from raypipe.models import Job, Kind, Spec
 from raypipe.providers.base import Model, Provider, options_of, provider_of
@@ -59,6 +62,18 @@ def models_of(video: Spec | Job, kind: Kind) -> tuple[Model, ...]:
         ProviderUnusable: As `model_of`.
     """
     return tuple(model_of(kind, name, video.options) for name in video.models[kind])
+
+
+def known_models(settings: Settings) -> Iterator[tuple[Model, Literal["set", "missing"] | None]]:
+    """Return the models of all providers that can be loaded, and whether the key that they need is there."""
+    for name in provider_names():
+        with suppress(ProviderUnusable):
+            provider = provider_class(name)
+            key_name = getattr(provider, "key_name", None)
+            key: Literal["set", "missing"] | None = None
+            if key_name is not None:
+                key = "set" if read_secret(key_name, settings) else "missing"
+            yield from ((model, key) for model in provider.models())
 
 
 @cache

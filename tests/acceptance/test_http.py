@@ -8,6 +8,7 @@ import re
 import socket
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,69 @@ def test_a_video_is_approved_cancelled_and_tried_again_over_http(client: httpx.C
     assert client.post(f"{url}/retry").json()["state"] in ("queued", "running")
     assert client.post(f"{url}/cancel").status_code == 202
     assert client.post("/v1/videos/vid_none/cancel").status_code == 404
+
+
+def test_a_request_that_is_sent_again_under_its_key_makes_no_second_video(client: httpx.Client) -> None:
+    key = {"Idempotency-Key": "order 7"}
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/v1/videos", json=body(), headers=key), range(8)))
+    assert {answer.status_code for answer in answers} == {202}
+    (video_id,) = {answer.json()["id"] for answer in answers}
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
+    other = client.post("/v1/videos", json=body(prompt="something else"), headers=key)
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
+    assert (
+        client.post("/v1/videos", json=body(), headers={"Idempotency-Key": "order 8"}).json()["id"]
+        != video_id
+    )
+    wait(client, video_id)
+    assert client.delete(f"/v1/videos/{video_id}").status_code == 200
+    anew = client.post("/v1/videos", json=body(), headers=key)
+    assert (anew.status_code, anew.json()["id"] != video_id) == (202, True)
+
+
+def test_who_prefers_to_wait_is_answered_at_the_end_or_after_a_while(client: httpx.Client) -> None:
+    answer = client.post("/v1/videos", json=body(), headers={"Prefer": "respond-async, wait=20"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "completed")
+    assert answer.headers["preference-applied"] == "wait=20"
+    slow = body(options={"simulated": QUICK | {"clip": 30.0}})
+    began = time.monotonic()
+    answer = client.post("/v1/videos", json=slow, headers={"Prefer": "wait=1"})
+    assert answer.json()["status"] in ("queued", "in_progress")
+    assert 0.8 < time.monotonic() - began < 10
+    shown = client.get(answer.headers["location"])
+    assert (shown.headers["retry-after"], shown.headers["openai-poll-after-ms"]) == ("1", "1000")
+    client.post(f"{answer.headers['location']}/cancel")
+
+
+def test_a_plan_costs_nothing_can_be_edited_and_is_taken_as_it_is(client: httpx.Client) -> None:
+    answer = client.post("/v1/plans", json=body(seconds="10", options={"simulated": QUICK | {"price": 0.5}}))
+    assert answer.status_code == 200, answer.text
+    plan = answer.json()
+    assert plan["estimated_cost"] == 0.5 * 5
+    assert plan["costs"]["chunk/1"] == 0.5
+    plan["spec"]["beats"][1]["prompt"] = "The lamp goes out"
+    made = client.post("/v1/videos", json={"spec": plan["spec"]}, headers={"Prefer": "wait=20"}).json()
+    assert made["status"] == "completed"
+    beats = client.get(f"/v1/videos/{made['id']}").json()["beats"]
+    assert [beat["prompt"] for beat in beats] == [beat["prompt"] for beat in plan["spec"]["beats"]]
+
+
+def test_models_and_time_lines_are_told(client: httpx.Client, finished: dict[str, Any]) -> None:
+    models = {each["id"]: each for each in client.get("/v1/models").json()["data"]}
+    assert models["local"]["key"] is None
+    assert models["replicate/minimax/hailuo-02"]["durations"] == [6, 10]
+    assert models["replicate/minimax/hailuo-02"]["price"] == "$0.045/s"
+    line = client.get(f"/v1/videos/{finished['id']}/timeline").json()
+    assert {bar["step"] for bar in line["bars"]} >= {"image/0", "chunk/3", "music", "stitch"}
+    assert all(0 <= bar["start"] <= bar["end"] <= line["seconds"] for bar in line["bars"])
+
+
+def test_lists_can_be_of_one_status(client: httpx.Client, finished: dict[str, Any]) -> None:
+    done = client.get("/v1/videos", params={"status": "completed", "limit": 100}).json()["data"]
+    assert finished["id"] in {each["id"] for each in done}
+    assert {each["status"] for each in done} == {"completed"}
+    assert client.get("/v1/videos", params={"status": "sleeping"}).status_code == 422
 
 
 def test_a_beat_is_made_anew_over_http_and_its_takes_are_kept(client: httpx.Client) -> None:

@@ -1,0 +1,209 @@
+"""What the routes do: the journal and the artifacts, as HTTP needs them. Nothing is started here."""
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from raypipe.api import failures
+from raypipe.api.bodies import (
+    CreateVideo,
+    OpenAIStatus,
+    VideoDetail,
+    VideoPage,
+    broken,
+    detail,
+    states_of,
+    summary,
+)
+from raypipe.api.views import ModelView, Plan, model_view, plan_view
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.costs import estimate
+from raypipe.errors import BeatNotFound, VideoNotReady
+from raypipe.intake import accept, plan
+from raypipe.journal import Idempotency, Journal, VideoRecord
+from raypipe.media.preview import sprite_sheet, thumbnail
+from raypipe.models import Artifact, StepState, VideoState
+from raypipe.providers.registry import known_models
+from raypipe.snapshot import Snapshot
+from raypipe.timeline import Chart, chart_of
+
+#: seconds for which a new video waits for a journal that is locked; then its client is told to come again
+PATIENCE = 5.0
+#: seconds between looks at a video whose end a client waits for
+LOOK = 0.3
+Variant = Literal["video", "thumbnail", "spritesheet"]
+_SUFFIXES = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg"}
+
+
+class VideoService:
+    """The journal and the artifacts, as the routes need them."""
+
+    def __init__(self, settings: Settings, poke: Callable[[], None]) -> None:
+        self.settings, self.poke = settings, poke
+        self.journal = Journal(settings.journal_url)
+        self.store = ArtifactStore(settings.artifacts_url)
+
+    async def create(self, body: CreateVideo, key: str | None) -> tuple[VideoRecord, bool]:
+        """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.
+
+        It may bring pictures to decode, which the event loop must not wait for.
+        """
+        asked = None if key is None else Idempotency(key, _digest(body))
+        if asked is not None and (known := await self.journal.known(asked)) is not None:
+            return await asyncio.to_thread(self.journal.video, known), True
+        video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
+        made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked)
+        if made != video.id:
+            return await asyncio.to_thread(self.journal.video, made), True
+        self.poke()
+        return video, False
+
+    async def ended(self, video_id: str, seconds: float) -> Snapshot:
+        """Return a video when it has ended or waits, or after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            snapshot = await asyncio.to_thread(Snapshot.read, self.journal, video_id)
+            state = snapshot.video.state
+            if state.terminal or state is VideoState.WAITING or time.monotonic() > deadline:
+                return snapshot
+            await asyncio.sleep(LOOK)
+
+    def detail(self, video_id: str) -> VideoDetail:
+        """Read all of a video."""
+        return detail(Snapshot.read(self.journal, video_id))
+
+    async def go_on(self, change: Awaitable[Any], video_id: str) -> VideoDetail:
+        """Commit a change of a video, tell the coordinator, and show the video."""
+        await change
+        self.poke()
+        return await asyncio.to_thread(self.detail, video_id)
+
+    def page(
+        self, limit: int, after: str | None, newest_first: bool, status: OpenAIStatus | None
+    ) -> VideoPage:
+        """Read a page of videos."""
+        ids = self.journal.video_ids(limit + 1, after, newest_first, states_of(status))
+        found = Snapshot.read_many(self.journal, ids[:limit])
+        shown = [
+            summary(each) if isinstance(each, Snapshot) else broken(video_id, each)
+            for video_id, each in found.items()
+        ]
+        first, last = (ids[0], ids[:limit][-1]) if ids else (None, None)
+        return VideoPage(data=shown, first_id=first, last_id=last, has_more=len(ids) > limit)
+
+    def film(self, video_id: str) -> Artifact:
+        """Find a video's MP4."""
+        video = self.journal.video(video_id)
+        if video.result is None:
+            never = "; there will be none" if video.state.terminal else " yet"
+            raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
+        return video.result
+
+    def plan(self, body: CreateVideo) -> Plan:
+        """Plan a video; pictures it brings are stored, so that the plan can name them."""
+        spec = plan(body.request(), "", self.settings, self.store)
+        return plan_view(spec, estimate(spec), body.notes)
+
+    def chart(self, video_id: str) -> Chart:
+        """Draw what ran when."""
+        snapshot = Snapshot.read(self.journal, video_id)
+        ended = snapshot.video.finished_at or snapshot.now
+        return chart_of(snapshot.title, snapshot.steps.values(), ended, snapshot.follows)
+
+    def models(self) -> list[ModelView]:
+        """Read the models of all providers that can be loaded, with whether their keys are there."""
+        return [model_view(model, key) for model, key in known_models(self.settings)]
+
+    def preview(self, video_id: str, variant: Variant) -> Path:
+        """Find or make a small picture of a video: of its first image, or of its whole film."""
+        thumb = variant == "thumbnail"
+        shown = self.step_artifact(video_id, "image", 0, None) if thumb else self.film(video_id)
+        path = self.settings.data_dir / "previews" / f"{shown.digest}-{variant}.jpg"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self.store.scratch() as scratch:
+                source, made = self.store.path_of(shown, scratch), scratch / "made"
+                made.write_bytes(thumbnail(source.read_bytes()) if thumb else sprite_sheet(source))
+                shutil.move(made, path)
+        return path
+
+    def step_artifact(self, video_id: str, kind: str, beat_index: int, take: int | None) -> Artifact:
+        """Find what a step of a beat made, at a take or the one in use."""
+        video = self.journal.video(video_id)
+        if beat_index >= len(video.spec.beats):
+            raise BeatNotFound(video_id, beat_index, len(video.spec.beats))
+        name = f"{kind}/{beat_index}"
+        take = take or video.spec.takes.get(name, 1)
+        step = next((s for s in self.journal.steps(video_id) if (s.step, s.take) == (name, take)), None)
+        if step is None or step.state is not StepState.DONE or step.artifact is None:
+            state = "not started" if step is None or step.state is StepState.INTENT else step.state
+            never = f", and the video is {video.state}" if video.state.terminal else ""
+            raise VideoNotReady(
+                f"Step {name} of video {video_id} is {state}{never}: there is nothing to get."
+            )
+        return step.artifact
+
+    def file(self, request: Request, artifact: Artifact, name: str) -> Response:
+        """Answer with an artifact: ranges and HEAD as the client asks, named by its digest for caches."""
+        headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
+        if artifact.digest in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
+        filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"
+        return ArtifactResponse(
+            path,
+            media_type=artifact.media_type,
+            filename=filename,
+            headers={**headers, "X-Content-Type-Options": "nosniff"},
+        )
+
+
+def _digest(body: CreateVideo) -> str:
+    return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+
+
+class ArtifactResponse(FileResponse):
+    """A file in ranges, whose refusals have the body that all errors have."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, the range asked for, or why there is no such range."""
+        refusal: JSONResponse | None = None
+        # a unit that is not known is to be ignored (RFC 9110, 14.2)
+        headers = [(k, v) for k, v in scope["headers"] if k != b"range" or v.lower().startswith(b"bytes")]
+        scope = {**scope, "headers": headers}
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal refusal
+            if message["type"] == "http.response.start" and message["status"] in _RANGE_REFUSALS:
+                refusal = _refused_range(message["status"], self.size)
+            if refusal is None:
+                await send(message)
+
+        await super().__call__(scope, receive, send_unless_refused)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+
+    @property
+    def size(self) -> int:
+        """Number of bytes of the file."""
+        return Path(self.path).stat().st_size
+
+
+_RANGE_REFUSALS = (400, 416)
+
+
+def _refused_range(status: int, size: int) -> JSONResponse:
+    if status == 400:
+        return failures.failure(400, "invalid_range", "The Range header is malformed; give it as bytes=0-99.")
+    message = f"The range is not within the {size} bytes there are."
+    headers = {"Content-Range": f"bytes */{size}"}
+    return failures.failure(416, "range_not_satisfiable", message, headers=headers)
