@@ -133,6 +133,20 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "logs"
 
 
+#: says in Ray's environment how often it tries work again whose process it ended because memory ran out
+MEMORY_TRIES = "RAY_task_oom_retries"
+
+
+def bound_memory_tries() -> None:
+    """Have the Ray that this process starts try such work twice more; by default it would for ever."""
+    os.environ.setdefault(MEMORY_TRIES, "2")
+
+
+def memory_tries_are_bounded() -> bool:
+    """Tell whether Ray does not try such work for ever, in this process's cluster."""
+    return MEMORY_TRIES in os.environ
+
+
 def read_secret(name: str, settings: Settings) -> str | None:
     """Read a key where it is needed, from the environment or the file of secrets; it is never part of the settings.
 

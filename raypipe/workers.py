@@ -26,6 +26,7 @@ from ray.exceptions import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raypipe.config import memory_tries_are_bounded
 from raypipe.errors import (
     DiskFull,
     InternalError,
@@ -50,8 +51,6 @@ HELPER_THREADS = 2
 HELPER_SECONDS = 600.0
 #: what becomes of work when its process dies: seconds before each further try
 RETRY_AFTER = (0.1, 0.2, 0.5, 1.0, 2.0)
-#: how often Ray tries work again whose process it has ended because memory ran out; Ray's default is for ever
-MEMORY_TRIES = "RAY_task_oom_retries"
 #: renders give way to what others wait for: the lowest priority there is
 RENDER_NICENESS = 19
 
@@ -195,7 +194,7 @@ def _ray_retries() -> int:
     Where memory runs out Ray first ends what it may try again: it should be the newest render, and not an actor that
     lives on. But by default it would try that again for ever.
     """
-    return int(MEMORY_TRIES in os.environ)
+    return int(memory_tries_are_bounded())
 
 
 async def render(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 
 from raypipe.cli.watch import live, say, watching
-from raypipe.config import Settings
+from raypipe.config import Settings, bound_memory_tries
 from raypipe.errors import JournalUnavailable, RayUnavailable, VideoBusy, VideoOver
 from raypipe.journal import LEASE_SECONDS, Journal
 from raypipe.models import VideoRequest
@@ -175,11 +175,9 @@ def start_ray(settings: Settings, stop: StopRequest, log_to_driver: bool = False
 def _init_ray(settings: Settings, log_to_driver: bool) -> None:
     import ray
 
-    from raypipe.workers import MEMORY_TRIES
-
     local = settings.ray_address == "local"
     if local:
-        os.environ.setdefault(MEMORY_TRIES, "2")
+        bound_memory_tries()
     _check_reachable(settings.ray_address)
     ray.init(
         address=settings.ray_address,

@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import ray
 
-from raypipe.config import Settings
+from raypipe.config import Settings, bound_memory_tries
 from raypipe.coordinator import Coordinator
 from raypipe.models import Size, StepState, VideoRequest
-from raypipe.workers import MEMORY_TRIES
 from tests.chaos.invariants import broken
 from tests.clusters import PROVIDERS
 
@@ -49,7 +48,7 @@ if __name__ == "__main__":
     threshold = (memory.total - memory.available + ROOM) / memory.total
     os.environ["RAY_memory_usage_threshold"] = f"{threshold:.3f}"  # noqa: SIM112 - as Ray spells it
     os.environ["RAY_memory_monitor_refresh_ms"] = "50"  # noqa: SIM112 - as Ray spells it
-    os.environ[MEMORY_TRIES] = "2"
+    bound_memory_tries()
     os.environ["PYTHONPATH"] = os.pathsep.join((PROVIDERS, os.environ.get("PYTHONPATH", "")))
     sys.path.insert(0, PROVIDERS)
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
