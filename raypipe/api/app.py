@@ -10,8 +10,9 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from fastapi_offline import FastAPIOffline
+from sse_starlette import EventSourceResponse
 
-from raypipe.api import failures, hooks
+from raypipe.api import events, failures, hooks
 from raypipe.api.bodies import (
     CreateVideo,
     EditBeat,
@@ -41,6 +42,10 @@ IdempotencyKey = Annotated[
 ]
 VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
+LastEventId = Annotated[str | None, Header(description="Id of the last event already seen.")]
+After = Annotated[
+    int | None, Query(ge=0, lt=2**63, description="The same, for clients that cannot set headers.")
+]
 Take = Annotated[int | None, Query(ge=1, le=100_000, description="Which take; left out: the one in use.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
@@ -78,6 +83,7 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_planning_routes(app, service)
     _add_steering_routes(app, service)
     _add_media_routes(app, service)
+    _add_event_routes(app, service)
 
     @app.api_route("/healthz", methods=_GET, tags=["service"])
     def health() -> dict[str, str]:
@@ -208,6 +214,34 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
             else journal.retry(None, video_id, resubmit)
         )
         return await service.go_on(again, video_id)
+
+
+def _add_event_routes(app: FastAPI, service: VideoService) -> None:
+    streams: dict[str, Any] = {"tags": ["events"], "response_class": EventSourceResponse}
+
+    @app.get("/v1/events", **streams)
+    async def follow_all(last_event_id: LastEventId = None, after: After = None) -> Response:
+        """Follow what happens to all videos, from now on, as server-sent events.
+
+        Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
+        """
+        return events.stream(service.tail.follow(_seen(last_event_id, after)))
+
+    @app.get("/v1/videos/{video_id}/events", **streams)
+    async def follow_video(
+        video_id: VideoId, last_event_id: LastEventId = None, after: After = None
+    ) -> Response:
+        """Follow what happens to one video, from its beginning, as server-sent events.
+
+        Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
+        """
+        await asyncio.to_thread(service.journal.video, video_id)
+        return events.stream(service.tail.follow(_seen(last_event_id, after) or 0, video_id))
+
+
+def _seen(header: str | None, after: int | None) -> int | None:
+    """Return the id of the last event that a client has seen: what is no id of ours counts for nothing."""
+    return int(header) if header is not None and header.isdecimal() and len(header) < 19 else after
 
 
 def _add_media_routes(app: FastAPI, service: VideoService) -> None:

@@ -23,6 +23,7 @@ from raypipe.api.bodies import (
     states_of,
     summary,
 )
+from raypipe.api.events import Tail
 from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
@@ -51,6 +52,7 @@ class VideoService:
         self.settings, self.poke = settings, poke
         self.journal = Journal(settings.journal_url)
         self.store = ArtifactStore(settings.artifacts_url)
+        self.tail = Tail(self.journal)
 
     async def create(self, body: CreateVideo, key: str | None) -> tuple[VideoRecord, bool]:
         """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.

@@ -457,6 +457,23 @@ class Journal:
         query = select(table).where(table.c.video_id == video_id, table.c.seq > after).order_by(table.c.seq)
         return self._by_video(Event, query, "the events")[video_id]
 
+    def events_after(
+        self, seen: int, limit: int, upto: int | None = None, video_id: str | None = None
+    ) -> list[Event]:
+        """Read what happened to all videos, or to one, after the event with id `seen`, oldest first."""
+        table = tables.events
+        query = select(table).where(table.c.id > seen).order_by(table.c.id).limit(limit)
+        if upto is not None:
+            query = query.where(table.c.id <= upto)
+        if video_id is not None:
+            query = query.where(table.c.video_id == video_id)
+        return [_parsed(Event, row) for row in self._read(query, "the events")]
+
+    def last_event_id(self) -> int:
+        """Read the id of the newest event; 0 if there is none."""
+        (row,) = self._read(select(func.coalesce(func.max(tables.events.c.id), 0).label("id")), "the events")
+        return int(row.id)
+
     def _by_video(self, kind: type[ValueT], query: Any, what: str) -> dict[str, list[ValueT]]:
         found: dict[str, list[ValueT]] = defaultdict(list)
         for row in self._read(query, what):

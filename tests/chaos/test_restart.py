@@ -1,5 +1,6 @@
 """Programs that are killed, and started again: what was paid is not paid again, and every video comes to its end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from raypipe.config import Settings
+from raypipe.journal import Journal
 from tests.acceptance.conftest import Service, _free_port, _when_ready
 from tests.acceptance.test_cli import RAYPIPE, assert_no_process_is_left, environment, options, raypipe
 from tests.chaos.invariants import broken, creates
@@ -183,6 +186,59 @@ def test_a_service_goes_on_after_a_restart_and_after_everything_was_killed(tmp_p
         made = creates(settings)
         assert set(made.values()) == {1}
         assert sum(made.values()) == 13 * 70
+
+
+async def follower(url: str, video_id: str, number: int) -> list[tuple[int, str]]:
+    """Follow a video's events to its end, and come back whenever the connection is lost."""
+    seen: list[tuple[int, str]] = []
+    await asyncio.sleep(number * 0.01)
+    async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(30)) as client:
+        while not seen or seen[-1][1] != "video.completed":
+            headers = {"Last-Event-ID": str(seen[-1][0])} if seen else {}
+            try:
+                async with client.stream("GET", f"/v1/videos/{video_id}/events", headers=headers) as answer:
+                    if answer.status_code == 200:
+                        await read_events(answer, seen)
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.2)
+    return seen
+
+
+async def read_events(answer: httpx.Response, seen: list[tuple[int, str]]) -> None:
+    event_id = 0
+    async for line in answer.aiter_lines():
+        name, _, value = line.partition(": ")
+        if name == "id":
+            event_id = int(value)
+        elif name == "data":
+            seen.append((event_id, json.loads(value)["kind"]))
+            if seen[-1][1] == "video.completed":
+                return
+
+
+def test_200_clients_see_every_event_once_through_the_death_of_the_replica_that_sends_them(
+    tmp_path: Path,
+) -> None:
+    async def test(url: str, video_id: str, api: int) -> list[list[tuple[int, str]]]:
+        following = asyncio.gather(*(follower(url, video_id, number) for number in range(200)))
+        await asyncio.sleep(5)
+        os.kill(api, signal.SIGKILL)
+        return await asyncio.wait_for(following, 120)
+
+    with serving(tmp_path) as (process, client):
+        slow = {"simulated": {"image": 2.0, "clip": [6.0, 5.0], "music": 2.0}}
+        request = {"prompt": "A storm", "seconds": 30, "model": "simulated", "options": slow}
+        video_id = client.post("/v1/videos", json=request).json()["id"]
+        found = psutil.Process(process.pid).children(recursive=True)
+        (api,) = (each.pid for each in found if "ServeReplica:raypipe:Api" in " ".join(each.cmdline()))
+        seen = asyncio.run(test(str(client.base_url), video_id, api))
+        journal = Journal(Settings(data_dir=tmp_path).journal_url)
+        everything = [(event.id, event.kind) for event in journal.events(video_id)]
+        journal.close()
+    assert everything[-1][1] == "video.completed"
+    assert len(everything) > 40
+    assert all(each == everything for each in seen)
 
 
 def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_and_what_is_kept(

@@ -1,0 +1,125 @@
+"""Events as clients follow them: each once and in order, wherever they begin and however often they come back."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from raypipe.api.events import Tail
+from raypipe.artifacts import ArtifactStore
+from raypipe.config import Settings
+from raypipe.intake import accept
+from raypipe.journal import Event, Journal
+from raypipe.models import VideoRequest
+from tests.journals import locked
+
+EVENTS = 300
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+@pytest.fixture
+def journal(settings: Settings) -> Iterator[Journal]:
+    opened = Journal(settings.journal_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little is at hand, so that much is read from the journal."""
+    monkeypatch.setattr("raypipe.api.events.AT_HAND", 20)
+    monkeypatch.setattr("raypipe.api.events.AT_A_TIME", 7)
+    monkeypatch.setattr("raypipe.api.events.LOOK", 0.01)
+
+
+async def three_videos(settings: Settings, journal: Journal) -> list[str]:
+    store, ids = ArtifactStore(settings.artifacts_url), []
+    for seed in range(3):
+        video, rows = accept(VideoRequest(prompt="a boat", duration=5, seed=seed), settings, journal, store)
+        await journal.writer.put(*rows)
+        ids.append(video.id)
+    return ids
+
+
+async def happen(journal: Journal, ids: list[str], chosen: random.Random) -> None:
+    for number in range(EVENTS):
+        happened = Event(video_id=chosen.choice(ids), kind="step.done", data={"number": number})
+        await journal.writer.put(journal.event(happened))
+        if chosen.random() < 0.1:
+            await asyncio.sleep(0.005)
+    for video_id in ids:
+        await journal.writer.put(journal.event(Event(video_id=video_id, kind="video.completed")))
+
+
+async def client(tail: Tail, video_id: str | None, chosen: random.Random, ends: int) -> list[Event]:
+    """Follow events to so many ends, and go away and come back now and then."""
+    seen: list[Event] = []
+    await asyncio.sleep(chosen.uniform(0, 0.1))
+    while sum(event.kind == "video.completed" for event in seen) < ends:
+        stays = chosen.randrange(1, 60)
+        async with aclosing(tail.follow(seen[-1].id if seen else 0, video_id)) as events:
+            async for event in events:
+                seen.append(event)
+                stays -= 1
+                if not stays or sum(each.kind == "video.completed" for each in seen) == ends:
+                    break
+    return seen
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("seed", range(3))
+def test_clients_that_come_and_go_see_every_event_once_and_in_order(
+    settings: Settings, journal: Journal, seed: int
+) -> None:
+    async def test() -> None:
+        chosen = random.Random(seed)
+        ids, tail = await three_videos(settings, journal), Tail(journal)
+        whose = [*ids, None] * 5
+        following = [
+            client(tail, each, random.Random(f"{seed}/{number}"), 3 if each is None else 1)
+            for number, each in enumerate(whose)
+        ]
+        _, *seen = await asyncio.wait_for(
+            asyncio.gather(happen(journal, ids, chosen), *following), timeout=60
+        )
+        everything = journal.events_after(0, 10_000)
+        assert len(everything) == EVENTS + 6
+        for video_id, found in zip(whose, seen, strict=True):
+            assert found == [event for event in everything if video_id in (None, event.video_id)]
+        assert tail._reading is None, "nobody listens, so nothing is read"
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("small")
+def test_who_gives_no_id_sees_what_happens_from_now_on(settings: Settings, journal: Journal) -> None:
+    async def test() -> None:
+        ids, tail = await three_videos(settings, journal), Tail(journal)
+        first = asyncio.create_task(anext(aiter(tail.follow(None))))
+        await asyncio.sleep(0.1)
+        await journal.writer.put(journal.event(Event(video_id=ids[0], kind="step.started")))
+        assert (await asyncio.wait_for(first, 5)).kind == "step.started"
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("small")
+def test_a_journal_that_is_locked_delays_events_and_loses_none(settings: Settings, journal: Journal) -> None:
+    async def test() -> None:
+        (video_id, *_), tail = await three_videos(settings, journal), Tail(journal)
+        async with aclosing(tail.follow(0, video_id)) as events:
+            assert (await anext(events)).kind == "video.accepted"
+            with locked(str(settings.data_dir / "journal.db")):
+                writing = journal.writer.put(journal.event(Event(video_id=video_id, kind="step.started")))
+                await asyncio.sleep(0.3)
+            await writing
+            assert (await asyncio.wait_for(anext(events), 5)).kind == "step.started"
+
+    asyncio.run(test())
