@@ -25,6 +25,7 @@ from raypipe.api.bodies import (
 )
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
+from raypipe.api.page import add_page
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.config import Settings
@@ -74,6 +75,7 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     failures.install(app)
     service = VideoService(settings, poke)
     _add_routes(app, service)
+    add_page(app)
     hooks.add_route(app, hooks.Hooks(settings, service.journal, service.store))
     return app
 
@@ -267,10 +269,10 @@ def _add_media_routes(app: FastAPI, service: VideoService) -> None:
     ) -> Response:
         """Get the storyboard image of a beat; 409 while there is none, 404 if there is no such beat."""
         artifact = service.step_artifact(video_id, "image", beat_index, take)
-        return service.file(request, artifact, f"{video_id}-beat-{beat_index}")
+        return service.file(request, artifact, f"{video_id}-beat-{beat_index}", take is not None)
 
     @app.api_route("/v1/videos/{video_id}/chunks/{beat_index}", **media)
     def get_chunk(video_id: VideoId, beat_index: BeatIndex, request: Request, take: Take = None) -> Response:
         """Get the clip of a beat, also of a video that is not finished or never will be."""
         artifact = service.step_artifact(video_id, "chunk", beat_index, take)
-        return service.file(request, artifact, f"{video_id}-beat-{beat_index}")
+        return service.file(request, artifact, f"{video_id}-beat-{beat_index}", take is not None)

@@ -380,7 +380,7 @@ def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) ->
     done = step.state is StepState.DONE
     return StepView(
         state=step.state,
-        url=f"/v1/videos/{video_id}/{kind}/{beat_index}" if done else None,
+        url=f"/v1/videos/{video_id}/{kind}/{beat_index}?take={step.take}" if done else None,
         node=step.node,
         started_at=step.started_at,
         finished_at=step.finished_at,

@@ -154,9 +154,13 @@ class VideoService:
             )
         return step.artifact
 
-    def file(self, request: Request, artifact: Artifact, name: str) -> Response:
-        """Answer with an artifact: ranges and HEAD as the client asks, named by its digest for caches."""
-        headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
+    def file(self, request: Request, artifact: Artifact, name: str, lasting: bool = False) -> Response:
+        """Answer with an artifact: ranges and HEAD as the client asks, named by its digest for caches.
+
+        Only an address that is `lasting` gives the same for ever: what a beat shows changes with its takes.
+        """
+        keeps = "private, max-age=31536000, immutable" if lasting else "private, no-cache"
+        headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": keeps}
         if artifact.digest in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         path = self.store.path_of(artifact, self.settings.data_dir / "downloads")

@@ -1,0 +1,54 @@
+/** The service's routes; whatever goes wrong is an Error whose message can be shown. */
+export class Refused extends Error {
+  constructor(status, code, message) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+async function ask(method, path, body) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Refused(0, "unreachable", "The service does not answer. It is asked again by itself.");
+  }
+  const found = await answer.json().catch(() => ({}));
+  if (!answer.ok) {
+    const error = found.error ?? {};
+    throw new Refused(answer.status, error.code ?? "http_error", error.message ?? `The service answered ${answer.status}.`);
+  }
+  return found;
+}
+
+const video = (id) => `v1/videos/${encodeURIComponent(id)}`;
+
+export const models = () => ask("GET", "v1/models");
+export const plan = (request) => ask("POST", "v1/plans", request);
+export const create = (request) => ask("POST", "v1/videos", request);
+export const list = (after) => ask("GET", `v1/videos?limit=30${after ? `&after=${after}` : ""}`);
+export const show = (id) => ask("GET", video(id));
+export const timeline = (id) => ask("GET", `${video(id)}/timeline`);
+export const cancel = (id) => ask("POST", `${video(id)}/cancel`);
+export const proceed = (id) => ask("POST", `${video(id)}/continue`);
+export const retry = (id, resubmit) => ask("POST", `${video(id)}/retry${resubmit ? "?resubmit=true" : ""}`);
+export const edit = (id, beat, change) => ask("POST", `${video(id)}/beats/${beat}`, change);
+export const remove = (id) => ask("DELETE", video(id));
+export const content = (id, variant) => `${video(id)}/content${variant ? `?variant=${variant}` : ""}`;
+
+/** Follow what happens to all films; the browser comes back by itself, with the id of the last event it saw. */
+export function follow(onEvent, onOpen) {
+  const source = new EventSource("v1/events");
+  const kinds = ["accepted", "started", "resumed", "waiting", "queued", "edited", "cancelling", "cancelled", "completed", "partial", "failed"];
+  for (const kind of kinds) source.addEventListener(`video.${kind}`, (event) => onEvent(JSON.parse(event.data)));
+  for (const kind of ["step.started", "step.done", "step.failed", "step.unknown", "step.not_taken", "phase.done", "chain.done"])
+    source.addEventListener(kind, (event) => onEvent(JSON.parse(event.data)));
+  source.addEventListener("open", () => onOpen(true));
+  source.addEventListener("error", () => onOpen(false));
+  return source;
+}

@@ -1,0 +1,34 @@
+import * as api from "./api.js";
+import { compose } from "./compose.js";
+import { say } from "./dom.js";
+import { film } from "./film.js";
+import * as reel from "./reel.js";
+
+const stage = document.getElementById("stage");
+const line = document.getElementById("line");
+let page = null;
+
+const shownId = () => location.hash.match(/^#\/films\/(vid_[\w-]+)$/)?.[1];
+
+function route() {
+  page?.leave();
+  const id = shownId();
+  page = id ? film(stage, id, (text) => say(line, text)) : compose(stage);
+  if (!id) say(line, "");
+  reel.mark(id);
+  scrollTo(0, 0);
+}
+
+addEventListener("hashchange", route);
+api.follow(
+  (event) => {
+    page?.happened(event);
+    if (event.kind.startsWith("video.") || event.kind === "step.done") reel.refreshSoon();
+  },
+  (open) => {
+    if (open) reel.refreshSoon();
+    else say(line, "The service does not answer; trying again …");
+  },
+);
+route();
+reel.refresh().then(() => reel.mark(shownId())).catch(() => {});
