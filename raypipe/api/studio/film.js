@@ -68,7 +68,7 @@ export function film(stage, id, announce) {
   function drawFacts(pairs) {
     if (facts.dataset.said === JSON.stringify(pairs)) return;
     facts.dataset.said = JSON.stringify(pairs);
-    facts.replaceChildren(...pairs.map(([name, value]) => h("div", {}, `${name} `, h("b", {}, value))));
+    facts.replaceChildren(...pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   }
 
   function drawActions(video, approval) {
