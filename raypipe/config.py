@@ -100,6 +100,8 @@ class Settings(BaseSettings):
     )
     #: where vendors reach this service from outside, as https://video.example.org: then they say when a job is over
     public_url: Annotated[str | None, AfterValidator(_public_address)] = None
+    #: names under which this service is reached, besides addresses, localhost and the machine's own name
+    hosts: tuple[str, ...] = ()
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
     #: MiB that must be free where the artifacts are for a new video to be taken

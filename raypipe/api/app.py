@@ -25,6 +25,7 @@ from raypipe.api.bodies import (
 )
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
+from raypipe.api.origins import OwnPagesOnly
 from raypipe.api.page import add_page
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
@@ -72,6 +73,7 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     )
     app.add_middleware(FormAsJson)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(OwnPagesOnly, settings=settings)
     failures.install(app)
     service = VideoService(settings, poke)
     _add_routes(app, service)

@@ -53,7 +53,7 @@ def scope(method: str, path: str) -> dict[str, Any]:
     return {
         "type": "http", "http_version": "1.1", "method": method, "path": plain, "raw_path": plain.encode(),
         "root_path": "", "scheme": "http", "query_string": query.encode(), "client": ("c", 1),
-        "server": ("s", 80), "headers": [(b"content-type", b"application/json")],
+        "server": ("s", 80), "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
     }  # fmt: skip
 
 
@@ -68,6 +68,50 @@ async def ask(app: FastAPI, method: str, path: str, body: bytes = b"") -> Answer
 
     await app(scope(method, path), receive, send)
     return Answer(messages)
+
+
+async def post_as(app: FastAPI, **headers: str) -> int:
+    """Post a video with headers of a browser, and return the status."""
+    status: list[int] = []
+    asked = scope("POST", "/v1/videos")
+    asked["headers"] = [asked["headers"][0]] + [
+        (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        status.append(message.get("status", 0))
+
+    await app(asked, receive, send)
+    return status[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "127.0.0.1:8000"}, 202),
+        ({"host": "localhost:8000", "origin": "http://localhost:8000", "sec_fetch_site": "same-origin"}, 202),
+        ({"host": "[::1]:8000", "origin": "http://[::1]:8000"}, 202),
+        ({"host": "films.example.org"}, 202),
+        ({"host": "127.0.0.1:8000", "origin": "https://evil.example"}, 403),
+        ({"host": "127.0.0.1:8000", "origin": "null"}, 403),
+        ({"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:3000"}, 403),
+        ({"host": "127.0.0.1:8000", "sec_fetch_site": "cross-site"}, 403),
+        ({"host": "127.0.0.1:8000", "sec_fetch_site": "same-site"}, 403),
+        ({"host": "evil.example:8000", "origin": "http://evil.example:8000"}, 421),
+        ({"host": "127.0.0.1.evil.example"}, 421),
+        ({"host": ""}, 421),
+        ({"host": "[::1"}, 421),
+    ],
+)
+def test_only_pages_of_our_own_can_spend_money(
+    settings: Settings, journal: Journal, headers: dict[str, str], status: int
+) -> None:
+    app = create_app(settings.model_copy(update={"hosts": ("films.example.org",)}))
+    assert asyncio.run(post_as(app, **headers)) == status
+    assert len(journal.video_ids()) == (status == 202)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10])
