@@ -146,7 +146,7 @@ def bound_memory_tries() -> None:
 
 def memory_tries_are_bounded() -> bool:
     """Tell whether Ray does not try such work for ever, in this process's cluster."""
-    return MEMORY_TRIES in os.environ
+    return os.environ.get(MEMORY_TRIES, "-1") != "-1"
 
 
 def read_secret(name: str, settings: Settings) -> str | None:

@@ -147,19 +147,25 @@ class Gateway:
         if self._steps is not None:
             await self._steps.stop()
 
-    async def cancel(self, job: Job, works: Sequence[Work]) -> None:
+    async def cancel(self, job: Job, works: Sequence[Work], unused: bool = False) -> None:
         """Stop a video's steps here and at their providers; what is finished is kept, and what it cost.
 
         Args:
             job: The video, under the epoch of who cancels it.
             works: What its steps are to make.
+            unused: Whether to stop only those of takes that are not in use.
         """
+
+        def is_left(step: StepRecord) -> bool:
+            return not unused or step.take != job.takes.get(step.step, 1)
+
         steps = await self._opened()
-        await steps.abandon(job.video_id)
+        await steps.abandon(job.video_id, is_left)
         by_step = {work.step: work for work in works}
-        rows = [row for row in await steps.journal.steps_async(job.video_id) if row.state in UNDER_WAY]
+        rows = await steps.journal.steps_async(job.video_id)
+        left = [row for row in rows if row.state in UNDER_WAY and is_left(row)]
         await asyncio.gather(
-            *(self._cancel(StepLog(steps, row, job.epoch), by_step.get(row.step)) for row in rows)
+            *(self._cancel(StepLog(steps, row, job.epoch), by_step.get(row.step)) for row in left)
         )
 
     async def _cancel(self, log: StepLog, work: Work | None) -> None:

@@ -12,10 +12,11 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
     model_validator,
 )
 
-from raypipe.text import valid_json
+from raypipe.text import valid_json, without_controls
 
 FPS = 24
 MIN_BEAT_SECONDS = 5
@@ -226,6 +227,14 @@ class BeatEdit(Value):
     reference_image: _Picture | None = None
     #: an earlier take to go back to
     take: int | None = Field(default=None, ge=1)
+
+    @field_validator("prompt", mode="after")
+    @classmethod
+    def _says_something(cls, prompt: str | None) -> str | None:
+        cleaned = None if prompt is None else without_controls(prompt).strip()
+        if cleaned == "":
+            raise ValueError("must not be empty")
+        return cleaned
 
     @model_validator(mode="after")
     def _going_back_changes_nothing(self) -> Self:

@@ -191,12 +191,16 @@ class Snapshot:
     @property
     def doubtful_cost(self) -> float:
         """US dollars that may have been paid on top, for creates that brought nothing or that nobody answered."""
-        left = self.reserved_cost if self.video.state.terminal else 0.0
+        left = self._unsettled_cost if self.video.state.terminal else 0.0
         return total([left, *(step.doubtful for step in self.all_steps)])
 
     @property
     def reserved_cost(self) -> float:
         """US dollars that what is under way at providers may cost."""
+        return 0.0 if self.video.state.terminal else self._unsettled_cost
+
+    @property
+    def _unsettled_cost(self) -> float:
         under_way = (s for s in self.all_steps if s.state not in (StepState.DONE, StepState.FAILED))
         return total(step.reserved_cost or 0.0 for step in under_way)
 

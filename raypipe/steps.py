@@ -100,9 +100,11 @@ class Steps:
         for flight in list(self._flights.values()):
             flight.task.cancel()
 
-    async def abandon(self, video_id: str) -> None:
-        """End a video's steps where they stand, once creates under way are answered and what was done is written."""
-        flights = [flight for key, flight in self._flights.items() if key[0] == video_id]
+    async def abandon(self, video_id: str, is_left: Callable[[StepRecord], bool]) -> None:
+        """End those of a video's steps where they stand, once creates under way are answered and written."""
+        flights = [
+            each for key, each in self._flights.items() if key[0] == video_id and is_left(each.log.record)
+        ]
         with suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_SECONDS):
                 while any(
@@ -177,8 +179,11 @@ class Steps:
         row.
         """
         row = (await self._rows_at(flight.log.record.video_id, epoch)).get(_key(flight.log.record))
-        if flight.task.done() or epoch <= flight.log.epoch:
+        if flight.task.done():
+            await asyncio.sleep(0)  # it is noted as over in this turn of the loop
             return False
+        if epoch <= flight.log.epoch:
+            return True
         if row is None or flight.log.is_at(row):
             flight.log.join(epoch)
             return True

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from typing import Any
 
 #: longest foreign text that is kept, in characters
@@ -81,3 +82,9 @@ def size_of(count: int) -> str:
     if count < 10_000:
         return f"{count} bytes"
     return f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def without_controls(text: str) -> str:
+    """Drop control characters and the blanks around a text; lines stay."""
+    kept = (char if unicodedata.category(char) != "Cc" or char == "\n" else " " for char in text)
+    return "".join(kept).strip()

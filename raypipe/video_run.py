@@ -19,7 +19,7 @@ from raypipe.errors import (
     as_raypipe_error,
 )
 from raypipe.gateways import Gateways
-from raypipe.journal import CANCELLED, Event, Fence, Journal, StepRecord, VideoRecord, Write
+from raypipe.journal import CANCELLED, UNDER_WAY, Event, Fence, Journal, StepRecord, VideoRecord, Write
 from raypipe.models import (
     Artifact,
     BeatSequence,
@@ -76,6 +76,7 @@ class VideoRun:
         self._outputs: dict[Phase, PhaseOutput] = {}
         #: what takes that are not in use have cost
         self._cost_before: dict[Phase, float] = {}
+        self._unused_under_way = False
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
 
@@ -113,7 +114,8 @@ class VideoRun:
             logger.exception("What is under way of %s could not be stopped", self.video.id, exc_info=error)
         return await self._end_early(VideoState.CANCELLED, Cancelled.code, CANCELLED)
 
-    async def _stop_steps(self, gateways: Gateways) -> None:
+    async def _stop_steps(self, gateways: Gateways, unused: bool = False) -> None:
+        """Stop what is under way at providers: all of it, or what is of takes that are not in use."""
         try:
             works = works_of(self.job, self.spec)
         except RaypipeError as error:  # a model is not known any more
@@ -122,7 +124,7 @@ class VideoRun:
         for _ in range(RELAUNCHES):
             gateway = gateways.of(self.video.id)
             try:
-                await gateway.cancel.remote(self.job, works)
+                await gateway.cancel.remote(self.job, works, unused)
             except ActorDiedError as error:  # for good; its successor does it
                 logger.warning("The gateway of %s is gone, another is started: %s", self.video.id, error)
                 gateways.forget(gateway)
@@ -142,6 +144,8 @@ class VideoRun:
     async def _launch(self, gateways: Gateways) -> _Ending:
         await self._read_outputs()
         self._note(self._event("video.resumed" if self.video.epoch > 1 else "video.started"))
+        if self._unused_under_way:
+            await self._stop_steps(gateways, unused=True)
         for _ in range(RELAUNCHES):
             self.gateway = gateways.of(self.video.id)
             try:
@@ -160,6 +164,7 @@ class VideoRun:
             for step in await asyncio.to_thread(self.journal.steps, self.video.id):
                 if not self._in_use(step):
                     self._cost_before[step.phase] = self._cost_before.get(step.phase, 0.0) + step.cost
+                    self._unused_under_way |= step.state in UNDER_WAY
 
     def _in_use(self, step: StepRecord) -> bool:
         return step.take == self.spec.takes.get(step.step, 1)

@@ -48,7 +48,14 @@ LastEventId = Annotated[str | None, Header(description="Id of the last event alr
 After = Annotated[
     int | None, Query(ge=0, lt=2**63, description="The same, for clients that cannot set headers.")
 ]
-Take = Annotated[int | None, Query(ge=1, le=100_000, description="Which take; left out: the one in use.")]
+Take = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=100_000,
+        description="Which take of it, as `takes` says; left out: the one in use.",
+    ),
+]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
 }
@@ -131,11 +138,12 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         response.headers["Location"] = f"/v1/videos/{video.id}"
         if replayed:
             response.headers["Idempotency-Replayed"] = "true"
-        snapshot = Snapshot(video, (), {}, time.time())
-        if (seconds := _waits(prefer)) is not None:
-            snapshot = await service.ended(video.id, seconds)
+        seconds = _waits(prefer)
+        if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
-        return accepted(snapshot, body.notes)
+        if replayed or seconds is not None:
+            return accepted(await service.ended(video.id, seconds or 0.0), body.notes)
+        return accepted(Snapshot(video, (), {}, time.time()), body.notes)
 
     @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
     def list_videos(
@@ -147,6 +155,10 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         """List videos."""
         return service.page(limit, after, order == "desc", status)
 
+    _add_reading_routes(app, service)
+
+
+def _add_reading_routes(app: FastAPI, service: VideoService) -> None:
     @app.api_route("/v1/videos/{video_id}", methods=_GET, tags=["videos"])
     def get_video(video_id: VideoId, response: Response) -> VideoDetail:
         """Show a video: status, progress, beats, chunks, phases, error. Headers say when to ask again."""

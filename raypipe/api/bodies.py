@@ -18,6 +18,7 @@ from raypipe.errors import JournalRowBroken
 from raypipe.intake import notes_on
 from raypipe.journal import StepRecord, accepted_at
 from raypipe.models import (
+    Beat,
     BeatEdit,
     DraftSpec,
     Kind,
@@ -31,7 +32,7 @@ from raypipe.models import (
     VideoState,
     models_text,
 )
-from raypipe.phases.takes import takes_of
+from raypipe.phases.takes import chunk_take_of, takes_of
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -222,6 +223,8 @@ class TakeView(BaseModel):
 
     take: int
     prompt: str
+    image_url: str | None = Field(description="Its image, once it is made.")
+    chunk_url: str | None = Field(description="The newest clip made of it, once there is one.")
 
 
 class BeatView(BaseModel):
@@ -361,14 +364,28 @@ def _beats(snapshot: Snapshot) -> list[BeatView]:
             shot_type=beat.shot_type,
             camera_movement=beat.camera_movement,
             take=beat.take,
-            takes=[
-                TakeView(take=each.take, prompt=each.prompt) for each in takes_of(video.spec, beat.beat_index)
-            ],
+            takes=[_take(snapshot, each) for each in takes_of(video.spec, beat.beat_index)],
             image=_step(steps.get(f"image/{beat.beat_index}"), video.id, "storyboard", beat.beat_index),
             chunk=_step(steps.get(f"chunk/{beat.beat_index}"), video.id, "chunks", beat.beat_index),
         )
         for beat in video.spec.beats
     ]
+
+
+def _take(snapshot: Snapshot, beat: Beat) -> TakeView:
+    video, at = snapshot.video, beat.beat_index
+    done = {(each.step, each.take) for each in snapshot.all_steps if each.state is StepState.DONE}
+    chunk = chunk_take_of(video.spec, beat)
+    return TakeView(
+        take=beat.take,
+        prompt=beat.prompt,
+        image_url=_url(video.id, "storyboard", at, beat.take) if (f"image/{at}", beat.take) in done else None,
+        chunk_url=_url(video.id, "chunks", at, chunk or 1) if (f"chunk/{at}", chunk) in done else None,
+    )
+
+
+def _url(video_id: str, kind: str, beat_index: int, take: int) -> str:
+    return f"/v1/videos/{video_id}/{kind}/{beat_index}?take={take}"
 
 
 def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) -> StepView:
@@ -380,7 +397,7 @@ def _step(step: StepRecord | None, video_id: str, kind: str, beat_index: int) ->
     done = step.state is StepState.DONE
     return StepView(
         state=step.state,
-        url=f"/v1/videos/{video_id}/{kind}/{beat_index}?take={step.take}" if done else None,
+        url=_url(video_id, kind, beat_index, step.take) if done else None,
         node=step.node,
         started_at=step.started_at,
         finished_at=step.finished_at,

@@ -88,6 +88,7 @@ class Tail:
         return found[::-1]
 
     async def _read(self) -> None:
+        own = self._ready, self._news
         try:
             self._last = self._since = await asyncio.to_thread(self._journal.last_event_id)
             while True:
@@ -97,8 +98,8 @@ class Tail:
                 if len(found) < AT_A_TIME:
                     await asyncio.sleep(LOOK)
         finally:
-            self._ready.set()
-            self._news.set()
+            for told in (*own, *([self._news] if self._ready is own[0] else [])):
+                told.set()
 
     async def _newer(self) -> list[Event]:
         try:

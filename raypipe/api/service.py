@@ -39,6 +39,8 @@ from raypipe.timeline import Chart, chart_of
 
 #: seconds for which a new video waits for a journal that is locked; then its client is told to come again
 PATIENCE = 5.0
+#: small pictures that are kept; others are made again
+PREVIEWS = 1_000
 #: seconds between looks at a video whose end a client waits for
 LOOK = 0.3
 Variant = Literal["video", "thumbnail", "spritesheet"]
@@ -73,10 +75,9 @@ class VideoService:
         """Return a video when it has ended or waits, or after so many seconds."""
         deadline = time.monotonic() + seconds
         while True:
-            snapshot = await asyncio.to_thread(Snapshot.read, self.journal, video_id)
-            state = snapshot.video.state
+            state = (await asyncio.to_thread(self.journal.video, video_id)).state
             if state.terminal or state is VideoState.WAITING or time.monotonic() > deadline:
-                return snapshot
+                return await asyncio.to_thread(Snapshot.read, self.journal, video_id)
             await asyncio.sleep(LOOK)
 
     def detail(self, video_id: str) -> VideoDetail:
@@ -107,6 +108,8 @@ class VideoService:
         video = self.journal.video(video_id)
         if video.result is None:
             never = "; there will be none" if video.state.terminal else " yet"
+            if video.spec.other_takes:
+                never += " of these takes: going back to an earlier take brings its film back"
             raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
         return video.result
 
@@ -136,6 +139,7 @@ class VideoService:
                 source, made = self.store.path_of(shown, scratch), scratch / "made"
                 made.write_bytes(thumbnail(source.read_bytes()) if thumb else sprite_sheet(source))
                 shutil.move(made, path)
+            _keep_newest(path.parent, PREVIEWS)
         return path
 
     def step_artifact(self, video_id: str, kind: str, beat_index: int, take: int | None) -> Artifact:
@@ -171,6 +175,13 @@ class VideoService:
             filename=filename,
             headers={**headers, "X-Content-Type-Options": "nosniff"},
         )
+
+
+def _keep_newest(folder: Path, number: int) -> None:
+    """Remove the oldest files of a folder beyond so many."""
+    files = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)
+    for file in files[: max(0, len(files) - number)]:
+        file.unlink(missing_ok=True)
 
 
 def _digest(body: CreateVideo) -> str:

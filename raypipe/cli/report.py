@@ -16,7 +16,7 @@ from raypipe.costs import dollars
 from raypipe.errors import APPROVAL, ArtifactMissing, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
-from raypipe.phases.takes import takes_of
+from raypipe.phases.takes import chunk_take_of, takes_of
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
 from raypipe.text import clock, printable, seconds, size_of
 from raypipe.timeline import short_node
@@ -251,13 +251,18 @@ def _takes(snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
     table.add_column("beat", justify="right")
     table.add_column("take", no_wrap=True)
+    table.add_column("clip", no_wrap=True)
     table.add_column("shows", no_wrap=True, overflow="ellipsis", ratio=1)
     for beat in snapshot.video.spec.beats:
         takes = takes_of(snapshot.video.spec, beat.beat_index)
         for each in takes if len(takes) > 1 else ():
             used = " in use" if each is beat else ""
             picture = "" if each.reference_image is None else "from a picture: "
-            table.add_row(str(beat.beat_index), f"{each.take}{used}", Text(printable(picture + each.prompt)))
+            chunk = chunk_take_of(snapshot.video.spec, each)
+            clip = "" if chunk is None else f"--take {chunk}"
+            table.add_row(
+                str(beat.beat_index), f"{each.take}{used}", clip, Text(printable(picture + each.prompt))
+            )
     return table
 
 

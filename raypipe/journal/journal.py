@@ -106,7 +106,10 @@ class Journal:
 
         def run(connection: Connection) -> str:
             if asked is not None and not remember(connection, asked, video.id):
-                return known(connection, asked) or video.id
+                found = known(connection, asked)
+                if found is None:
+                    raise JournalUnavailable("The Idempotency-Key has just run out; send the request again.")
+                return found
             if check is not None:
                 check(connection)
             execute(connection, rows)

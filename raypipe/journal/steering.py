@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, not_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, not_, or_, select, tuple_, update
 
 from raypipe.errors import (
     APPROVAL,
@@ -18,6 +18,7 @@ from raypipe.errors import (
     DeliveryExpired,
     MediaError,
     OutcomeUnknown,
+    OverBudget,
     ProviderRejected,
     TookTooLong,
     VideoBusy,
@@ -26,6 +27,7 @@ from raypipe.errors import (
 )
 from raypipe.journal import tables
 from raypipe.journal.leases import SERVICE, Owner, hand_over, living, renew
+from raypipe.journal.money import ROUNDING
 from raypipe.journal.records import StepRecord
 from raypipe.models import Phase, Spec, StepState, VideoState
 
@@ -58,18 +60,25 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
     state = _state_if_free(connection, owner, video_id)
     if state.terminal:
         raise VideoOver(f"Video {video_id} is {state}: there is nothing to go on with.")
-    _try_again(connection, video_id, PAUSING)
+    _go_on_from(connection, video_id, PAUSING)
     _take_one(connection, owner, video_id)
 
 
-def _try_again(connection: Connection, video_id: str, codes: Iterable[str]) -> None:
-    """Have steps that failed for such reasons, and what depends on them, be as if they had not been tried."""
-    steps = _steps.c
-    failed = and_(steps.video_id == video_id, steps.state == StepState.FAILED)
-    such = and_(failed, steps.error_code.in_([*codes, UPSTREAM_FAILED]))
-    there = case((steps.provider_job_id.is_not(None), StepState.ACCEPTED), else_=StepState.INTENT)
+def _go_on_from(connection: Connection, video_id: str, codes: Iterable[str]) -> None:
+    """Have steps that failed for reasons that made the video wait, and what depends on them, go on where they were."""
+    such = _steps.c.error_code.in_([*codes, UPSTREAM_FAILED])
+    there = case((_steps.c.provider_job_id.is_not(None), StepState.ACCEPTED), else_=StepState.INTENT)
     again = {"state": there, "starts": 0, "started_at": None, **_NO_OUTCOME}
-    connection.execute(update(_steps).where(such).values(**again))
+    waited = and_(_in_use(connection, video_id), _steps.c.state == StepState.FAILED, such)
+    connection.execute(update(_steps).where(waited).values(**again))
+
+
+def _in_use(connection: Connection, video_id: str) -> ColumnElement[bool]:
+    """Select a video's steps at the takes that its spec has; others are left as they are."""
+    takes: dict[str, int] = _spec_of(connection, video_id).get("takes", {})
+    later = [and_(_steps.c.step == step, _steps.c.take == take) for step, take in takes.items()]
+    first = and_(_steps.c.step.not_in(list(takes)), _steps.c.take == 1)
+    return and_(_steps.c.video_id == video_id, or_(first, *later))
 
 
 def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: bool) -> None:
@@ -89,15 +98,34 @@ def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: 
     ):
         how = "" if found.terminal else "; `raypipe resume` goes on with it"
         raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry{how}.")
-    steps = _steps.c
-    unanswered = steps.state.in_([StepState.SENT, StepState.UNKNOWN] if resubmit else [])
-    failed = and_(steps.video_id == video_id, or_(steps.state == StepState.FAILED, unanswered))
-    maybe_taken = and_(steps.provider_job_id.is_(None), steps.reserved_cost.is_not(None))
-    unknown = or_(steps.error_code == OutcomeUnknown.code, unanswered, maybe_taken)
+    unanswered = _steps.c.state.in_([StepState.SENT, StepState.UNKNOWN] if resubmit else [])
+    failed = and_(_in_use(connection, video_id), or_(_steps.c.state == StepState.FAILED, unanswered))
+    some_failed = connection.execute(select(func.count()).select_from(_steps).where(failed)).scalar()
     if resubmit:
-        doubtful = update(_steps).where(failed, unknown)
-        connection.execute(doubtful.values(possible_duplicate=True))
-    # what a provider has made, but could not be fetched or stored, is paid: it is fetched
+        unknown = update(_steps).where(failed, or_(unanswered, _OUTCOME_UNKNOWN))
+        connection.execute(unknown.values(possible_duplicate=True))
+    if (
+        not _try_anew(connection, failed if resubmit else and_(failed, not_(_OUTCOME_UNKNOWN)))
+        and some_failed
+    ):
+        raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
+    _stitch_anew(connection, video_id)
+    _reopen(connection, owner, video_id)
+
+
+#: whether nobody knows what became of a step's newest create
+_OUTCOME_UNKNOWN = or_(
+    _steps.c.error_code == OutcomeUnknown.code,
+    and_(_steps.c.provider_job_id.is_(None), _steps.c.reserved_cost.is_not(None)),
+)
+
+
+def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
+    """Have steps be as if they had not been tried; gives how many.
+
+    What a provider has made, but could not be fetched or stored, is paid: it is fetched.
+    """
+    steps = _steps.c
     made = and_(
         steps.provider_job_id.is_not(None), func.coalesce(steps.error_code, "").not_in(_NOTHING_TO_FETCH)
     )
@@ -106,18 +134,17 @@ def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: 
     again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)
     unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
     again["doubtful_cost"] = steps.doubtful_cost + unsettled
-    tried = update(_steps).where(failed if resubmit else and_(failed, not_(unknown)))
-    none_failed = not connection.execute(select(func.count()).select_from(_steps).where(failed)).scalar()
-    if not connection.execute(tried.values(**again, **_NO_OUTCOME, starts=0)).rowcount and not none_failed:
-        raise VideoOver(f"Video {video_id} has no failed step that may be tried again without --resubmit.")
-    spec = _spec_of(connection, video_id)
-    if spec.get("allow_missing"):  # a film without the beats that failed is made anew
-        take = spec.get("takes", {}).get("stitch", 1)
-        film = and_(steps.video_id == video_id, steps.step == "stitch", steps.take == take)
+    return connection.execute(update(_steps).where(which).values(**again, **_NO_OUTCOME, starts=0)).rowcount
+
+
+def _stitch_anew(connection: Connection, video_id: str) -> None:
+    """Have films that may lack beats, which are tried again, be made anew, of whatever takes."""
+    if _spec_of(connection, video_id).get("allow_missing"):
+        films = and_(
+            _steps.c.video_id == video_id, _steps.c.step == "stitch", _steps.c.state == StepState.DONE
+        )
         anew = {"state": StepState.INTENT, "starts": 0, **_NO_OUTCOME}
-        connection.execute(update(_steps).where(film, steps.state == StepState.DONE).values(**anew))
-        _change_spec(connection, video_id, allow_missing=False)
-    _reopen(connection, owner, video_id)
+        connection.execute(update(_steps).where(films).values(**anew))
 
 
 def approve(connection: Connection, owner: Owner | None, video_id: str) -> None:
@@ -171,21 +198,45 @@ def edit(
         VideoNotFound: There is no such video.
         VideoOver: It is being cancelled.
         VideoBusy: A coordinator that lives has it.
+        OverBudget: The budget has no room for what the change adds.
     """
     if _state_if_free(connection, owner, video_id) is VideoState.RUNNING:  # its coordinator died
         owner_gone = "its process is gone; `raypipe resume` goes on with it first"
         raise VideoBusy(f"Video {video_id} is not over: {owner_gone}.")
     spec, planned = change(Spec.model_validate(_spec_of(connection, video_id)))
     _change_spec(connection, video_id, **spec.model_dump(mode="json"))
-    _try_again(connection, video_id, [*PAUSING, Cancelled.code])
+    _go_on_from(connection, video_id, PAUSING)
+    cancelled = and_(_in_use(connection, video_id), _steps.c.error_code == Cancelled.code)
+    if _try_anew(connection, and_(cancelled, not_(_OUTCOME_UNKNOWN))):
+        _stitch_anew(connection, video_id)
     missing = _missing(connection, video_id, planned)
+    _check_budget(connection, spec, video_id, missing)
     of_beats = tables.phases.c.phase.in_(_OF_BEATS)
     connection.execute(delete(tables.phases).where(tables.phases.c.video_id == video_id, of_beats))
-    there = select(func.coalesce(func.sum(_steps.c.estimated_cost), 0.0)).where(_steps.c.video_id == video_id)
-    expected = there.scalar_subquery() + sum(step.estimated_cost or 0.0 for step in missing)
-    connection.execute(update(_videos).where(_videos.c.id == video_id).values(estimated_cost=expected))
+    there = select(_steps.c.estimated_cost).where(_steps.c.video_id == video_id)
+    expected = [*connection.execute(there).scalars(), *(step.estimated_cost for step in missing)]
+    estimated = {"estimated_cost": round(sum(each or 0.0 for each in expected), 9)}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(**estimated))
     _reopen(connection, owner, video_id)
     return missing
+
+
+def _check_budget(connection: Connection, spec: Spec, video_id: str, missing: Sequence[StepRecord]) -> None:
+    """Check that what a change adds fits into the video's budget.
+
+    Raises:
+        OverBudget: It does not; nothing is changed.
+    """
+    if spec.budget is None:
+        return
+    paid = _steps.c.cost + _steps.c.doubtful_cost + func.coalesce(_steps.c.reserved_cost, 0.0)
+    spent = connection.execute(select(func.sum(paid)).where(_steps.c.video_id == video_id)).scalar() or 0.0
+    more = sum(step.estimated_cost or 0.0 for step in missing)
+    if more and spent + more > spec.budget + ROUNDING:
+        raise OverBudget(
+            f"The change is estimated at ${more:.2f} more, ${spent:.2f} is spent, and the video's budget is "
+            f"${spec.budget:.2f}. Going back to an earlier take costs nothing."
+        )
 
 
 def _missing(connection: Connection, video_id: str, planned: Sequence[StepRecord]) -> list[StepRecord]:

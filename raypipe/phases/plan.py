@@ -23,9 +23,10 @@ from raypipe.models import (
 )
 from raypipe.phases.archetypes import choose_archetype, mood_of
 from raypipe.phases.composer import compose_beats
-from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt, without_controls
+from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt
 from raypipe.phases.timing import fill, snap
 from raypipe.providers.registry import model_of
+from raypipe.text import without_controls
 
 logger = logging.getLogger(__name__)
 

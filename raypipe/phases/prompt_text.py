@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from raypipe.errors import InvalidRequest
 from raypipe.models import MAX_VIDEO_SECONDS, MIN_BEAT_SECONDS
+from raypipe.text import without_controls
 
 #: longest sentence that is left whole, and longest piece of a longer one, in characters
 SENTENCE_LENGTH, PIECE_LENGTH = 220, 150
@@ -72,12 +73,6 @@ def read_prompt(prompt: str) -> PromptText:
     about = clean[order.end() :] if order and clean[order.end() :].strip(_ENDING) else clean
     scenes = _scenes(about)
     return PromptText(text, clip_text(scenes[0], SUBJECT_LENGTH), scenes, _seconds(order))
-
-
-def without_controls(text: str) -> str:
-    """Drop control characters and the blanks around a text; lines stay."""
-    kept = (char if unicodedata.category(char) != "Cc" or char == "\n" else " " for char in text)
-    return "".join(kept).strip()
 
 
 def clip_text(text: str, length: int) -> str:

@@ -17,6 +17,15 @@ def takes_of(spec: Spec, beat_index: int) -> tuple[Beat, ...]:
     return tuple(sorted(found, key=lambda beat: beat.take))
 
 
+def chunk_take_of(spec: Spec, beat: Beat) -> int | None:
+    """Return the newest take of a beat's chunk that was made from a take of the beat; None if none was."""
+    step = f"chunk/{beat.beat_index}"
+    made_from = spec.made_from.get(step, ((1,),))
+    found = [number for number, made in enumerate(made_from, start=1) if made[-1] == beat.take]
+    in_use = spec.takes.get(step, 1)
+    return in_use if in_use in found else max(found, default=None)
+
+
 def with_take(spec: Spec, beat_index: int, edit: BeatEdit) -> Spec:
     """Return a spec with another take of a beat, a new one or an earlier one.
 

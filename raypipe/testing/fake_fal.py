@@ -69,7 +69,7 @@ class FakeFal:
     async def status(self, job_id: str, request: Request) -> Response:
         """Say how far a request is."""
         job = self._vendor.jobs.get(job_id)
-        if job is None:
+        if job is None or job.cancelled:
             return JSONResponse({"detail": "Request not found"}, 404)
         fault = self._vendor.fault("poll", job.kind)
         if fault in _REFUSALS:
@@ -102,7 +102,9 @@ class FakeFal:
 
     async def cancel(self, job_id: str) -> Response:
         """Take a request out of the queue."""
-        self._vendor.note("cancel", job_id=job_id)
+        self._vendor.cancel(job_id)
+        if not self._vendor.jobs[job_id].cancelled:
+            return JSONResponse({"status": "ALREADY_COMPLETED"}, 400)
         return JSONResponse({"status": "CANCELLATION_REQUESTED"}, 202)
 
     async def delivery(self, job_id: str) -> Response:

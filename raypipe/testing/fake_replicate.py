@@ -135,8 +135,8 @@ class FakeReplicate:
 
     async def cancel(self, job_id: str, request: Request) -> Response:
         """Stop a prediction."""
-        self._vendor.note("cancel", job_id=job_id)
-        return JSONResponse(_prediction(self._vendor.jobs[job_id], request) | {"status": "canceled"})
+        self._vendor.cancel(job_id)
+        return JSONResponse(_prediction(self._vendor.jobs[job_id], request))
 
     async def secret(self) -> Any:
         """Tell what webhooks are signed with."""
@@ -159,7 +159,9 @@ class FakeReplicate:
 
 def _prediction(job: Job, request: Request) -> dict[str, Any]:
     done = time.time() >= job.ready_at
-    status = "failed" if job.failed else "succeeded" if done else "processing"
+    status = (
+        "canceled" if job.cancelled else "failed" if job.failed else "succeeded" if done else "processing"
+    )
     address = f"{request.base_url}delivery/{job.id}/output"
     output = ([address] if job.kind is Kind.IMAGE else address) if status == "succeeded" else None
     root = f"{request.base_url}v1/predictions/{job.id}"

@@ -93,6 +93,8 @@ class Job(Value):
     inputs: dict[str, Any]
     ready_at: float
     failed: bool = False
+    #: whether it was stopped before it was made
+    cancelled: bool = False
     #: whether it says that what it made is inside the network
     elsewhere: bool = False
 
@@ -165,9 +167,16 @@ class Vendor:
         await asyncio.sleep(0.0 if fault == "forged" else max(0.0, job.ready_at - time.time()) + late)
         async with httpx.AsyncClient(timeout=10) as client:
             for _ in range(2 if fault == "duplicate" else 1):
-                body, headers = signed(job, fault == "forged")
+                body, headers = signed(self.jobs[job.id], fault == "forged")
                 answer = await client.post(address, content=body, headers=headers)
                 self.note("webhook", job_id=job.id, status=answer.status_code, forged=fault == "forged")
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a job that is not made yet."""
+        job = self.jobs[job_id]
+        if time.time() < job.ready_at:
+            self.jobs[job_id] = job.model_copy(update={"cancelled": True})
+        self.note("cancel", job_id=job_id, stopped=self.jobs[job_id].cancelled)
 
     def busy(self) -> Response:
         """Answer that it is busy, and for how long."""

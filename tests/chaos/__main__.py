@@ -22,9 +22,11 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from raypipe.errors import ArtifactStoreUnavailable, JournalUnavailable
 from tests.chaos.enclosure import ROOM, disk, enter
 
 #: MiB of disk for journal and artifacts, and of memory for everything
@@ -37,6 +39,8 @@ BETWEEN = 1.0, 4.0
 LOOK = 3.0
 #: share of looks after which files that nothing names are swept, if nobody has written them for so many seconds
 SWEEPS, GRACE = 0.2, 20.0
+#: share of videos that have to be completed, whatever users and vendor do
+COMPLETED = 0.6
 #: longest time that a run may take beyond what its kills take, in seconds
 MOST = 1_200.0
 
@@ -66,15 +70,18 @@ async def disturbed(args: argparse.Namespace, installation: Any) -> tuple[list[s
 
     async def looks() -> None:
         while True:
-            await asyncio.to_thread(installation.note_done)
+            with suppress(JournalUnavailable, ArtifactStoreUnavailable):  # the disk may be full just now
+                await asyncio.to_thread(installation.note_done)
+                if chosen_looks.random() < SWEEPS:
+                    await asyncio.to_thread(installation.sweep, GRACE)
             await asyncio.sleep(LOOK)
-            if chosen_looks.random() < SWEEPS:
-                await asyncio.to_thread(installation.sweep, GRACE)
 
     looking = asyncio.create_task(looks())
     users = everybody(installation, args.seed, AT_ONCE, lambda number: going or number < args.videos)
     async with asyncio.timeout(MOST + 12 * args.kills):
         ends, _ = await asyncio.gather(users, kills())
+    if looking.done():
+        looking.result()  # it ended too soon, and says why
     looking.cancel()
     return ends, done
 
@@ -92,6 +99,13 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         problems += installation.stop()
         seen = installation.seen()
         problems += violations(installation.settings, seen)
+        if len(kills) < args.kills:
+            problems.append(f"only {len(kills)} kills of {args.kills} could be done")
+        completed = sum(
+            video.state == "completed" for video in installation.journal.videos(seen.accepted).values()
+        )
+        if completed < COMPLETED * len(seen.accepted):
+            problems.append(f"only {completed} of {len(seen.accepted)} videos were completed")
         if problems and args.report is not None:
             installation.keep(args.report.with_suffix(""))
         videos = installation.journal.videos(seen.accepted).values()

@@ -10,7 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import ArtifactMissing
+from raypipe.errors import (
+    ArtifactMissing,
+    Cancelled,
+    ContentRefused,
+    DeliveryExpired,
+    MediaError,
+    ProviderRejected,
+    TookTooLong,
+)
 from raypipe.journal import Event, Journal, StepKey, StepRecord, Token, VideoRecord
 from raypipe.models import Kind, StepState, VideoState
 
@@ -19,6 +27,11 @@ ON_ITS_WAY = 2.0
 #: kinds of events after which nothing may be created, until one after which it may again
 _STOPS = ("video.cancelling", "video.cancelled")
 _GOES_ON = ("video.started", "video.resumed", "video.edited")
+#: codes of failures after which a job that was paid brings nothing, so that the step may be created again
+NOTHING_TO_FETCH = [
+    each.code
+    for each in (ProviderRejected, ContentRefused, MediaError, DeliveryExpired, TookTooLong, Cancelled)
+]
 #: US dollars by which sums may differ
 ROUNDING = 1e-6
 
@@ -50,6 +63,11 @@ class Seen(NamedTuple):
     #: rows of steps that were done at some moment
     done: Mapping[StepKey, StepRecord] = {}
 
+    @property
+    def has_prices(self) -> bool:
+        """Whether the ledger says what creates cost."""
+        return any(create.price is not None for create in self.creates)
+
 
 def sent(settings: Settings) -> tuple[Create, ...]:
     """Read the simulated provider's ledger."""
@@ -57,7 +75,7 @@ def sent(settings: Settings) -> tuple[Create, ...]:
     if file is None or not file.exists():
         return ()
     lines = map(json.loads, file.read_text().splitlines())
-    return tuple(Create(Token.parse(line["token"]), line["job"]) for line in lines)
+    return tuple(Create(Token.parse(line["token"]), line["job"], line.get("at")) for line in lines)
 
 
 def vendor_creates(ledger: Path, prices: Mapping[Kind, float]) -> tuple[Create, ...]:
@@ -99,6 +117,10 @@ def _lost(journal: Journal, seen: Seen) -> Iterator[str]:
     for video_id in sorted(seen.accepted):
         if video_id not in found and video_id not in seen.deleted:
             yield f"{video_id} was accepted and is lost"
+    for video_id in sorted(
+        {create.token.video_id for create in seen.creates} - {*seen.accepted, *seen.deleted}
+    ):
+        yield f"{video_id} was never accepted, and something was created for it"
 
 
 def _wrong(settings: Settings, journal: Journal, seen: Seen) -> Iterator[str]:
@@ -114,7 +136,7 @@ def _wrong(settings: Settings, journal: Journal, seen: Seen) -> Iterator[str]:
         events, rows = journal.events(video_id), {_key(step): step for step in steps[video_id]}
         yield from _wrong_events(video_id, events)
         yield from _wrong_creates(rows, created[video_id], events)
-        yield from _wrong_money(video, rows, created[video_id])
+        yield from _wrong_money(video, rows, created[video_id], seen.has_prices)
         for step in rows.values():
             yield from _wrong_artifact(store, step)
             yield from _changed(step, seen.done.get(_key(step)))
@@ -140,7 +162,9 @@ def _wrong_creates(
 ) -> Iterator[str]:
     """Find creates beyond the first that are not told to be doubtful and that no failed job explains."""
     failed = Counter(
-        (event.video_id, event.step, event.take) for event in events if event.kind == "step.failed"
+        (event.video_id, event.step, event.take)
+        for event in events
+        if event.kind == "step.failed" and event.data.get("code") in NOTHING_TO_FETCH
     )
     for key, number in Counter(create.key for create in creates).items():
         row = rows.get(key)
@@ -164,17 +188,16 @@ def _is_stopped(events: list[Event], at: float) -> bool:
 
 
 def _wrong_money(
-    video: VideoRecord, rows: Mapping[StepKey, StepRecord], creates: list[Create]
+    video: VideoRecord, rows: Mapping[StepKey, StepRecord], creates: list[Create], has_prices: bool
 ) -> Iterator[str]:
     """Compare what rows say was paid, or may have been, with what the ledger says."""
     spent = sum(row.cost for row in rows.values())
     if video.state.terminal and abs(video.cost - spent) > ROUNDING:
         yield f"{video.id} has cost {video.cost}, and its steps {spent}"
-    priced = [create for create in creates if create.price is not None]
     paid: dict[StepKey, float] = defaultdict(float)
-    for create in priced:
+    for create in creates:
         paid[create.key] += create.price or 0.0
-    for key, row in rows.items() if priced else ():
+    for key, row in rows.items() if has_prices else ():
         at_most = row.cost + row.doubtful_cost + (row.reserved_cost or 0.0)
         if not row.cost - ROUNDING <= paid[key] <= at_most + ROUNDING:
             yield f"{key} has cost {row.cost}, at most {at_most}, and its creates {paid[key]}"

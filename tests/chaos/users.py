@@ -38,7 +38,9 @@ class User:
         until = {"until": "storyboard"} if plan == self._approve else {}
         models = {kind: list(names) for kind, names in MODELS.items()}
         body = {"prompt": f"A lighthouse in storm {number}", "seconds": 30, "size": "320x180", "seed": number}
-        answer = await self._ask("POST", "/v1/videos", json={**body, "models": models, **until})
+        key = {"Idempotency-Key": f"film {number}"} if self._chosen.random() < 0.5 else {}
+        request = {**body, "models": models, **until}
+        answer = await self._ask("POST", "/v1/videos", json=request, headers=key)
         video_id = str(answer.json()["id"])
         self._installation.accepted.add(video_id)
         await plan(video_id)
@@ -51,7 +53,10 @@ class User:
         await asyncio.sleep(self._chosen.uniform(0, 8))
         await self._ask("POST", f"/v1/videos/{video_id}/cancel", may_be=(202, 409))
         await self._reached(video_id, OVER)
-        if self._chosen.random() < 0.5:
+        then = self._chosen.random()
+        if then < 0.3:
+            await self._change(video_id, {"prompt": "A ship that turns back"})
+        if then < 0.6:
             await self._made(video_id)
 
     async def _approve(self, video_id: str) -> None:

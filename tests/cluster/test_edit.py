@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import pytest
 
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
-from raypipe.errors import BeatNotFound, InvalidReferenceImage, InvalidRequest, VideoBusy
+from raypipe.errors import BeatNotFound, InvalidReferenceImage, InvalidRequest, OverBudget, VideoBusy
 from raypipe.journal import StepRecord
 from raypipe.media.video import probe
 from raypipe.models import BeatEdit, Phase, Size, StepState, VideoState
 from raypipe.snapshot import Snapshot
 from tests.chaos.invariants import broken, creates
+from tests.vendors import fake, settings_for
 
 from .test_pipeline import Run, make, simulated
 from .test_steer import with_
+from .test_vendors import SMALL, film
 
 
 @pytest.fixture
@@ -164,5 +167,96 @@ def test_of_two_who_change_a_beat_at_once_one_is_told_that_the_other_does(with_c
         )
         assert sorted(type(each) for each in results if each is not None) == [VideoBusy]
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
+
+    with_coordinator(test)
+
+
+async def sent_clips(coordinator: Coordinator, video_id: str, number: int) -> list[StepRecord]:
+    """Return clips that the vendor is at work on, once there are so many."""
+    async with asyncio.timeout(30):
+        while True:
+            found = [
+                step
+                for (name, _), step in rows(coordinator, video_id).items()
+                if name.startswith("chunk") and step.state is StepState.ACCEPTED
+            ]
+            if len(found) >= number:
+                return found
+            await asyncio.sleep(0.05)
+
+
+def test_a_cancelled_film_that_is_changed_has_what_was_cancelled_made_anew(
+    tmp_path: Path, with_coordinator_of: Callable[..., Run]
+) -> None:
+    with fake("replicate", tmp_path, **{**SMALL, "clip": 3.0}) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id = await coordinator.submit(film(4))
+            await sent_clips(coordinator, video_id, 2)
+            await coordinator.cancel(video_id)
+            assert await coordinator.wait(video_id) is VideoState.CANCELLED
+            assert len([line for line in vendor.lines("cancel") if line["stopped"]]) == 2
+            assert await edited(coordinator, video_id, 3, prompt="The end") is VideoState.COMPLETED
+            found = rows(coordinator, video_id)
+            assert {found[f"chunk/{beat}", 1].attempt for beat in (0, 2)} == {2}
+            assert not any(step.possible_duplicate for step in found.values())
+            clips = found["chunk/0", 1], found["chunk/2", 1]
+            assert all(step.doubtful_cost == pytest.approx(6 * 0.045) for step in clips)
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
+    tmp_path: Path, with_coordinator_of: Callable[..., Run]
+) -> None:
+    with fake("replicate", tmp_path, **{**SMALL, "clip": 2.0}) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await make(coordinator, film(2))
+            assert state is VideoState.COMPLETED
+            before = coordinator.journal.video(video_id)
+            await coordinator.edit(video_id, 1, BeatEdit(prompt="Another end"))
+            await sent_clips(coordinator, video_id, 1)
+            await coordinator.close()
+            other = Coordinator(coordinator.settings)
+            try:
+                assert await edited(other, video_id, 1, take=1) is VideoState.COMPLETED
+                found = rows(other, video_id)["chunk/1", 2]
+                assert (found.state, found.error_code) == (StepState.FAILED, "cancelled")
+                assert [line["job_id"] for line in vendor.lines("cancel")] == [found.provider_job_id]
+                snapshot = Snapshot.read(other.journal, video_id)
+                assert snapshot.video.result == before.result
+                assert (snapshot.reserved_cost, snapshot.doubtful_cost) == (0, pytest.approx(6 * 0.045))
+            finally:
+                await other.close()
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_a_change_that_the_budget_has_no_room_for_is_refused_and_changes_nothing(
+    with_coordinator: Run,
+) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, with_(simulated(3, price=0.1), budget=0.75))
+        assert state is VideoState.COMPLETED
+        before = coordinator.journal.video(video_id)
+        with pytest.raises(
+            OverBudget, match=r"\$0.30 more, \$0.70 is spent, and the video's budget is \$0.75"
+        ):
+            await coordinator.edit(video_id, 0, BeatEdit(prompt="too much"))
+        assert coordinator.journal.video(video_id) == before
+
+    with_coordinator(test)
+
+
+def test_of_other_takes_nothing_is_tried_again(with_coordinator: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        video_id, state = await make(coordinator, simulated(4, fail={"chunk/2": "no", "music": "no sound"}))
+        assert state is VideoState.PARTIAL
+        left = rows(coordinator, video_id)["chunk/2", 1]
+        assert await edited(coordinator, video_id, 2, prompt="another") is VideoState.PARTIAL
+        await coordinator.retry(video_id, resubmit=True)
+        await coordinator.wait(video_id)
+        assert rows(coordinator, video_id)["chunk/2", 1] == left
 
     with_coordinator(test)

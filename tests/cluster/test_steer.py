@@ -113,11 +113,12 @@ def test_a_film_is_made_without_the_beats_that_failed_if_that_is_asked_for(
         assert track_seconds(film) == pytest.approx(5, abs=0.05)
         assert video.error_code == "provider_rejected"
         assert "a film was made without beats 1, 2, 3 and kept" in (video.error_message or "")
-        # what is tried again makes another film
+        # what is tried again makes another film, and the wish holds
+        before = steps_of(coordinator, video_id)["stitch"].attempt
         await coordinator.retry(video_id)
         assert await coordinator.wait(video_id) is VideoState.PARTIAL
-        assert coordinator.journal.video(video_id).result is None
-        assert steps_of(coordinator, video_id)["stitch"].state is StepState.INTENT
+        assert coordinator.journal.video(video_id).result == video.result
+        assert steps_of(coordinator, video_id)["stitch"].attempt == before + 1
 
     with_coordinator(test)
 

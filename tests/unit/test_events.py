@@ -111,6 +111,19 @@ def test_who_gives_no_id_sees_what_happens_from_now_on(settings: Settings, journ
 
 
 @pytest.mark.usefixtures("small")
+def test_who_comes_as_the_last_one_goes_follows_as_anybody(settings: Settings, journal: Journal) -> None:
+    async def test() -> None:
+        (video_id, *_), tail = await three_videos(settings, journal), Tail(journal)
+        for _ in range(20):
+            async with aclosing(tail.follow(0, video_id)) as events:
+                assert (await anext(events)).kind == "video.accepted"
+            coming = asyncio.create_task(anext(aiter(tail.follow(0, video_id))))
+            assert (await asyncio.wait_for(coming, 5)).kind == "video.accepted"
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("small")
 def test_a_journal_that_is_locked_delays_events_and_loses_none(settings: Settings, journal: Journal) -> None:
     async def test() -> None:
         (video_id, *_), tail = await three_videos(settings, journal), Tail(journal)

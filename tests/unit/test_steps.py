@@ -250,6 +250,35 @@ def test_a_step_that_another_gateway_has_done_meanwhile_is_not_gone_on_with(
     with_rig(test)
 
 
+def test_a_step_that_ends_in_the_moment_in_which_a_newer_coordinator_calls_it_answers_both(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        ending = asyncio.Event()
+
+        async def make(log: StepLog) -> Image:
+            await ending.wait()
+            raise LeaseLost(rig.video.id)  # ends without writing anything
+
+        old = asyncio.create_task(rig.run(make))
+        await asyncio.sleep(0.05)
+        _hand_over(rig)
+        await rig.steps._rows_at(rig.video.id, 2)
+        (flight,) = rig.steps._flights.values()
+        # called in the turn of the loop in which the step's task has ended, before that is noted
+        called: list[asyncio.Task[Image | StepFailure]] = []
+        ending.set()
+        while not flight.task.done():
+            called.append(asyncio.create_task(rig.run(epoch=2)))
+            await asyncio.sleep(0)
+        for each in called:
+            assert isinstance(await asyncio.wait_for(each, 5), Image)
+        with pytest.raises(LeaseLost):
+            await old
+
+    with_rig(test)
+
+
 def test_a_step_nobody_calls_any_more_writes_nothing(
     with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

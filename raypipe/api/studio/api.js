@@ -7,16 +7,16 @@ export class Refused extends Error {
   }
 }
 
-async function ask(method, path, body) {
+async function ask(method, path, body, headers = {}) {
   let answer;
   try {
     answer = await fetch(path, {
       method,
-      headers: body === undefined ? {} : { "content-type": "application/json" },
+      headers: { ...headers, ...(body === undefined ? {} : { "content-type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new Refused(0, "unreachable", "The service does not answer. It is asked again by itself.");
+    throw new Refused(0, "unreachable", "The service does not answer. Nothing is lost: try again.");
   }
   const found = await answer.json().catch(() => ({}));
   if (!answer.ok) {
@@ -30,7 +30,8 @@ const video = (id) => `v1/videos/${encodeURIComponent(id)}`;
 
 export const models = () => ask("GET", "v1/models");
 export const plan = (request) => ask("POST", "v1/plans", request);
-export const create = (request) => ask("POST", "v1/videos", request);
+/** Have a film made; sent again under the same key, it is not made twice. */
+export const create = (request, key) => ask("POST", "v1/videos", request, { "idempotency-key": key });
 export const list = (after) => ask("GET", `v1/videos?limit=30${after ? `&after=${after}` : ""}`);
 export const show = (id) => ask("GET", video(id));
 export const timeline = (id) => ask("GET", `${video(id)}/timeline`);
@@ -41,14 +42,24 @@ export const edit = (id, beat, change) => ask("POST", `${video(id)}/beats/${beat
 export const remove = (id) => ask("DELETE", video(id));
 export const content = (id, variant) => `${video(id)}/content${variant ? `?variant=${variant}` : ""}`;
 
-/** Follow what happens to all films; the browser comes back by itself, with the id of the last event it saw. */
+const KINDS = [
+  ...["accepted", "started", "resumed", "waiting", "queued", "edited", "cancelling", "cancelled", "completed", "partial", "failed"].map((kind) => `video.${kind}`),
+  "step.started", "step.done", "step.failed", "step.unknown", "step.not_taken", "phase.done", "chain.done",
+];
+const AGAIN = 3000;
+
+/** Follow what happens to all films. A browser comes back by itself when a connection is lost, not when it is refused. */
 export function follow(onEvent, onOpen) {
-  const source = new EventSource("v1/events");
-  const kinds = ["accepted", "started", "resumed", "waiting", "queued", "edited", "cancelling", "cancelled", "completed", "partial", "failed"];
-  for (const kind of kinds) source.addEventListener(`video.${kind}`, (event) => onEvent(JSON.parse(event.data)));
-  for (const kind of ["step.started", "step.done", "step.failed", "step.unknown", "step.not_taken", "phase.done", "chain.done"])
-    source.addEventListener(kind, (event) => onEvent(JSON.parse(event.data)));
-  source.addEventListener("open", () => onOpen(true));
-  source.addEventListener("error", () => onOpen(false));
-  return source;
+  let last = null;
+  const open = () => {
+    const source = new EventSource(last === null ? "v1/events" : `v1/events?after=${last}`);
+    const told = (event) => { last = event.lastEventId; onEvent(JSON.parse(event.data)); };
+    for (const kind of KINDS) source.addEventListener(kind, told);
+    source.addEventListener("open", () => onOpen(true));
+    source.addEventListener("error", () => {
+      onOpen(false);
+      if (source.readyState === EventSource.CLOSED) setTimeout(open, AGAIN);
+    });
+  };
+  open();
 }

@@ -7,6 +7,8 @@ const MOODS = ["", "calm", "cinematic", "dramatic", "epic", "hopeful", "melancho
 /** The page on which a film is begun: say what it is about, see the plan and its cost, change beats, start. */
 export function compose(stage) {
   let planned = null;
+  let key = "";
+  let asked = 0;
   const problem = h("p", { class: "bad", role: "alert" });
   const prompt = h("textarea", { class: "prompt", id: "prompt", required: true, maxLength: 4000, placeholder: "A lighthouse keeper in a storm" });
   const length = h("input", { type: "number", min: 5, max: 300, step: 1, value: 30 });
@@ -32,7 +34,7 @@ export function compose(stage) {
   const board = h("section", { class: "stack", hidden: true, "aria-label": "Plan" }, h("h2", {}, "The plan; change what a beat shows before it is made"), beats);
   stage.replaceChildren(h("div", { class: "stack" }, h("h1", {}, "A new film"), form, board));
   fillMakers(makers).catch((error) => say(problem, error.message));
-  form.addEventListener("input", () => { planned = null; start.disabled = true; });
+  form.addEventListener("input", () => { planned = null; asked += 1; start.disabled = true; });
   board.addEventListener("input", (event) => event.stopPropagation());
 
   function request() {
@@ -47,8 +49,12 @@ export function compose(stage) {
   async function look(event) {
     event.preventDefault();
     await busy(plan, async () => {
+      asked += 1;
+      const mine = asked;
       const found = await api.plan(request());
+      if (mine !== asked) return; // the form says something else by now
       planned = found.spec;
+      key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
       say(cost, found.estimated_cost ? `about ${dollars(found.estimated_cost)}` : "free");
       notes.replaceChildren(...found.notes.map((note) => h("li", {}, note)));
       beats.replaceChildren(...planned.beats.map(card));
@@ -58,7 +64,7 @@ export function compose(stage) {
   }
 
   function card(beat, index) {
-    const text = h("textarea", { rows: 4, value: beat.prompt, maxLength: 4000, oninput: () => { beat.prompt = text.value; } });
+    const text = h("textarea", { rows: 4, value: beat.prompt, maxLength: 4000, oninput: () => { beat.prompt = text.value; key += "+"; } });
     return h("li", { class: "beat" }, h("div", { class: "text" },
       h("p", { class: "quiet" }, `Beat ${index + 1} · ${beat.duration} s · ${beat.shot_type}, ${beat.camera_movement}`),
       h("label", {}, `What beat ${index + 1} shows`, text)));
@@ -66,7 +72,7 @@ export function compose(stage) {
 
   async function begin() {
     await busy(start, async () => {
-      const made = await api.create({ spec: planned });
+      const made = await api.create({ spec: planned }, key);
       location.hash = `#/films/${made.id}`;
     });
   }
@@ -79,7 +85,7 @@ export function compose(stage) {
     } catch (error) {
       say(problem, error.message);
     } finally {
-      button.disabled = false;
+      button.disabled = button === start && planned === null;
     }
   }
 

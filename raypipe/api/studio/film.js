@@ -163,7 +163,12 @@ export function film(stage, id, announce) {
     card.takes.hidden = beat.takes.length < 2;
     card.takes.replaceChildren(h("label", {}, `Take of beat ${beat.beat_index + 1}`, h("select", {
       disabled: !editable,
-      onchange: (event) => act(event.currentTarget, () => api.edit(id, beat.beat_index, { take: Number(event.currentTarget?.value ?? event.target.value) })),
+      onchange: async (event) => {
+        const select = event.currentTarget;
+        await act(select, () => api.edit(id, beat.beat_index, { take: Number(select.value) }));
+        card.takes.dataset.key = ""; // a take that was refused is not in use
+        if (shown) drawBeat(shown, shown.beats[beat.beat_index]);
+      },
     }, beat.takes.map((take) => h("option", { value: take.take, selected: take.take === beat.take }, `${take.take}: ${take.prompt.slice(0, 60)}`)))));
   }
 

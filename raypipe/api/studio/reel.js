@@ -4,6 +4,7 @@ import { h, say, seldom } from "./dom.js";
 const list = document.getElementById("reel");
 const more = document.getElementById("more");
 const entries = new Map();
+let current = null;
 let last = null;
 
 /** Show the newest films, and keep what is shown true. */
@@ -21,6 +22,7 @@ export const refreshSoon = seldom(700, () => refresh().catch(() => {}));
 
 /** Mark the film that is shown. */
 export function mark(id) {
+  current = id;
   for (const [each, entry] of entries) {
     if (each === id) entry.link.setAttribute("aria-current", "page");
     else entry.link.removeAttribute("aria-current");
@@ -53,6 +55,7 @@ function put(film, first) {
       list.prepend(entry.item);
     } else list.append(entry.item);
   }
+  if (film.id === current) entry.link.setAttribute("aria-current", "page");
   say(entry.title, film.title || film.prompt || film.id);
   const percent = film.status === "in_progress" ? `, ${film.progress} %` : "";
   say(entry.state, `${film.state}${percent} · ${film.seconds} s`);
