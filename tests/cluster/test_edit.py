@@ -226,7 +226,9 @@ def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
                 assert [line["job_id"] for line in vendor.lines("cancel")] == [found.provider_job_id]
                 snapshot = Snapshot.read(other.journal, video_id)
                 assert snapshot.video.result == before.result
-                assert (snapshot.reserved_cost, snapshot.doubtful_cost) == (0, pytest.approx(6 * 0.045))
+                assert snapshot.reserved_cost == 0
+                # the clip's, and perhaps that of its image, which may be made and not be fetched
+                assert any(snapshot.doubtful_cost == pytest.approx(6 * 0.045 + image) for image in (0, 0.003))
             finally:
                 await other.close()
 

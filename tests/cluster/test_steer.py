@@ -16,7 +16,7 @@ from raypipe.media.video import probe
 from raypipe.models import Phase, PhaseStatus, StepState, VideoRequest, VideoState
 from tests.chaos.invariants import creates
 
-from .test_pipeline import Run, make, simulated, steps_of
+from .test_pipeline import Run, from_beats, make, simulated, steps_of
 
 Of = Callable[..., Run]
 
@@ -130,7 +130,7 @@ def test_of_eight_long_chains_one_that_fails_at_its_second_link_ends_there_and_t
     bad = 3 * links + 1  # the second link of the fourth chain
 
     async def test(coordinator: Coordinator) -> None:
-        request = simulated(chains * links, fail={f"chunk/{bad}": "out of ideas"})
+        request = from_beats(*[None] * chains * links, fail={f"chunk/{bad}": "out of ideas"})
         video_id, state = await make(coordinator, with_(request, allow_missing=True))
         assert state is VideoState.PARTIAL
         steps = steps_of(coordinator, video_id)
