@@ -104,6 +104,8 @@ class Settings(BaseSettings):
     hosts: tuple[str, ...] = ()
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
+    #: videos that may wait for a place; more are refused over HTTP until there are fewer
+    max_queued: int = Field(default=5_000, ge=1)
     #: MiB that must be free where the artifacts are for a new video to be taken
     min_free_mib: int = Field(default=200, ge=0)
     #: largest HTTP request body in bytes

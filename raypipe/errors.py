@@ -37,6 +37,7 @@ RaypipeError
 │   └── JournalTooNew                it was written by a raypipe newer than this one
 ├── LeaseLost                        another coordinator has taken the video over
 ├── JournalRowBroken                 a row of the journal does not hold what it should
+├── QueueFull                        as many videos wait as may
 ├── VideoNotFound                    the journal knows no video of that id
 ├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
@@ -331,6 +332,13 @@ class JournalRowBroken(RaypipeError):
     """A row of the journal does not hold what it should."""
 
     code = "journal_row_broken"
+
+
+class QueueFull(RaypipeError):
+    """As many videos wait for a place as may; come again later."""
+
+    code = "queue_full"
+    retryable = True
 
 
 class VideoNotFound(RaypipeError):

@@ -18,6 +18,7 @@ from raypipe.errors import (
     InvalidRequest,
     JournalUnavailable,
     ProviderError,
+    QueueFull,
     RaypipeError,
     VideoBusy,
     VideoNotFound,
@@ -42,6 +43,7 @@ STATUSES: dict[type[RaypipeError], int] = {
     JournalUnavailable: 503,
     ArtifactStoreUnavailable: 503,
     DiskFull: 507,
+    QueueFull: 429,
     WebhookRefused: 401,
     ProviderError: 503,
     RaypipeError: 500,
@@ -65,7 +67,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RaypipeError)
     async def _raypipe_error(_: Request, error: RaypipeError) -> JSONResponse:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        headers = {"Retry-After": RETRY_AFTER} if status == 503 and error.retryable else None
+        headers = {"Retry-After": RETRY_AFTER} if status in (429, 503) and error.retryable else None
         return failure(status, error.code, str(error), headers=headers)
 
     @app.exception_handler(RequestValidationError)

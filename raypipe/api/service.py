@@ -28,9 +28,9 @@ from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import estimate
-from raypipe.errors import BeatNotFound, VideoNotReady
+from raypipe.errors import BeatNotFound, QueueFull, VideoNotReady
 from raypipe.intake import accept, plan
-from raypipe.journal import Idempotency, Journal, VideoRecord
+from raypipe.journal import Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
 from raypipe.models import Artifact, StepState, VideoState
 from raypipe.providers.registry import known_models
@@ -64,12 +64,19 @@ class VideoService:
         asked = None if key is None else Idempotency(key, _digest(body))
         if asked is not None and (known := await self.journal.known(asked)) is not None:
             return await asyncio.to_thread(self.journal.video, known), True
-        video, rows = await asyncio.to_thread(accept, body.request(), self.settings, self.journal, self.store)
+        video, rows = await asyncio.to_thread(self._accepted, body)
         made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked)
         if made != video.id:
             return await asyncio.to_thread(self.journal.video, made), True
         self.poke()
         return video, False
+
+    def _accepted(self, body: CreateVideo) -> tuple[VideoRecord, tuple[Write, ...]]:
+        if self.journal.has_queued(self.settings.max_queued):
+            raise QueueFull(
+                f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
+            )
+        return accept(body.request(), self.settings, self.journal, self.store)
 
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
         """Return a video when it has ended or waits, or after so many seconds."""

@@ -460,6 +460,11 @@ class Journal:
         query = select(table).where(table.c.video_id == video_id, table.c.seq > after).order_by(table.c.seq)
         return self._by_video(Event, query, "the events")[video_id]
 
+    def has_queued(self, number: int) -> bool:
+        """Tell whether so many videos, or more, wait for a place."""
+        waiting = select(tables.videos.c.id).where(tables.videos.c.state == VideoState.QUEUED)
+        return bool(self._read(waiting.offset(number - 1).limit(1), "the videos"))
+
     def events_after(
         self, seen: int, limit: int, upto: int | None = None, video_id: str | None = None
     ) -> list[Event]:

@@ -70,6 +70,17 @@ async def ask(app: FastAPI, method: str, path: str, body: bytes = b"") -> Answer
     return Answer(messages)
 
 
+def test_when_as_many_videos_wait_as_may_more_are_told_to_come_again(
+    settings: Settings, journal: Journal
+) -> None:
+    app = create_app(settings.model_copy(update={"max_queued": 3}))
+    answers = [asyncio.run(ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())) for _ in range(5)]
+    assert [answer.status for answer in answers] == [202, 202, 202, 429, 429]
+    assert answers[-1].json()["error"]["code"] == "queue_full"
+    assert answers[-1].headers[b"retry-after"] == b"5"
+    assert len(journal.video_ids()) == 3
+
+
 async def post_as(app: FastAPI, **headers: str) -> int:
     """Post a video with headers of a browser, and return the status."""
     status: list[int] = []
