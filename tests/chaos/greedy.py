@@ -32,10 +32,11 @@ async def main(settings: Settings) -> list[str]:
     video_id = await coordinator.submit(request)
     state = await coordinator.wait(video_id)
     failed = [step for step in coordinator.journal.steps(video_id) if step.state is StepState.FAILED]
-    print(state, *(f"{step.step}: {step.error_code}: {step.error_message}" for step in failed), sep="\n")
+    print(f"video: {state}")
+    print(*(f"step: {step.step} {step.error_code}" for step in failed), sep="\n")
     # and goes on with the next
     next_id = await coordinator.submit(request.model_copy(update={"options": None, "model": ("local",)}))
-    print(await coordinator.wait(next_id))
+    print(f"video: {await coordinator.wait(next_id)}")
     await coordinator.close()
     return broken(settings, [video_id, next_id])
 

@@ -100,7 +100,9 @@ def creates(settings: Settings) -> Counter[tuple[str, str]]:
 
 def broken(settings: Settings, video_ids: Iterable[str]) -> list[str]:
     """Return what does not hold of videos, by the simulated provider if by any: nothing, if all is well."""
-    return violations(settings, Seen(sorted(video_ids), creates=sent(settings)))
+    ids = set(video_ids)
+    theirs = tuple(create for create in sent(settings) if create.token.video_id in ids)
+    return violations(settings, Seen(ids, creates=theirs))
 
 
 def violations(settings: Settings, seen: Seen) -> list[str]:
