@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ async def ended(journal: Journal, video_ids: list[str], seconds: float) -> list[
         if all(state.terminal for state in states) or time.monotonic() > deadline:
             return states
         await asyncio.sleep(0.1)
+
+
+async def put_to_sleep(process: "subprocess.Popen[str]", settings: Settings) -> None:
+    """SIGSTOP a process, but not in the middle of a commit: then it would hold SQLite's lock in its sleep."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        with closing(
+            sqlite3.connect(settings.data_dir / "journal.db", isolation_level=None, timeout=0.5)
+        ) as other:
+            try:
+                other.execute("begin immediate")
+                other.execute("rollback")
+            except sqlite3.OperationalError:
+                os.kill(process.pid, signal.SIGCONT)
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def pid_of(gateway: Any) -> int:

@@ -23,7 +23,7 @@ from raypipe.coordinator import Coordinator
 from raypipe.journal import Journal, StepRecord
 from raypipe.models import Size, StepState, VideoRequest, VideoState
 from tests.chaos.invariants import broken, creates
-from tests.chaos.rig import ROOT, ended, hand_in, kill_gateway, service, six_beats
+from tests.chaos.rig import ROOT, ended, hand_in, kill_gateway, put_to_sleep, service, six_beats
 from tests.cluster.test_durable import DONE, fragile
 from tests.cluster.test_pipeline import Run, make, steps_of
 
@@ -144,7 +144,7 @@ def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_u
         with service(settings, cluster.address, log) as sleeper:
             ids = await hand_in(settings, journal, (six_beats(seed, scale=2) for seed in range(20)))
             await under_way(journal, ids, 20)
-            os.kill(sleeper.pid, signal.SIGSTOP)
+            await put_to_sleep(sleeper, settings)
             with service(settings, cluster.address, log):
                 assert set(await ended(journal, ids, 60)) == DONE
                 before = rows(journal, ids)
