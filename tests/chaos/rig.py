@@ -100,8 +100,9 @@ def service(settings: Settings, address: str, log: Path, **more: str) -> Iterato
         )
     try:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        assert said == "ready\n" or process.wait() == -signal.SIGKILL, log.read_text()[-2_000:]
+        # Ray may have something to say before
+        ready = any(line == "ready\n" for line in process.stdout)
+        assert ready or process.wait() == -signal.SIGKILL, log.read_text()[-2_000:]
         yield process
     finally:
         process.kill()

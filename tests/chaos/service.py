@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 from typing import Any
 
 import ray
@@ -39,6 +40,7 @@ async def main() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     await coordinator.ready(renders=False)
     print("ready", flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads what Ray says there from now on
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     await coordinator.close()
