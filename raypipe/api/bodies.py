@@ -258,6 +258,7 @@ class VideoSummary(BaseModel):
     size: str
     title: str
     prompt: str
+    thumbnail_url: str | None = Field(default=None, description="A small JPEG of it, once there is one.")
     cost: float = Field(description="US dollars spent so far.")
     reserved_cost: float = Field(default=0.0, description="US dollars that what is under way may cost.")
     doubtful_cost: float = Field(
@@ -346,10 +347,18 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "size": str(spec.size),
         "title": spec.title,
         "prompt": spec.prompt,
+        "thumbnail_url": _thumbnail(snapshot),
         **{name: getattr(snapshot, name) for name in ("cost", "reserved_cost", "doubtful_cost")},
         "estimated_cost": video.estimated_cost,
         "error": error,
     }
+
+
+def _thumbnail(snapshot: Snapshot) -> str | None:
+    first = snapshot.steps.get("image/0")
+    if first is None or first.artifact is None:
+        return None
+    return f"/v1/videos/{snapshot.video.id}/content?variant=thumbnail"
 
 
 def _beats(snapshot: Snapshot) -> list[BeatView]:

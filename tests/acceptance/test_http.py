@@ -317,7 +317,7 @@ def test_a_client_that_hangs_up_stops_nothing(client: httpx.Client, service: Ser
     host, port = service.url.removeprefix("http://").split(":")
     for _ in range(5):
         with socket.create_connection((host, int(port))) as connection:
-            head = ["POST /v1/videos HTTP/1.1", "host: x", "content-type: application/json"]
+            head = ["POST /v1/videos HTTP/1.1", f"host: {host}:{port}", "content-type: application/json"]
             head += [f"content-length: {len(data)}", "", ""]
             connection.sendall("\r\n".join(head).encode() + data)
             time.sleep(0.1)

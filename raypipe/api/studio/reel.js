@@ -59,7 +59,7 @@ function put(film, first) {
   say(entry.title, film.title || film.prompt || film.id);
   const percent = film.status === "in_progress" ? `, ${film.progress} %` : "";
   say(entry.state, `${film.state}${percent} · ${film.seconds} s`);
-  if (film.progress > 5 && !entry.shot.src) entry.shot.src = api.content(film.id, "thumbnail");
+  if (film.thumbnail_url && !entry.shot.src) entry.shot.src = film.thumbnail_url.slice(1);
 }
 
 function make(film) {
