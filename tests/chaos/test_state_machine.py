@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import pytest
 import ray
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -165,6 +166,7 @@ class Machine(RuleBasedStateMachine):
             time.sleep(0.1)
 
 
+@pytest.mark.timeout(500)
 def test_users_and_crashes_in_any_order_lose_nothing_and_pay_nothing_twice(cluster: Cluster) -> None:
     class OnCluster(Machine):
         address = cluster.address

@@ -13,24 +13,25 @@ from tests.chaos.kills import kinds, schedule
 from tests.chaos.rig import ROOT
 
 
+@pytest.mark.timeout(520)
 def test_users_get_their_videos_while_everything_is_killed(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         assert "CI" not in os.environ, "namespaces need root and unshare"
         pytest.skip("namespaces need root and unshare")
     report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "tests.chaos", "--videos", "6", "--kills", "12", "--seed", "7"]
+    command = [sys.executable, "-m", "tests.chaos", "--videos", "4", "--kills", "10", "--seed", "7"]
     ran = subprocess.run(
         [*command, "--report", str(report)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=175,
+        timeout=500,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-3_000:] + ran.stderr[-1_000:]
     found = json.loads(report.read_text())
-    assert len(found["kills"]) == 12
-    assert found["ends"]["completed"] >= 4
+    assert len(found["kills"]) == 10
+    assert found["ends"]["completed"] >= 3
     assert found["problems"] == []
 
 
