@@ -91,6 +91,7 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
 
 def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_video_routes(app, service)
+    _add_reading_routes(app, service)
     _add_planning_routes(app, service)
     _add_steering_routes(app, service)
     _add_media_routes(app, service)
@@ -154,8 +155,6 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     ) -> VideoPage:
         """List videos."""
         return service.page(limit, after, order == "desc", status)
-
-    _add_reading_routes(app, service)
 
 
 def _add_reading_routes(app: FastAPI, service: VideoService) -> None:

@@ -24,7 +24,7 @@ class OwnPagesOnly:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         public = urlsplit(settings.public_url or "").hostname
-        self._hosts = {*settings.hosts, *([public] if public else [])}
+        self._hosts = {*map(str.lower, settings.hosts), *([public] if public else [])}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -36,8 +37,6 @@ def test_users_get_their_videos_while_everything_is_killed(tmp_path: Path) -> No
 
 
 def test_each_kind_comes_about_as_often_as_any_other() -> None:
-    import random
-
     first, again = (list(schedule(3 * len(kinds()), random.Random(1))) for _ in range(2))
     assert first == again, "the seed chooses"
     assert {kind: first.count(kind) for kind in kinds()} == dict.fromkeys(kinds(), 3)

@@ -103,7 +103,8 @@ def test_who_gives_no_id_sees_what_happens_from_now_on(settings: Settings, journ
     async def test() -> None:
         ids, tail = await three_videos(settings, journal), Tail(journal)
         first = asyncio.create_task(anext(aiter(tail.follow(None))))
-        await asyncio.sleep(0.1)
+        while tail._reading is None or not tail._ready.is_set():
+            await asyncio.sleep(0.01)
         await journal.writer.put(journal.event(Event(video_id=ids[0], kind="step.started")))
         assert (await asyncio.wait_for(first, 5)).kind == "step.started"
 

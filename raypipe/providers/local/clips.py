@@ -43,7 +43,8 @@ def recipe_of(job: Job, beat: Beat) -> str:
     """A digest of everything that a beat's scene and first frame depend on."""
     said = (job.prompt, job.style, job.mood, job.seed, job.size)
     own = (beat.beat_index, beat.prompt, beat.shot_type, beat.camera_movement)
-    return hashlib.sha256(repr((VERSION, said, own)).encode()).hexdigest()
+    take = (beat.take,) if beat.take > 1 else ()  # another take is another scene
+    return hashlib.sha256(repr((VERSION, said, (*own, *take))).encode()).hexdigest()
 
 
 def _planes(work: ClipWork, start: bytes) -> Iterator[Planes]:
