@@ -188,7 +188,7 @@ class Coordinator:
         Raises:
             VideoNotFound: There is no such video.
             BeatNotFound: It has no such beat.
-            InvalidRequest: The beat has no such take, or the picture is unusable.
+            InvalidRequest: The beat has no such take, the picture is unusable, or the budget has no room for it.
             VideoBusy: The video is being made.
         """
         await self._hold_lease_for(video_id)

@@ -240,6 +240,7 @@ async def edit(
         InvalidRequest: The beat has no such take, or the picture is unusable.
         VideoBusy: The video is being made.
         VideoOver: It is being cancelled.
+        OverBudget: The video's budget has no room for what the change adds.
     """
     if change.reference_image is not None:
         which = f"The reference_image of beat {beat_index}"

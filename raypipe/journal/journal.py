@@ -270,6 +270,7 @@ class Journal:
             VideoNotFound: There is no such video.
             VideoOver: It is being cancelled.
             VideoBusy: A coordinator that lives has it.
+            OverBudget: The video's budget has no room for what the change adds.
         """
 
         def run(connection: Connection) -> None:
