@@ -29,7 +29,7 @@ CALLS = 20_000
 #: seconds within which a gateway that lives answers; starting again takes one to three
 ANSWER_SECONDS = 15.0
 #: seconds that gateways get to finish what they are writing, before they are killed
-STOP_SECONDS = 4.0
+STOP_SECONDS = 5.0
 #: seconds for which gateways of older code must have had nothing to do, before they are ended
 IDLE_SECONDS = 30.0
 

@@ -35,6 +35,8 @@ STARTS = 3
 TRIAL_SECONDS = 1.0
 #: seconds that creates under way get to be answered when the gateway is ended
 ANSWER_SECONDS = 3.0
+#: seconds that steps which are ended get to end
+END_SECONDS = 1.0
 #: videos whose rows are kept at hand
 VIDEOS_KEPT = 2_000
 
@@ -97,8 +99,11 @@ class Steps:
                 while any(flight.log.record.state is StepState.SENT for flight in self._flights.values()):
                     await asyncio.sleep(0.01)
         await self.journal.writer.drain()
-        for flight in list(self._flights.values()):
-            flight.task.cancel()
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        if tasks:  # their calls are answered before the gateway is killed: Ray would tell the user of each that is not
+            await asyncio.wait(tasks, timeout=END_SECONDS)
 
     async def abandon(self, video_id: str, is_left: Callable[[StepRecord], bool]) -> None:
         """End those of a video's steps where they stand, once creates under way are answered and written."""
