@@ -104,6 +104,11 @@ class Settings(BaseSettings):
     hosts: tuple[str, ...] = ()
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
+    #: whether callers on this machine need a key too, as where a proxy passes on what comes from elsewhere; empty: if
+    #: there is a public URL
+    require_keys: bool | None = None
+    #: whether webhooks and pictures may be at addresses inside our own network, and at http://
+    allow_private_urls: bool = False
     #: videos that may wait for a place; more are refused over HTTP until there are fewer
     max_queued: int = Field(default=5_000, ge=1)
     #: MiB that must be free where the artifacts are for a new video to be taken
@@ -112,6 +117,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     #: address of the Ray cluster, or "local" to start one
     ray_address: str = Field(default="local", validation_alias="RAY_ADDRESS")
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether every caller needs a key."""
+        return self.public_url is not None if self.require_keys is None else self.require_keys
 
     @property
     def journal_url(self) -> str:

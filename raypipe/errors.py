@@ -38,7 +38,10 @@ RaypipeError
 ├── LeaseLost                        another coordinator has taken the video over
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── QueueFull                        as many videos wait as may
+├── TenantLimit                      a key allows its tenant no more videos for now
+├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
+├── WebhookNotFound                  the tenant has no webhook of that id
 ├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
 ├── VideoBusy                        another process is making the video
@@ -341,6 +344,28 @@ class QueueFull(RaypipeError):
     retryable = True
 
 
+class TenantLimit(RaypipeError):
+    """A key allows its tenant no more videos for now.
+
+    Args:
+        limit: What it allows.
+        retry_after: Seconds until there is room again, if that is known.
+    """
+
+    code = "tenant_limit"
+    retryable = True
+
+    def __init__(self, limit: str, retry_after: float | None = None) -> None:
+        super().__init__(f"This key allows {limit}; come again later.")
+        self.retry_after = retry_after
+
+
+class NotAuthenticated(RaypipeError):
+    """A request needs a key, or one that is valid."""
+
+    code = "not_authenticated"
+
+
 class VideoNotFound(RaypipeError):
     """The journal knows no video of that id."""
 
@@ -348,6 +373,15 @@ class VideoNotFound(RaypipeError):
 
     def __init__(self, video_id: str) -> None:
         super().__init__(f"There is no video {video_id!r}.")
+
+
+class WebhookNotFound(RaypipeError):
+    """The tenant has no webhook of that id."""
+
+    code = "webhook_not_found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"There is no webhook {webhook_id!r}.")
 
 
 class BeatNotFound(RaypipeError):

@@ -20,7 +20,7 @@ from raypipe.errors import (
     MediaError,
     OverBudget,
 )
-from raypipe.journal import Event, Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
+from raypipe.journal import LOCAL_TENANT, Event, Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
@@ -178,6 +178,7 @@ def accept(
     store: ArtifactStore,
     owner: Owner | None = None,
     running: bool = False,
+    tenant: str = LOCAL_TENANT,
 ) -> tuple[VideoRecord, tuple[Write, ...]]:
     """Plan a video; it is accepted once the rows returned with it, its steps' among them, are committed.
 
@@ -195,6 +196,7 @@ def accept(
     video = VideoRecord(
         id=video_id,
         state=VideoState.QUEUED,
+        tenant=tenant,
         runner="service" if owner is None else owner.runner,
         request=request,
         spec=spec,

@@ -272,6 +272,14 @@ class VideoRequest(Brief):
             raise ValueError("a prompt, or a spec with beats, is needed")
         return self
 
+    @property
+    def named_artifacts(self) -> tuple[Artifact, ...]:
+        """Stored pictures that it names, which somebody has brought before."""
+        briefs: tuple[Brief, ...] = (self,) if self.spec is None else (self, self.spec)
+        given = [self.reference_image, *(each for brief in briefs for each in brief.reference_pictures or ())]
+        given += [] if self.spec is None else [beat.reference_image for beat in self.spec.beats]
+        return tuple(each for each in given if isinstance(each, Artifact))
+
 
 class Beat(Value):
     """One shot of the planned video."""
@@ -334,6 +342,12 @@ class Spec(Value):
     def frames(self) -> int:
         """Number of frames of the finished video."""
         return sum(beat.frames for beat in self.beats)
+
+    @property
+    def named_artifacts(self) -> tuple[Artifact, ...]:
+        """Pictures that were brought for it."""
+        given = (*self.reference_pictures, *(beat.reference_image for beat in self.beats))
+        return tuple(each for each in given if each is not None)
 
 
 def models_text(spec: Spec) -> str:

@@ -12,6 +12,7 @@ from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.journal import SERVICE
 from raypipe.logs import log_to_file_and_stderr
+from raypipe.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
@@ -30,10 +31,13 @@ class Coordination:
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())
         self._warming = loop.create_task(self._coordinator.ready())
+        self._telling = loop.create_task(Outbox(settings, self._coordinator.journal).run())
 
     async def __del__(self) -> None:
         """Stop in an orderly way; Serve awaits this before it ends the replica."""
         self._warming.cancel()
+        self._telling.cancel()
+        await asyncio.gather(self._telling, return_exceptions=True)
         await self._coordinator.close()
 
     async def poke(self) -> None:
@@ -45,6 +49,8 @@ class Coordination:
         if self._serving.done():
             self._serving.result()
             raise RuntimeError("the coordinator stopped claiming videos")
+        if self._telling.done():
+            self._telling.result()
         await self._coordinator.check()
 
 

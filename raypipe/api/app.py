@@ -1,10 +1,9 @@
 """The HTTP API: it reads and writes the journal, and starts nothing itself."""
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
@@ -12,7 +11,7 @@ from fastapi.responses import FileResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 
-from raypipe.api import events, failures, hooks
+from raypipe.api import callers, events, failures, hooks
 from raypipe.api.bodies import (
     CreateVideo,
     EditBeat,
@@ -23,12 +22,14 @@ from raypipe.api.bodies import (
     VideoSummary,
     accepted,
 )
+from raypipe.api.callers import Calling, KnownCallers, VideoId
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import OwnPagesOnly
 from raypipe.api.page import add_page
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
+from raypipe.api.webhooks import add_webhook_routes
 from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable
 from raypipe.intake import edit
@@ -39,10 +40,11 @@ POLL_SECONDS = 1
 #: longest time, in seconds, that a request waits for its video
 LONGEST_WAIT = 60.0
 
+RouteT = TypeVar("RouteT", bound=Callable[..., Any])
+
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=255, description="Names this request, if it is sent again.")
 ]
-VideoId = Annotated[str, PathParameter(max_length=64, description="The video's id.")]
 BeatIndex = Annotated[int, PathParameter(ge=0, le=100_000, description="Which beat, from 0.")]
 LastEventId = Annotated[str | None, Header(description="Id of the last event already seen.")]
 After = Annotated[
@@ -59,7 +61,16 @@ Take = Annotated[
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be fulfilled; the body says why."}
 }
-_GET = ["GET", "HEAD"]
+
+
+def _get(app: FastAPI, path: str, **options: Any) -> Callable[[RouteT], RouteT]:
+    """Route GET, which the API's description shows, and HEAD."""
+
+    def add(route: RouteT) -> RouteT:
+        app.head(path, **{**options, "include_in_schema": False})(route)
+        return app.get(path, **options)(route)
+
+    return add
 
 
 def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> FastAPI:
@@ -78,13 +89,17 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
         description="One prompt in, one finished multi-scene video out. In the shape of OpenAI's videos API.",
         responses=_ERRORS,
     )
+    service = VideoService(settings, poke)
+    app.state.journal = service.journal
     app.add_middleware(FormAsJson)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(KnownCallers, settings=settings, journal=service.journal)
     app.add_middleware(OwnPagesOnly, settings=settings)
     failures.install(app)
-    service = VideoService(settings, poke)
     _add_routes(app, service)
     add_page(app)
+    callers.add_sessions(app, service.journal)
+    add_webhook_routes(app, settings, service.journal)
     hooks.add_route(app, hooks.Hooks(settings, service.journal, service.store))
     return app
 
@@ -97,7 +112,7 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_media_routes(app, service)
     _add_event_routes(app, service)
 
-    @app.api_route("/healthz", methods=_GET, tags=["service"])
+    @_get(app, "/healthz", tags=["service"])
     def health() -> dict[str, str]:
         """Tell whether the API can read its journal and write to it."""
         service.journal.video_ids(limit=1)
@@ -125,6 +140,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/videos", status_code=202, tags=["videos"], openapi_extra=_OR_FORM)
     async def create_video(
         body: CreateVideo,
+        caller: Calling,
         response: Response,
         idempotency_key: IdempotencyKey = None,
         prefer: Annotated[
@@ -135,7 +151,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
 
         A request that is sent again within a day under the same Idempotency-Key makes no second video.
         """
-        video, replayed = await service.create(body, idempotency_key)
+        video, replayed = await service.create(body, caller, idempotency_key)
         response.headers["Location"] = f"/v1/videos/{video.id}"
         if replayed:
             response.headers["Idempotency-Replayed"] = "true"
@@ -146,19 +162,20 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
             return accepted(await service.ended(video.id, seconds or 0.0), body.notes)
         return accepted(Snapshot(video, (), {}, time.time()), body.notes)
 
-    @app.api_route("/v1/videos", methods=_GET, tags=["videos"])
+    @_get(app, "/v1/videos", tags=["videos"])
     def list_videos(
+        caller: Calling,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: Annotated[str | None, Query(description="The last id already seen.")] = None,
         order: Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first.")] = "desc",
         status: Annotated[OpenAIStatus | None, Query(description="Only these.")] = None,
     ) -> VideoPage:
         """List videos."""
-        return service.page(limit, after, order == "desc", status)
+        return service.page(caller.tenant, limit, after, order == "desc", status)
 
 
 def _add_reading_routes(app: FastAPI, service: VideoService) -> None:
-    @app.api_route("/v1/videos/{video_id}", methods=_GET, tags=["videos"])
+    @_get(app, "/v1/videos/{video_id}", tags=["videos"])
     def get_video(video_id: VideoId, response: Response) -> VideoDetail:
         """Show a video: status, progress, beats, chunks, phases, error. Headers say when to ask again."""
         found = service.detail(video_id)
@@ -167,7 +184,7 @@ def _add_reading_routes(app: FastAPI, service: VideoService) -> None:
             response.headers["openai-poll-after-ms"] = str(1_000 * POLL_SECONDS)
         return found
 
-    @app.api_route("/v1/videos/{video_id}/timeline", methods=_GET, tags=["videos"])
+    @_get(app, "/v1/videos/{video_id}/timeline", tags=["videos"])
     def get_timeline(video_id: VideoId) -> TimelineView:
         """Show what ran when, as bars."""
         return timeline_view(service.chart(video_id))
@@ -175,11 +192,11 @@ def _add_reading_routes(app: FastAPI, service: VideoService) -> None:
 
 def _add_planning_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/plans", tags=["videos"], openapi_extra=_OR_FORM)
-    async def plan_video(body: CreateVideo) -> Plan:
+    async def plan_video(body: CreateVideo, caller: Calling) -> Plan:
         """Plan a video without making it: its beats, to be edited, and what it would cost."""
-        return await asyncio.to_thread(service.plan, body)
+        return await service.plan(body, caller.tenant)
 
-    @app.api_route("/v1/models", methods=_GET, tags=["service"])
+    @_get(app, "/v1/models", tags=["service"])
     def list_models() -> ModelList:
         """List the models that requests can name."""
         return ModelList(data=service.models())
@@ -235,12 +252,12 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
     streams: dict[str, Any] = {"tags": ["events"], "response_class": EventSourceResponse}
 
     @app.get("/v1/events", **streams)
-    async def follow_all(last_event_id: LastEventId = None, after: After = None) -> Response:
-        """Follow what happens to all videos, from now on, as server-sent events.
+    async def follow_all(caller: Calling, last_event_id: LastEventId = None, after: After = None) -> Response:
+        """Follow what happens to all the caller's videos, from now on, as server-sent events.
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """
-        return events.stream(service.tail.follow(_seen(last_event_id, after)))
+        return events.stream(service.tail.follow(_seen(last_event_id, after), tenant=caller.tenant))
 
     @app.get("/v1/videos/{video_id}/events", **streams)
     async def follow_video(
@@ -250,7 +267,6 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """
-        await asyncio.to_thread(service.journal.video, video_id)
         return events.stream(service.tail.follow(_seen(last_event_id, after) or 0, video_id))
 
 
@@ -260,9 +276,9 @@ def _seen(header: str | None, after: int | None) -> int | None:
 
 
 def _add_media_routes(app: FastAPI, service: VideoService) -> None:
-    media: dict[str, Any] = {"methods": _GET, "response_class": FileResponse, "tags": ["media"]}
+    media: dict[str, Any] = {"response_class": FileResponse, "tags": ["media"]}
 
-    @app.api_route("/v1/videos/{video_id}/content", **media)
+    @_get(app, "/v1/videos/{video_id}/content", **media)
     def get_content(
         video_id: VideoId,
         request: Request,
@@ -276,7 +292,7 @@ def _add_media_routes(app: FastAPI, service: VideoService) -> None:
             return ArtifactResponse(service.preview(video_id, variant), media_type="image/jpeg")
         return service.file(request, service.film(video_id), video_id)
 
-    @app.api_route("/v1/videos/{video_id}/storyboard/{beat_index}", **media)
+    @_get(app, "/v1/videos/{video_id}/storyboard/{beat_index}", **media)
     def get_storyboard_image(
         video_id: VideoId, beat_index: BeatIndex, request: Request, take: Take = None
     ) -> Response:
@@ -284,7 +300,7 @@ def _add_media_routes(app: FastAPI, service: VideoService) -> None:
         artifact = service.step_artifact(video_id, "image", beat_index, take)
         return service.file(request, artifact, f"{video_id}-beat-{beat_index}", take is not None)
 
-    @app.api_route("/v1/videos/{video_id}/chunks/{beat_index}", **media)
+    @_get(app, "/v1/videos/{video_id}/chunks/{beat_index}", **media)
     def get_chunk(video_id: VideoId, beat_index: BeatIndex, request: Request, take: Take = None) -> Response:
         """Get the clip of a beat, also of a video that is not finished or never will be."""
         artifact = service.step_artifact(video_id, "chunk", beat_index, take)

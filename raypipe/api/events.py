@@ -10,7 +10,7 @@ from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from raypipe.errors import JournalUnavailable
-from raypipe.journal import Event, Journal
+from raypipe.journal import Journal, TenantEvent
 
 logger = logging.getLogger(__name__)
 
@@ -32,17 +32,20 @@ class Tail:
         self._forget()
 
     def _forget(self) -> None:
-        self._events: deque[Event] = deque()
+        self._events: deque[TenantEvent] = deque()
         #: ids of the newest event before those at hand, and of the newest that was read
         self._since = self._last = 0
         self._ready, self._news = asyncio.Event(), asyncio.Event()
 
-    async def follow(self, after: int | None, video_id: str | None = None) -> AsyncIterator[Event]:
+    async def follow(
+        self, after: int | None, video_id: str | None = None, tenant: str | None = None
+    ) -> AsyncIterator[TenantEvent]:
         """Give events after the one with that id, or from now on, as they happen; each once and in order.
 
         Args:
             after: Id of the last event already seen; None for none before now.
-            video_id: Whose; None for all videos.
+            video_id: Of which video; None for all.
+            tenant: Of whose videos; None for everybody's.
         """
         with self._listening() as reading:
             await self._ready.wait()
@@ -58,7 +61,8 @@ class Tail:
                     found = self._at_hand(seen, video_id)
                     seen = max(seen, last)
                 for event in found:
-                    yield event
+                    if tenant in (None, event.tenant):
+                        yield event
                 if seen >= self._last:
                     await news.wait()
             reading.result()
@@ -78,7 +82,7 @@ class Tail:
                 self._reading.cancel()
                 self._reading = None
 
-    def _at_hand(self, seen: int, video_id: str | None) -> list[Event]:
+    def _at_hand(self, seen: int, video_id: str | None) -> list[TenantEvent]:
         found = []
         for event in reversed(self._events):
             if event.id <= seen:
@@ -101,14 +105,14 @@ class Tail:
             for told in (*own, *([self._news] if self._ready is own[0] else [])):
                 told.set()
 
-    async def _newer(self) -> list[Event]:
+    async def _newer(self) -> list[TenantEvent]:
         try:
             return await asyncio.to_thread(self._journal.events_after, self._last, AT_A_TIME)
         except JournalUnavailable as error:  # it is asked again
             logger.warning("Events cannot be read for now: %s", error)
             return []
 
-    def _add(self, found: list[Event]) -> None:
+    def _add(self, found: list[TenantEvent]) -> None:
         if not found:
             return
         self._events.extend(found)
@@ -119,7 +123,7 @@ class Tail:
         news.set()
 
 
-def stream(events: AsyncIterator[Event]) -> Response:
+def stream(events: AsyncIterator[TenantEvent]) -> Response:
     """Answer with events as they happen (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
     async def messages() -> AsyncIterator[ServerSentEvent]:

@@ -1,6 +1,7 @@
 """What goes wrong, as HTTP: one table of statuses, one shape of body."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +18,16 @@ from raypipe.errors import (
     InternalError,
     InvalidRequest,
     JournalUnavailable,
+    NotAuthenticated,
     ProviderError,
     QueueFull,
     RaypipeError,
+    TenantLimit,
     VideoBusy,
     VideoNotFound,
     VideoNotReady,
     VideoOver,
+    WebhookNotFound,
     WebhookRefused,
 )
 from raypipe.explain import others, place, reason
@@ -36,6 +40,7 @@ STATUSES: dict[type[RaypipeError], int] = {
     InvalidRequest: 422,
     VideoNotFound: 404,
     BeatNotFound: 404,
+    WebhookNotFound: 404,
     VideoNotReady: 409,
     VideoOver: 409,
     VideoBusy: 409,
@@ -44,12 +49,14 @@ STATUSES: dict[type[RaypipeError], int] = {
     ArtifactStoreUnavailable: 503,
     DiskFull: 507,
     QueueFull: 429,
+    TenantLimit: 429,
+    NotAuthenticated: 401,
     WebhookRefused: 401,
     ProviderError: 503,
     RaypipeError: 500,
 }
 #: seconds after which to come again, where something is unavailable for the moment
-RETRY_AFTER = "5"
+RETRY_AFTER = 5.0
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -67,7 +74,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RaypipeError)
     async def _raypipe_error(_: Request, error: RaypipeError) -> JSONResponse:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
-        headers = {"Retry-After": RETRY_AFTER} if status in (429, 503) and error.retryable else None
+        seconds = math.ceil(getattr(error, "retry_after", None) or RETRY_AFTER)
+        headers = {"Retry-After": str(seconds)} if status in (429, 503) and error.retryable else None
         return failure(status, error.code, str(error), headers=headers)
 
     @app.exception_handler(RequestValidationError)

@@ -23,16 +23,17 @@ from raypipe.api.bodies import (
     states_of,
     summary,
 )
+from raypipe.api.callers import Caller
 from raypipe.api.events import Tail
 from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import estimate
-from raypipe.errors import BeatNotFound, QueueFull, VideoNotReady
+from raypipe.errors import ArtifactMissing, BeatNotFound, InvalidReferenceImage, QueueFull, VideoNotReady
 from raypipe.intake import accept, plan
 from raypipe.journal import Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
-from raypipe.models import Artifact, StepState, VideoState
+from raypipe.models import Artifact, Spec, StepState, VideoRequest, VideoState
 from raypipe.providers.registry import known_models
 from raypipe.snapshot import Snapshot
 from raypipe.timeline import Chart, chart_of
@@ -56,27 +57,39 @@ class VideoService:
         self.store = ArtifactStore(settings.artifacts_url)
         self.tail = Tail(self.journal)
 
-    async def create(self, body: CreateVideo, key: str | None) -> tuple[VideoRecord, bool]:
+    async def create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
         """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.
 
         It may bring pictures to decode, which the event loop must not wait for.
         """
-        asked = None if key is None else Idempotency(key, _digest(body))
+        asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
             return await asyncio.to_thread(self.journal.video, known), True
-        video, rows = await asyncio.to_thread(self._accepted, body)
-        made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked)
+        video, rows = await asyncio.to_thread(self._accepted, body, caller.tenant)
+        made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key)
         if made != video.id:
             return await asyncio.to_thread(self.journal.video, made), True
         self.poke()
         return video, False
 
-    def _accepted(self, body: CreateVideo) -> tuple[VideoRecord, tuple[Write, ...]]:
+    def _accepted(self, body: CreateVideo, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
         if self.journal.has_queued(self.settings.max_queued):
             raise QueueFull(
                 f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
             )
-        return accept(body.request(), self.settings, self.journal, self.store)
+        request = body.request()
+        self._check_named(request, tenant)
+        return accept(request, self.settings, self.journal, self.store, tenant=tenant)
+
+    def _check_named(self, request: VideoRequest, tenant: str) -> None:
+        """Check that a request names no pictures of others: to know a digest is no permission.
+
+        Raises:
+            InvalidReferenceImage: It does; it is said in the words that are said where there is no such picture.
+        """
+        for artifact in request.named_artifacts:
+            if not self.journal.keys.may_name(tenant, artifact):
+                raise InvalidReferenceImage(f"A picture cannot be used: {ArtifactMissing(artifact.digest)}")
 
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
         """Return a video when it has ended or waits, or after so many seconds."""
@@ -98,10 +111,10 @@ class VideoService:
         return await asyncio.to_thread(self.detail, video_id)
 
     def page(
-        self, limit: int, after: str | None, newest_first: bool, status: OpenAIStatus | None
+        self, tenant: str, limit: int, after: str | None, newest_first: bool, status: OpenAIStatus | None
     ) -> VideoPage:
         """Read a page of videos."""
-        ids = self.journal.video_ids(limit + 1, after, newest_first, states_of(status))
+        ids = self.journal.video_ids(limit + 1, after, newest_first, states_of(status), tenant)
         found = Snapshot.read_many(self.journal, ids[:limit])
         shown = [
             summary(each) if isinstance(each, Snapshot) else broken(video_id, each)
@@ -120,10 +133,16 @@ class VideoService:
             raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
         return video.result
 
-    def plan(self, body: CreateVideo) -> Plan:
+    async def plan(self, body: CreateVideo, tenant: str) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
-        spec = plan(body.request(), "", self.settings, self.store)
+        spec = await asyncio.to_thread(self._planned, body, tenant)
+        await self.journal.keys.note_uploads(tenant, [each.digest for each in spec.named_artifacts])
         return plan_view(spec, estimate(spec), body.notes)
+
+    def _planned(self, body: CreateVideo, tenant: str) -> Spec:
+        request = body.request()
+        self._check_named(request, tenant)
+        return plan(request, "", self.settings, self.store)
 
     def chart(self, video_id: str) -> Chart:
         """Draw what ran when."""

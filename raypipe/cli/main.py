@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from raypipe.cli import steer
+from raypipe.cli import keys, steer
 from raypipe.cli.options import (
     AllowMissing,
     AsJson,
@@ -199,6 +199,7 @@ def _generate(
 
 
 steer.add_commands(app)
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()

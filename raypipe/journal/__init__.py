@@ -3,9 +3,20 @@
 from raypipe.journal.database import database_file
 from raypipe.journal.idempotency import Idempotency
 from raypipe.journal.journal import INTERRUPTED, Journal
+from raypipe.journal.keys import LOCAL_TENANT, ApiKey
 from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
-from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord, accepted_at, new_video_id
+from raypipe.journal.records import (
+    Event,
+    StepKey,
+    StepRecord,
+    TenantEvent,
+    Token,
+    VideoRecord,
+    accepted_at,
+    new_video_id,
+)
 from raypipe.journal.steering import CANCELLED, UNDER_WAY
+from raypipe.journal.webhooks import Message, WebhookRecord
 from raypipe.journal.writer import Fence, Write
 
 __all__ = [
@@ -13,17 +24,22 @@ __all__ = [
     "INTERRUPTED",
     "LEASE_SECONDS",
     "LOCAL",
+    "LOCAL_TENANT",
     "SERVICE",
     "UNDER_WAY",
+    "ApiKey",
     "Event",
     "Fence",
     "Idempotency",
     "Journal",
+    "Message",
     "Owner",
     "StepKey",
     "StepRecord",
+    "TenantEvent",
     "Token",
     "VideoRecord",
+    "WebhookRecord",
     "Write",
     "accepted_at",
     "database_file",

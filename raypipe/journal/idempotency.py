@@ -21,7 +21,7 @@ class Idempotency(NamedTuple):
     key: str
     #: digest of the request
     request: str
-    tenant: str = "local"
+    tenant: str
 
 
 def known(connection: Connection, asked: Idempotency) -> str | None:

@@ -31,11 +31,13 @@ from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
 from raypipe.journal.idempotency import Idempotency, known, remember
+from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
-from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.records import Event, StepKey, StepRecord, TenantEvent, Token, VideoRecord
 from raypipe.journal.retention import forget, named_digests
 from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
+from raypipe.journal.webhooks import Webhooks
 from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, Spec, StepState, Value, VideoState
 
@@ -53,6 +55,8 @@ class Journal:
     Attributes:
         read_only: Whether its file may not be written to, so that every write will fail.
         writer: Commits rows.
+        keys: Who may call the API.
+        webhooks: Who is told what becomes of videos.
     """
 
     def __init__(self, url: str) -> None:
@@ -65,6 +69,8 @@ class Journal:
         self._engine, self.read_only = open_database(url)
         self.writer = Writer(self._engine)
         self._statements = _Statements(self._engine.dialect)
+        self.keys = Keys(self.writer, self._read)
+        self.webhooks = Webhooks(self.writer, self._read)
 
     def close(self) -> None:
         """Let go of the database; what is not committed fails."""
@@ -89,17 +95,19 @@ class Journal:
         daily_budget: float | None,
         patience: float = PATIENCE,
         asked: Idempotency | None = None,
+        key: ApiKey | None = None,
     ) -> str:
-        """Commit the rows of a new video, if the day's budget has room for what it is estimated to cost.
+        """Commit the rows of a new video, if the day's budget and the limits of a key have room for it.
 
         Gives its id; or that of the video that a request under the same key has made, and commits nothing.
 
         Raises:
             OverBudget: There is no room; nothing is committed.
+            TenantLimit: The key allows no more for now.
             KeyReused: The request under the same key asked for something else.
             JournalUnavailable: They cannot be committed, or not within `patience` seconds.
         """
-        if daily_budget is None and asked is None:
+        if daily_budget is None and asked is None and key is None:
             await self.writer.put(*rows, patience=patience)
             return video.id
         check = None if daily_budget is None else check_daily(video, daily_budget)
@@ -110,6 +118,8 @@ class Journal:
                 if found is None:
                     raise JournalUnavailable("The Idempotency-Key has just run out; send the request again.")
                 return found
+            if key is not None:
+                admit(connection, video.tenant, key)
             if check is not None:
                 check(connection)
             execute(connection, rows)
@@ -401,16 +411,28 @@ class Journal:
             raise VideoNotFound(video_id)
         return _parsed(VideoRecord, rows[0])
 
+    def tenant_of(self, video_id: str) -> str:
+        """Read whose a video is.
+
+        Raises:
+            VideoNotFound: There is no such video.
+        """
+        rows = self._read(select(tables.videos.c.tenant).where(tables.videos.c.id == video_id), "the videos")
+        if not rows:
+            raise VideoNotFound(video_id)
+        return str(rows[0].tenant)
+
     def video_ids(
         self,
         limit: int = 20,
         after: str | None = None,
         newest_first: bool = True,
         states: Sequence[VideoState] = (),
+        tenant: str | None = None,
     ) -> list[str]:
         """Read the ids of videos in the order they were accepted, `after` being the last id already seen.
 
-        Of those in certain states, if any are given.
+        Of those in certain states, or of one tenant, if any are given.
         """
         key = tables.videos.c.id
         query = select(key).order_by(key.desc() if newest_first else key).limit(limit)
@@ -418,6 +440,8 @@ class Journal:
             query = query.where(key < after if newest_first else key > after)
         if states:
             query = query.where(tables.videos.c.state.in_(states))
+        if tenant is not None:
+            query = query.where(tables.videos.c.tenant == tenant)
         return [row.id for row in self._read(query, "the videos")]
 
     def videos(self, video_ids: Iterable[str]) -> dict[str, VideoRecord]:
@@ -468,15 +492,17 @@ class Journal:
 
     def events_after(
         self, seen: int, limit: int, upto: int | None = None, video_id: str | None = None
-    ) -> list[Event]:
-        """Read what happened to all videos, or to one, after the event with id `seen`, oldest first."""
+    ) -> list[TenantEvent]:
+        """Read what happened to all videos or to one, and whose it is, after the event with id `seen`, oldest first."""
         table = tables.events
-        query = select(table).where(table.c.id > seen).order_by(table.c.id).limit(limit)
+        joined = table.join(tables.videos, tables.videos.c.id == table.c.video_id)
+        columns = select(table, tables.videos.c.tenant).select_from(joined)
+        query = columns.where(table.c.id > seen).order_by(table.c.id).limit(limit)
         if upto is not None:
             query = query.where(table.c.id <= upto)
         if video_id is not None:
             query = query.where(table.c.video_id == video_id)
-        return [_parsed(Event, row) for row in self._read(query, "the events")]
+        return [_parsed(TenantEvent, row) for row in self._read(query, "the events")]
 
     def last_event_id(self) -> int:
         """Read the id of the newest event; 0 if there is none."""

@@ -147,3 +147,9 @@ class Event(Value):
     take: int | None = None
     beat_index: int | None = None
     data: dict[str, Any] = Field(default_factory=dict)
+
+
+class TenantEvent(Event):
+    """An event with whose it is, which its receivers are not told."""
+
+    tenant: str = Field(exclude=True)

@@ -53,6 +53,8 @@ def named_digests(connection: Connection) -> set[str]:
         query: Any = select(cast(column, Text)).where(column.is_not(None))
         for (text,) in connection.execute(query):
             found.update(_DIGEST.findall(text))
+    lately = tables.uploads.c.at >= time.time() - DAY
+    found.update(connection.execute(select(tables.uploads.c.digest).where(lately)).scalars())
     return found
 
 

@@ -30,6 +30,8 @@ installation = Table(
     Column("gateways", Integer),
     # grows when the last coordinator has ended the gateways: the next ones get new names
     Column("gateways_ended", Integer, nullable=False),
+    # id of the event up to which all that webhooks are to be told is written down
+    Column("told_upto", Integer, nullable=False, server_default="0"),
 )
 
 coordinators = Table(
@@ -68,6 +70,7 @@ videos = Table(
     Column("crash_count", Integer, nullable=False),
     Index("videos_by_state", "state", "id"),
     Index("videos_by_owner", "lease_owner"),
+    Index("videos_by_tenant", "tenant", "id"),
 )
 
 steps = Table(
@@ -163,4 +166,68 @@ idempotency_keys = Table(
     Column("video_id", String(40), nullable=False),
     Column("at", Float, nullable=False),
     Index("idempotency_keys_by_time", "at"),
+)
+
+# who may call the API from elsewhere, and for which tenant
+api_keys = Table(
+    "api_keys",
+    metadata,
+    # sha256 of the key: the key itself is nowhere
+    Column("digest", String(64), primary_key=True),
+    Column("name", String(80), nullable=False, unique=True),
+    Column("tenant", String(40), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    # limits on the tenant's videos
+    Column("most_in_flight", Integer),
+    Column("most_per_day", Integer),
+)
+
+# how many videos each tenant has submitted by the day (since 1970), deleted ones included
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("tenant", String(40), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("videos", Integer, nullable=False),
+)
+
+# pictures that were brought with plans: for a day their tenant may name them, and they are kept
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("tenant", String(40), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("at", Float, nullable=False),
+)
+
+# where tenants want to be told what becomes of their videos
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("tenant", String(40), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    # when it said that it is gone
+    Column("disabled_at", Float),
+    Index("webhooks_by_tenant", "tenant"),
+)
+
+# what webhooks are to be told, and were
+webhook_messages = Table(
+    "webhook_messages",
+    metadata,
+    # made of the event and the webhook: nothing is told twice under two names
+    Column("id", String(80), primary_key=True),
+    Column("webhook_id", String(40), ForeignKey("webhooks.id"), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    # when it was told, or given up
+    Column("ended_at", Float),
+    Column("error", Text),
+    Index("webhook_messages_by_webhook", "webhook_id"),
+    Index("webhook_messages_by_time", "ended_at", "next_at"),
 )

@@ -3,17 +3,24 @@
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .conftest import Service
+from raypipe.api import create_app
+from raypipe.config import Settings
+
+from .conftest import Service, _free_port
+from .test_cli import raypipe
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 #: findings of axe that keep somebody from using a page
@@ -185,3 +192,39 @@ def test_the_page_takes_nothing_from_elsewhere_and_is_framed_by_nobody(client: h
         assert client.get(f"/{name}").status_code == 200
     assert client.get("/studio/../app.py").status_code == 404
     assert client.get("/studio/%2e%2e/app.py").status_code == 404
+
+
+@contextmanager
+def behind_keys(folder: Path) -> Iterator[tuple[str, str]]:
+    """The HTTP part of a service that wants a key of everybody: its address, and a key."""
+    settings, port = Settings(data_dir=folder, require_keys=True), _free_port()
+    made = raypipe(folder, "keys", "create", "ada")
+    assert made.returncode == 0, made.stderr
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_level="warning"))
+    running = threading.Thread(target=server.run)
+    running.start()
+    try:
+        yield f"http://127.0.0.1:{port}", made.stdout.strip()
+    finally:
+        server.should_exit = server.force_exit = True
+        running.join()
+
+
+def test_who_needs_a_key_is_asked_for_it_once(browser: Browser, tmp_path: Path) -> None:
+    with behind_keys(tmp_path) as (url, key):
+        page = browser.new_page(base_url=url)
+        page.goto("/")
+        expect(page.get_by_role("heading", name="This studio needs a key")).to_be_visible()
+        assert serious(page) == []
+        page.get_by_label("Key").fill("rp_wrong")
+        page.get_by_role("button", name="Enter").click()
+        expect(page.get_by_role("alert")).to_have_text("This key is unknown or revoked.")
+        page.get_by_label("Key").fill(key)
+        page.get_by_role("button", name="Enter").click()
+        page.get_by_label("What is it about?").fill("A fox in the snow")
+        page.get_by_role("button", name="Plan it").click()
+        expect(page.get_by_label("What beat 2 shows")).to_be_visible()
+        assert key not in page.evaluate("document.cookie + JSON.stringify(localStorage)")
+        page.reload()
+        expect(page.get_by_label("What is it about?")).to_be_visible()
+        page.close()

@@ -88,6 +88,7 @@ class Installation:
             "RAYPIPE_DATA_DIR": str(self.settings.data_dir),
             "RAYPIPE_REPLICATE_URL": url,
             "RAYPIPE_PUBLIC_URL": self.url,
+            "RAYPIPE_REQUIRE_KEYS": "false",  # the vendor that is "outside" is on this machine too
             "RAYPIPE_ON_UNKNOWN": self.settings.on_unknown,
             "RAYPIPE_GATEWAYS": str(self.settings.gateways),
             "RAYPIPE_MIN_FREE_MIB": str(self.settings.min_free_mib),

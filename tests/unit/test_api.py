@@ -52,7 +52,7 @@ def scope(method: str, path: str) -> dict[str, Any]:
     plain, _, query = path.partition("?")
     return {
         "type": "http", "http_version": "1.1", "method": method, "path": plain, "raw_path": plain.encode(),
-        "root_path": "", "scheme": "http", "query_string": query.encode(), "client": ("c", 1),
+        "root_path": "", "scheme": "http", "query_string": query.encode(), "client": ("127.0.0.1", 1),
         "server": ("s", 80), "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
     }  # fmt: skip
 

@@ -18,6 +18,7 @@ async function ask(method, path, body, headers = {}) {
   } catch {
     throw new Refused(0, "unreachable", "The service does not answer. Nothing is lost: try again.");
   }
+  if (answer.status === 401 && path !== "v1/session") dispatchEvent(new Event("locked"));
   const found = await answer.json().catch(() => ({}));
   if (!answer.ok) {
     const error = found.error ?? {};
@@ -28,6 +29,8 @@ async function ask(method, path, body, headers = {}) {
 
 const video = (id) => `v1/videos/${encodeURIComponent(id)}`;
 
+/** Show the service a key; it is kept in a cookie that no script can read. */
+export const open = (key) => ask("POST", "v1/session", { key });
 export const models = () => ask("GET", "v1/models");
 export const plan = (request) => ask("POST", "v1/plans", request);
 /** Have a film made; sent again under the same key, it is not made twice. */

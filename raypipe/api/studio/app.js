@@ -2,15 +2,18 @@ import * as api from "./api.js";
 import { compose } from "./compose.js";
 import { say } from "./dom.js";
 import { film } from "./film.js";
+import { door } from "./door.js";
 import * as reel from "./reel.js";
 
 const stage = document.getElementById("stage");
 const line = document.getElementById("line");
 let page = null;
+let locked = false;
 
 const shownId = () => location.hash.match(/^#\/films\/(vid_[\w-]+)$/)?.[1];
 
 function route() {
+  if (locked) return;
   page?.leave();
   const id = shownId();
   page = id ? film(stage, id, (text) => say(line, text)) : compose(stage);
@@ -19,8 +22,17 @@ function route() {
   scrollTo(0, 0);
 }
 
+addEventListener("locked", () => {
+  locked = true;
+  page?.leave();
+  page = null;
+  door(stage);
+}, { once: true });
+
 addEventListener("hashchange", route);
-api.follow(
+route();
+await reel.refresh().then(() => reel.mark(shownId())).catch(() => {});
+if (!locked) api.follow(
   (event) => {
     page?.happened(event);
     if (event.kind.startsWith("video.") || event.kind === "step.done") reel.refreshSoon();
@@ -30,5 +42,3 @@ api.follow(
     else say(line, "The service does not answer; trying again …");
   },
 );
-route();
-reel.refresh().then(() => reel.mark(shownId())).catch(() => {});

@@ -1,0 +1,99 @@
+"""Telling webhooks what has become of videos, by Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import httpx
+from standardwebhooks.webhooks import Webhook
+
+from raypipe.addresses import NotPublic, Pinned, anywhere, public_only
+from raypipe.config import Settings
+from raypipe.errors import JournalUnavailable, RaypipeError
+from raypipe.journal import Journal, Message
+from raypipe.signing import webhook_secret
+
+logger = logging.getLogger(__name__)
+
+#: seconds between looks for something to tell
+LOOK = 1.0
+#: messages under way at once
+AT_ONCE = 20
+#: seconds in which a webhook has to answer
+ANSWER_SECONDS = 15.0
+
+
+class Outbox:
+    """Sends the messages of an installation's webhooks; any number of processes may, each message is sent by one."""
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        self._settings, self._journal = settings, journal
+        check = anywhere if settings.allow_private_urls else public_only
+        self._client = httpx.AsyncClient(
+            transport=Pinned(check), timeout=ANSWER_SECONDS, follow_redirects=False, trust_env=False
+        )
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled."""
+        sending: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                for message in await self._due(AT_ONCE - len(sending)):
+                    task = asyncio.create_task(self._send(message))
+                    sending.add(task)
+                    task.add_done_callback(sending.discard)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK):
+                        await (asyncio.wait(sending) if len(sending) >= AT_ONCE else asyncio.sleep(LOOK + 1))
+        finally:
+            for task in sending:
+                task.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+            await self._client.aclose()
+
+    async def _due(self, limit: int) -> list[Message]:
+        try:
+            return await self._journal.webhooks.due(limit)
+        except JournalUnavailable as error:  # it is asked again
+            logger.warning("What webhooks are to be told cannot be read for now: %s", error)
+            return []
+
+    async def _send(self, message: Message) -> None:
+        """Tell a webhook, and note how that ended; what cannot be noted is sent again."""
+        webhooks = self._journal.webhooks
+        try:
+            try:
+                answer = await self._post(message)
+            except (httpx.HTTPError, httpx.InvalidURL, NotPublic, RaypipeError, TimeoutError) as error:
+                await self._not_told(message, str(error) or type(error).__name__)
+                return
+            if answer.is_success:
+                await webhooks.told(message)
+            elif answer.status_code == httpx.codes.GONE:
+                logger.info("Webhook %s says that it is gone and is told nothing more", message.webhook_id)
+                await webhooks.gone(message)
+            else:
+                await self._not_told(message, f"it answers {answer.status_code}")
+        except JournalUnavailable as error:
+            logger.warning("What became of %s cannot be noted, it is sent again: %s", message.id, error)
+
+    async def _post(self, message: Message) -> httpx.Response:
+        """Send a message; of the answer nothing but the status is read."""
+        at, body = datetime.now(UTC), json.dumps(message.body, separators=(",", ":"))
+        seal = Webhook(webhook_secret(self._settings, message.webhook_id)).sign(message.id, at, body)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "raypipe",
+            "webhook-id": message.id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": seal,
+        }
+        async with asyncio.timeout(ANSWER_SECONDS):
+            async with self._client.stream("POST", message.url, content=body, headers=headers) as answer:
+                return answer
+
+    async def _not_told(self, message: Message, why: str) -> None:
+        logger.info("Webhook %s has not taken %s: %s", message.webhook_id, message.id, why)
+        await self._journal.webhooks.not_told(message, why[:500])
