@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     public_url: Annotated[str | None, AfterValidator(_public_address)] = None
     #: names under which this service is reached, besides addresses, localhost and the machine's own name
     hosts: tuple[str, ...] = ()
+    #: port at which the Ray that raypipe starts gives metrics to Prometheus; empty: a free one
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     #: file in which the simulated provider notes every create
     simulated_ledger: Path | None = None
     #: whether callers on this machine need a key too, as where a proxy passes on what comes from elsewhere; empty: if
@@ -109,6 +111,8 @@ class Settings(BaseSettings):
     require_keys: bool | None = None
     #: whether webhooks and pictures may be at addresses inside our own network, and at http://
     allow_private_urls: bool = False
+    #: whether films say in themselves, for machines, by which models they were made
+    mark_films: bool = True
     #: videos that may wait for a place; more are refused over HTTP until there are fewer
     max_queued: int = Field(default=5_000, ge=1)
     #: MiB that must be free where the artifacts are for a new video to be taken
@@ -154,6 +158,11 @@ MEMORY_TRIES = "RAY_task_oom_retries"
 def bound_memory_tries() -> None:
     """Have the Ray that this process starts try such work twice more; by default it would for ever."""
     os.environ.setdefault(MEMORY_TRIES, "2")
+
+
+def keep_serve_to_itself() -> None:
+    """Have the Serve of the Ray that this process starts heed no header by which clients tell it how long to wait."""
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.origins.in_proxy")
 
 
 def memory_tries_are_bounded() -> bool:

@@ -18,6 +18,7 @@ from raypipe.gateway import relax_garbage_collection
 from raypipe.gateways import GATEWAYS, Gateways
 from raypipe.intake import accept, edit
 from raypipe.journal import LEASE_SECONDS, LOCAL, SERVICE, Fence, Journal, Owner, VideoRecord
+from raypipe.metrics import ServiceMetrics
 from raypipe.models import BeatEdit, VideoRequest, VideoState
 from raypipe.video_run import VideoRun
 
@@ -70,6 +71,7 @@ class Coordinator:
         self._background: list[asyncio.Task[Any]] = []
         #: videos over which coordinators have died, and when they were taken
         self._suspects: dict[str, float] = {}
+        self._metrics = ServiceMetrics()
 
     async def ready(self, renders: bool = True, every: bool = True) -> None:
         """Return when gateways and helpers and, for renders, workers have loaded what they need.
@@ -379,6 +381,7 @@ class Coordinator:
             return  # it was taken here meanwhile, to be cancelled
         if video_id in self._ends:
             logger.warning("Video %s is no longer made here: it was taken over, or is cancelled", video_id)
+            self._metrics.note_lost()
             if task is not None:
                 task.cancel()
             end = self._ends.pop(video_id)

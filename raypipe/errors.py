@@ -38,6 +38,7 @@ RaypipeError
 ├── LeaseLost                        another coordinator has taken the video over
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── QueueFull                        as many videos wait as may
+├── NotReady                         whoever makes the videos does not answer at the moment
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
@@ -341,6 +342,13 @@ class QueueFull(RaypipeError):
     """As many videos wait for a place as may; come again later."""
 
     code = "queue_full"
+    retryable = True
+
+
+class NotReady(RaypipeError):
+    """Whoever makes the videos does not answer at the moment."""
+
+    code = "not_ready"
     retryable = True
 
 

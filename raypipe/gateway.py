@@ -35,6 +35,9 @@ from raypipe.hints import Hints
 from raypipe.hosted import HostedWork, Pause, in_time
 from raypipe.journal import UNDER_WAY, Journal, StepRecord
 from raypipe.limits import Rank, StepTurn, Turns
+from raypipe.logs import log_to_file_and_stderr
+from raypipe.marking import mark
+from raypipe.metrics import StepMetrics
 from raypipe.models import (
     Artifact,
     Chunk,
@@ -72,6 +75,8 @@ ResultT = TypeVar("ResultT", bound=Result)
 
 #: kinds of work that a film still needs when one of the first is begun
 _KINDS_AFTER = {Kind.IMAGE: (Kind.CLIP, Kind.MUSIC), Kind.MUSIC: (Kind.CLIP,), Kind.CLIP: ()}
+#: seconds between two looks at how much is in flight, for metrics
+SHOW_SECONDS = 5.0
 #: seconds that a provider may take to cancel a job
 CANCEL_SECONDS = 10.0
 #: fitted tracks remembered, so that equal ones are not fitted again
@@ -105,6 +110,9 @@ class Gateway:
         self._steps: Steps | None = None
         self._hints: Hints | None = None
         self._opening: asyncio.Task[Steps] | None = None
+        self._marking = asyncio.Lock()
+        self._metrics = StepMetrics()
+        self._showing: asyncio.Task[None] | None = None
 
     @cached_property
     def _store(self) -> ArtifactStore:
@@ -114,11 +122,19 @@ class Gateway:
         """Open the journal when it is first needed; a journal that is locked is waited for."""
         if self._steps is None:
             if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
-                self._opening = asyncio.create_task(_open(self._settings, self._store))
+                self._opening = asyncio.create_task(_open(self._settings, self._store, self._metrics))
             self._steps = await asyncio.shield(self._opening)
+            log_to_file_and_stderr(self._settings.log_dir)
+            if self._showing is None:
+                self._showing = asyncio.create_task(self._show_in_flight(self._steps))
             if self._settings.public_url is not None and self._hints is None:
                 self._hints = Hints(self._steps.journal)
         return self._steps
+
+    async def _show_in_flight(self, steps: Steps) -> None:
+        while True:
+            self._metrics.show_in_flight(steps.rows_under_way)
+            await asyncio.sleep(SHOW_SECONDS)
 
     async def ready(self) -> None:
         """Return once the gateway can take work.
@@ -328,9 +344,28 @@ class Gateway:
             if ran.value is None:  # some chunks have to be encoded anew: that takes seconds, and so a CPU
                 ran = await run_on_cpu(cpu_work.stitch, *args, True)
             film: Film = _value_of(log, ran)
-            return film
+            return await self._marked(job, film)
 
         return await self._run(step, job, Film, make)
+
+    async def _marked(self, job: Job, film: Film) -> Film:
+        """Say in the film itself by which models it was made; one at a time, for a film is held as a whole."""
+        if not self._settings.mark_films:
+            return film
+        rows = await (await self._opened()).journal.steps_async(job.video_id)
+        done = (row for row in rows if row.state is StepState.DONE and row.take == job.takes.get(row.step, 1))
+        models = [row.model for row in done if row.model is not None]
+
+        def write_anew() -> Artifact:
+            with self._store.scratch() as scratch:
+                out = scratch / "marked.mp4"
+                mark(
+                    self._settings, self._store.path_of(film.artifact, scratch), out, job.prompt[:100], models
+                )
+                return self._store.put(out.read_bytes(), film.artifact.media_type)
+
+        async with self._marking:
+            return film.model_copy(update={"artifact": await asyncio.to_thread(write_anew)})
 
     async def _run(
         self, step: StepRecord, job: Job, kind: type[ResultT], make: Callable[[StepLog], Awaitable[ResultT]]
@@ -437,8 +472,8 @@ class Gateway:
         return artifact
 
 
-async def _open(settings: Settings, store: ArtifactStore) -> Steps:
-    return Steps(await asyncio.to_thread(Journal, settings.journal_url), store.holds)
+async def _open(settings: Settings, store: ArtifactStore, metrics: StepMetrics) -> Steps:
+    return Steps(await asyncio.to_thread(Journal, settings.journal_url), store.holds, metrics.note)
 
 
 def input_key(work: Work) -> str:

@@ -1,12 +1,20 @@
 """Where raypipe's log messages go: a file of their own, and notes on a terminal that shows something better."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 LOG_FILE = "raypipe.log"
+#: the same for machines: a JSON object a line, written by services alone
+STRUCTURED_FILE = "raypipe.jsonl"
+#: what a line says besides its message, where it is known
+_FIELDS = (
+    "video", "step", "take", "beat", "state", "provider", "model", "attempt", "seconds", "cost", "error",
+)  # fmt: skip
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger(__name__)
@@ -38,7 +46,8 @@ def log_to_file_and_stderr(folder: Path) -> None:
     stderr = logging.StreamHandler(sys.stderr)
     stderr.setFormatter(logging.Formatter(_FORMAT))
     file, problem = _file_handler(folder)
-    for handler in (stderr, file):
+    structured, _ = _file_handler(folder, STRUCTURED_FILE, _Structured())
+    for handler in (stderr, file, structured):
         root.addHandler(handler)
     root.setLevel(logging.INFO)
     root.propagate = False
@@ -46,15 +55,34 @@ def log_to_file_and_stderr(folder: Path) -> None:
         logger.warning("%s", problem)
 
 
-def _file_handler(folder: Path) -> tuple[logging.Handler, str | None]:
-    path = folder / LOG_FILE
+def _file_handler(
+    folder: Path, name: str = LOG_FILE, formatter: logging.Formatter | None = None
+) -> tuple[logging.Handler, str | None]:
+    path = folder / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handler: logging.Handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         return logging.NullHandler(), f"log messages are not kept: {path} cannot be written: {error.strerror}"
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(formatter or logging.Formatter(_FORMAT))
     return handler, None
+
+
+class _Structured(logging.Formatter):
+    """Writes a message as a JSON object, with the fields that its `extra` has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in _FIELDS if getattr(record, name, None) is not None}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Frozen values that cross a phase. Times are seconds; wall-clock times are Unix seconds."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -273,12 +274,36 @@ class VideoRequest(Brief):
         return self
 
     @property
-    def named_artifacts(self) -> tuple[Artifact, ...]:
-        """Stored pictures that it names, which somebody has brought before."""
+    def pictures(self) -> tuple[Artifact | str, ...]:
+        """All pictures that are given with it."""
         briefs: tuple[Brief, ...] = (self,) if self.spec is None else (self, self.spec)
         given = [self.reference_image, *(each for brief in briefs for each in brief.reference_pictures or ())]
         given += [] if self.spec is None else [beat.reference_image for beat in self.spec.beats]
-        return tuple(each for each in given if isinstance(each, Artifact))
+        return tuple(each for each in given if each is not None)
+
+    @property
+    def named_artifacts(self) -> tuple[Artifact, ...]:
+        """Stored pictures that it names, which somebody has brought before."""
+        return tuple(each for each in self.pictures if isinstance(each, Artifact))
+
+    def with_pictures(self, found: Mapping[str, str]) -> Self:
+        """Return the request with other texts for some of its pictures."""
+
+        def of(picture: Artifact | str | None) -> Artifact | str | None:
+            return found.get(picture, picture) if isinstance(picture, str) else picture
+
+        def of_brief(brief: Brief) -> dict[str, Any]:
+            given = brief.reference_pictures
+            return {"reference_pictures": None if given is None else tuple(map(of, given))}
+
+        spec = self.spec
+        if spec is not None:
+            beats = (
+                each.model_copy(update={"reference_image": of(each.reference_image)}) for each in spec.beats
+            )
+            spec = spec.model_copy(update={"beats": tuple(beats), **of_brief(spec)})
+        own = {"spec": spec, "reference_image": of(self.reference_image), **of_brief(self)}
+        return self.model_copy(update=own)
 
 
 class Beat(Value):

@@ -10,14 +10,32 @@ from ray.serve.handle import DeploymentHandle
 from raypipe.api import create_app
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
-from raypipe.journal import SERVICE
+from raypipe.errors import RaypipeError
+from raypipe.journal import SERVICE, Journal
 from raypipe.logs import log_to_file_and_stderr
+from raypipe.metrics import ServiceMetrics
 from raypipe.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 #: both deployments belong where the journal is: on the head, taking none of its CPUs
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+
+
+#: seconds within which a service that makes videos says so
+READY_SECONDS = 5.0
+#: seconds between two counts of the videos, for metrics
+COUNT_SECONDS = 5.0
+
+
+async def _count(journal: Journal) -> None:
+    metrics = ServiceMetrics()
+    while True:
+        try:
+            metrics.show_videos(await asyncio.to_thread(journal.counts))
+        except RaypipeError as error:
+            logger.warning("The videos cannot be counted for now: %s", error)
+        await asyncio.sleep(COUNT_SECONDS)
 
 
 @serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
@@ -31,18 +49,27 @@ class Coordination:
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())
         self._warming = loop.create_task(self._coordinator.ready())
+        self._counting = loop.create_task(_count(self._coordinator.journal))
         self._telling = loop.create_task(Outbox(settings, self._coordinator.journal).run())
 
     async def __del__(self) -> None:
         """Stop in an orderly way; Serve awaits this before it ends the replica."""
         self._warming.cancel()
-        self._telling.cancel()
-        await asyncio.gather(self._telling, return_exceptions=True)
+        for task in (self._telling, self._counting):
+            task.cancel()
+        await asyncio.gather(self._telling, self._counting, return_exceptions=True)
         await self._coordinator.close()
 
     async def poke(self) -> None:
         """Look for queued videos now."""
         self._coordinator.poke()
+
+    async def ready(self) -> None:
+        """Return if videos are made now; what a load balancer asks, and restarts nothing."""
+        if self._serving.done():
+            raise RuntimeError("the coordinator stopped claiming videos")
+        async with asyncio.timeout(READY_SECONDS):
+            await self._coordinator.check()
 
     async def check_health(self) -> None:
         """Tell Serve when no video can be made: the loop that claims them has ended, or the gateway is silent."""
@@ -67,13 +94,18 @@ class Api:
         """Make the app in the replica, where it is used."""
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        return create_app(settings, self._poke)
+        return create_app(settings, self._poke, self._ready)
 
     def _poke(self) -> None:
         # a task of its own: what a request starts, Serve cancels when the client disconnects
         task = asyncio.get_running_loop().create_task(self._tell_coordination())
         self._pokes.add(task)
         task.add_done_callback(self._pokes.discard)
+
+    async def _ready(self) -> None:
+        """Raise if no videos are made."""
+        async with asyncio.timeout(READY_SECONDS):
+            await self._coordination.ready.remote()
 
     async def _tell_coordination(self) -> None:
         try:

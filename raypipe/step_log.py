@@ -35,6 +35,9 @@ class StepWriter(Protocol):
             LeaseLost: That epoch of the video is over.
         """
 
+    def note(self, record: StepRecord, before: StepRecord | None) -> None:
+        """Tell who counts that a row was committed, and what it was before."""
+
 
 class StepLog:
     """One step under way. It writes its progress; each coroutine returns when the journal has committed.
@@ -245,7 +248,8 @@ class StepLog:
             try:
                 record = self.record
                 await self._steps.write(record, happened, epoch)
-                self.committed = record
+                before, self.committed = self.committed, record
+                self._steps.note(record, before)
                 return
             except LeaseLost:
                 # it is paid: the next coordinator must learn the id

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=Result)
 Work = Callable[[StepLog], Awaitable[ResultT]]
+#: told a row as it is and as it was
+Count = Callable[[StepRecord, StepRecord | None], None]
 
 #: starts of a gateway that may find a step under way, without it being seen to survive, before it is failed
 STARTS = 3
@@ -73,9 +75,11 @@ class _Rows(NamedTuple):
 class Steps:
     """Does the steps of all videos of a gateway, each once at a time."""
 
-    def __init__(self, journal: Journal, holds: Callable[[Artifact], Awaitable[bool]]) -> None:
-        """Do steps of a journal, whose results are where `holds` looks."""
-        self.journal, self._holds = journal, holds
+    def __init__(
+        self, journal: Journal, holds: Callable[[Artifact], Awaitable[bool]], count: Count = lambda *_: None
+    ) -> None:
+        """Do steps of a journal, whose results are where `holds` looks; `count` is told of every row committed."""
+        self.journal, self._holds, self._count = journal, holds, count
         self._flights: dict[StepKey, _Flight] = {}
         self._rows: dict[str, _Rows] = {}
         self._trials = asyncio.Lock()
@@ -85,6 +89,11 @@ class Steps:
     def under_way(self) -> int:
         """How many steps are being done."""
         return len(self._flights)
+
+    @property
+    def rows_under_way(self) -> list[StepRecord]:
+        """The rows of the steps that are being done."""
+        return [flight.log.record for flight in self._flights.values()]
 
     async def stop(self) -> None:
         """End all steps where they stand, once creates under way are answered and all that was done is written.
@@ -160,6 +169,14 @@ class Steps:
         await self.journal.writer.put(*writes, fence=fence, patience=float("inf"))
         if (rows := self._rows.get(record.video_id)) is not None:
             rows.written[_key(record)] = record
+
+    def note(self, record: StepRecord, before: StepRecord | None) -> None:
+        """Count a row that was committed, and say in the log how a step has ended."""
+        self._count(record, before)
+        if record.state in (StepState.DONE, StepState.FAILED):
+            logger.info(
+                "Step %s of %s is %s", record.step, record.video_id, record.state, extra=about_step(record)
+            )
 
     async def _join(self, step: StepRecord, epoch: int, do: Callable[[StepLog], Any]) -> Any:
         key = _key(step)
@@ -280,6 +297,18 @@ class Steps:
 
 def _key(step: StepRecord) -> StepKey:
     return step.video_id, step.step, step.take
+
+
+def about_step(record: StepRecord) -> dict[str, Any]:
+    """Return what a line of a structured log says of a step."""
+    taken = None
+    if record.started_at is not None and record.finished_at is not None:
+        taken = round(record.finished_at - record.started_at, 3)
+    return {
+        "video": record.video_id, "step": record.step, "take": record.take, "beat": record.beat_index,
+        "state": record.state.value, "provider": record.provider, "model": record.model, "attempt": record.attempt,
+        "seconds": taken, "cost": record.cost, "error": record.error_code,
+    }  # fmt: skip
 
 
 def _without_result(record: StepRecord) -> StepRecord:

@@ -1,8 +1,10 @@
 """The HTTP API: it reads and writes the journal, and starts nothing itself."""
 
+import asyncio
+import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
@@ -31,14 +33,15 @@ from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.api.webhooks import add_webhook_routes
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable
-from raypipe.intake import edit
+from raypipe.errors import JournalUnavailable, NotReady
 from raypipe.snapshot import Snapshot
 
 #: seconds after which to ask again for a video that is not over
 POLL_SECONDS = 1
 #: longest time, in seconds, that a request waits for its video
 LONGEST_WAIT = 60.0
+
+logger = logging.getLogger(__name__)
 
 RouteT = TypeVar("RouteT", bound=Callable[..., Any])
 
@@ -73,12 +76,21 @@ def _get(app: FastAPI, path: str, **options: Any) -> Callable[[RouteT], RouteT]:
     return add
 
 
-def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> FastAPI:
+async def _nobody_knows() -> None:
+    """Say nothing against being ready: this process is told of no coordinator."""
+
+
+def create_app(
+    settings: Settings,
+    poke: Callable[[], None] = lambda: None,
+    ready: Callable[[], Awaitable[None]] = _nobody_knows,
+) -> FastAPI:
     """Make the API of an installation.
 
     Args:
         settings: Where the journal and the artifacts are.
         poke: Called after a video was committed, to tell a coordinator that it need not wait for its next look.
+        ready: Raises if videos are not made at the moment.
 
     Raises:
         JournalUnavailable: The journal cannot be opened.
@@ -97,6 +109,7 @@ def create_app(settings: Settings, poke: Callable[[], None] = lambda: None) -> F
     app.add_middleware(OwnPagesOnly, settings=settings)
     failures.install(app)
     _add_routes(app, service)
+    _add_health_routes(app, service, ready)
     add_page(app)
     callers.add_sessions(app, service.journal)
     add_webhook_routes(app, settings, service.journal)
@@ -112,12 +125,25 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_media_routes(app, service)
     _add_event_routes(app, service)
 
+
+def _add_health_routes(app: FastAPI, service: VideoService, ready: Callable[[], Awaitable[None]]) -> None:
     @_get(app, "/healthz", tags=["service"])
     def health() -> dict[str, str]:
         """Tell whether the API can read its journal and write to it."""
         service.journal.video_ids(limit=1)
         if service.journal.read_only:
             raise JournalUnavailable("The journal can only be read: no video can be accepted.")
+        return {"status": "ok"}
+
+    @_get(app, "/readyz", tags=["service"])
+    async def readiness() -> dict[str, str]:
+        """Tell whether videos can be accepted and are made: the journal, the coordinator and its gateways answer."""
+        await asyncio.to_thread(health)
+        try:
+            await ready()
+        except Exception as error:
+            logger.warning("Not ready: %s", error or type(error).__name__)
+            raise NotReady("Videos are accepted and wait: whoever makes them does not answer now.") from error
         return {"status": "ok"}
 
 
@@ -225,8 +251,7 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
 
         What was made before is kept. 409 while the video is being made.
         """
-        change = edit(None, video_id, beat_index, body.change(), service.journal, service.store)
-        return await service.go_on(change, video_id)
+        return await service.changed(video_id, beat_index, body.change())
 
     @app.post("/v1/videos/{video_id}/retry", status_code=202, tags=["videos"])
     async def retry_video(

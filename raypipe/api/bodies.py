@@ -70,7 +70,7 @@ class PictureUrl(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    image_url: str = Field(description="A data: URI of a PNG or JPEG.")
+    image_url: str = Field(description="A data: URI of a PNG or JPEG, or an https:// address of one.")
 
 
 #: fields of other video services that are taken and have no effect, with why
@@ -113,7 +113,7 @@ class CreateVideo(BaseModel):
     seed: int | None = Field(default=None, description="The same request and seed give the same plan.")
     reference_pictures: list[str] | None = Field(
         default=None,
-        description="Pictures of characters and products, as data: URIs, that all images are made from.",
+        description="Pictures of characters and products, as data: URIs or addresses, that all images are made from.",
     )
     until: Until | None = Field(default=None, description="Stop for approval when the storyboard is made.")
     allow_missing: bool | None = Field(
@@ -129,7 +129,8 @@ class CreateVideo(BaseModel):
     )
     spec: DraftSpec | None = Field(default=None, description="Beats, as `raypipe plan` prints them.")
     input_reference: str | PictureUrl | None = Field(
-        default=None, description="Picture that the first beat starts from: a file in a form, or a data: URI."
+        default=None,
+        description="Picture that the first beat starts from: a file of a form, data: URI or address.",
     )
 
     @model_validator(mode="wrap")
@@ -177,7 +178,7 @@ class EditBeat(BaseModel):
 
     prompt: str | None = Field(default=None, description="What it is to show now.")
     reference_image: str | None = Field(
-        default=None, description="Picture that its clip starts from now, as a data: URI."
+        default=None, description="Picture that its clip starts from now, as a data: URI or an address."
     )
     take: int | None = Field(default=None, description="An earlier take to go back to; excludes the others.")
 

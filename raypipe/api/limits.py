@@ -6,6 +6,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.failures import failure
 
+#: seconds within which a body has to arrive
+READ_SECONDS = 120.0
+
 
 class BodyLimit:
     """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
@@ -24,8 +27,13 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await self._read(scope, receive)
+            async with asyncio.timeout(READ_SECONDS):
+                body = await self._read(scope, receive)
         except _HungUp:
+            return
+        except TimeoutError:
+            message = f"The body took longer than {READ_SECONDS:g} s to arrive."
+            await failure(408, "body_too_slow", message)(scope, receive, send)
             return
         if body is None:
             message = f"The body is longer than {self._limit} bytes."

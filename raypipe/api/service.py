@@ -25,15 +25,16 @@ from raypipe.api.bodies import (
 )
 from raypipe.api.callers import Caller
 from raypipe.api.events import Tail
+from raypipe.api.pictures import Pictures
 from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import estimate
 from raypipe.errors import ArtifactMissing, BeatNotFound, InvalidReferenceImage, QueueFull, VideoNotReady
-from raypipe.intake import accept, plan
+from raypipe.intake import accept, edit, plan
 from raypipe.journal import Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
-from raypipe.models import Artifact, Spec, StepState, VideoRequest, VideoState
+from raypipe.models import Artifact, BeatEdit, Spec, StepState, VideoRequest, VideoState
 from raypipe.providers.registry import known_models
 from raypipe.snapshot import Snapshot
 from raypipe.timeline import Chart, chart_of
@@ -56,6 +57,7 @@ class VideoService:
         self.journal = Journal(settings.journal_url)
         self.store = ArtifactStore(settings.artifacts_url)
         self.tail = Tail(self.journal)
+        self._pictures = Pictures(settings)
 
     async def create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
         """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.
@@ -65,19 +67,24 @@ class VideoService:
         asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
             return await asyncio.to_thread(self.journal.video, known), True
-        video, rows = await asyncio.to_thread(self._accepted, body, caller.tenant)
+        request = await self._with_pictures(body.request())
+        video, rows = await asyncio.to_thread(self._accepted, request, caller.tenant)
         made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key)
         if made != video.id:
             return await asyncio.to_thread(self.journal.video, made), True
         self.poke()
         return video, False
 
-    def _accepted(self, body: CreateVideo, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
+    async def _with_pictures(self, request: VideoRequest) -> VideoRequest:
+        """Fetch the pictures that a request gives by their addresses."""
+        found = await self._pictures.fetch(request.pictures)
+        return request.with_pictures(found) if found else request
+
+    def _accepted(self, request: VideoRequest, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
         if self.journal.has_queued(self.settings.max_queued):
             raise QueueFull(
                 f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
             )
-        request = body.request()
         self._check_named(request, tenant)
         return accept(request, self.settings, self.journal, self.store, tenant=tenant)
 
@@ -99,6 +106,14 @@ class VideoService:
             if state.terminal or state is VideoState.WAITING or time.monotonic() > deadline:
                 return await asyncio.to_thread(Snapshot.read, self.journal, video_id)
             await asyncio.sleep(LOOK)
+
+    async def changed(self, video_id: str, beat_index: int, change: BeatEdit) -> VideoDetail:
+        """Have a beat made anew; a picture that the change gives by its address is fetched first."""
+        found = await self._pictures.fetch([change.reference_image])
+        if found:
+            (picture,) = found.values()
+            change = change.model_copy(update={"reference_image": picture})
+        return await self.go_on(edit(None, video_id, beat_index, change, self.journal, self.store), video_id)
 
     def detail(self, video_id: str) -> VideoDetail:
         """Read all of a video."""
@@ -135,12 +150,12 @@ class VideoService:
 
     async def plan(self, body: CreateVideo, tenant: str) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
-        spec = await asyncio.to_thread(self._planned, body, tenant)
+        request = await self._with_pictures(body.request())
+        spec = await asyncio.to_thread(self._planned, request, tenant)
         await self.journal.keys.note_uploads(tenant, [each.digest for each in spec.named_artifacts])
         return plan_view(spec, estimate(spec), body.notes)
 
-    def _planned(self, body: CreateVideo, tenant: str) -> Spec:
-        request = body.request()
+    def _planned(self, request: VideoRequest, tenant: str) -> Spec:
         self._check_named(request, tenant)
         return plan(request, "", self.settings, self.store)
 

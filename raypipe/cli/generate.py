@@ -185,6 +185,7 @@ def _init_ray(settings: Settings, log_to_driver: bool) -> None:
         include_dashboard=False if local else None,
         log_to_driver=log_to_driver,
         logging_level=logging.CRITICAL,
+        _metrics_export_port=settings.metrics_port if local else None,
     )
 
 

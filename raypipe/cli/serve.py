@@ -9,7 +9,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
-from raypipe.config import Settings
+from raypipe.config import Settings, keep_serve_to_itself
 from raypipe.errors import InvalidRequest, RayUnavailable
 
 _APPLICATION = "raypipe"
@@ -34,10 +34,13 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
         stop.call(asked.set)
         say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
         try:
+            keep_serve_to_itself()
             start_ray(settings, stop, log_to_driver=True)
             if not asked.is_set():
                 _deploy(host, port)
                 stop.listen()
+                for address in _metrics():
+                    say(console, f"Metrics on {address}")
                 say(console, f"Serving on http://{host}:{port} (every route: /docs). Ctrl-C stops.")
             while not asked.wait(0.5):
                 pass  # signals are heeded between waits
@@ -59,6 +62,14 @@ def _deploy(host: str, port: int) -> None:
         serve.run(app, name=_APPLICATION, route_prefix="/")
     except (RuntimeError, RayError) as error:
         raise RayUnavailable(f"Ray Serve cannot serve raypipe: {str(error).partition(chr(10))[0]}") from error
+
+
+def _metrics() -> list[str]:
+    """Return where Ray gives metrics, of all nodes."""
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    return [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in alive]
 
 
 def _shut_down(local: bool) -> None:

@@ -485,6 +485,12 @@ class Journal:
         query = select(table).where(table.c.video_id == video_id, table.c.seq > after).order_by(table.c.seq)
         return self._by_video(Event, query, "the events")[video_id]
 
+    def counts(self) -> dict[VideoState, int]:
+        """Count the videos that are not over, by state."""
+        state = tables.videos.c.state
+        query = select(state, func.count().label("number")).where(state.not_in(_TERMINAL)).group_by(state)
+        return {VideoState(row.state): row.number for row in self._read(query, "the videos")}
+
     def has_queued(self, number: int) -> bool:
         """Tell whether so many videos, or more, wait for a place."""
         waiting = select(tables.videos.c.id).where(tables.videos.c.state == VideoState.QUEUED)

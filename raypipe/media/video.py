@@ -22,6 +22,7 @@ from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
+from raypipe.media.apart import decode_apart
 from raypipe.media.audio import Samples, add_aac_stream, why, write_aac
 from raypipe.models import Size
 
@@ -177,14 +178,17 @@ def _fitted(picture: Picture.Image, size: Size) -> Plane:
 
 
 def check_picture(data: bytes) -> str:
-    """Decode a picture to see that it can be, and return its media type.
+    """Decode a picture that somebody brings, in a process of its own, and return its media type.
+
+    Here its head alone is read, for what it is and how many pixels it has.
 
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
     with _open_picture(data) as picture:
-        picture.load()
-        return "image/png" if picture.format == "PNG" else "image/jpeg"
+        found = str(picture.format)
+    decode_apart(data, (found,))
+    return "image/png" if found == "PNG" else "image/jpeg"
 
 
 def middle_colour(data: bytes) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from raypipe.api import create_app
-from raypipe.config import Settings
-
-from .conftest import Service, _free_port
+from .conftest import Service
+from .serving import api
 from .test_cli import raypipe
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -194,24 +190,10 @@ def test_the_page_takes_nothing_from_elsewhere_and_is_framed_by_nobody(client: h
     assert client.get("/studio/%2e%2e/app.py").status_code == 404
 
 
-@contextmanager
-def behind_keys(folder: Path) -> Iterator[tuple[str, str]]:
-    """The HTTP part of a service that wants a key of everybody: its address, and a key."""
-    settings, port = Settings(data_dir=folder, require_keys=True), _free_port()
-    made = raypipe(folder, "keys", "create", "ada")
-    assert made.returncode == 0, made.stderr
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_level="warning"))
-    running = threading.Thread(target=server.run)
-    running.start()
-    try:
-        yield f"http://127.0.0.1:{port}", made.stdout.strip()
-    finally:
-        server.should_exit = server.force_exit = True
-        running.join()
-
-
 def test_who_needs_a_key_is_asked_for_it_once(browser: Browser, tmp_path: Path) -> None:
-    with behind_keys(tmp_path) as (url, key):
+    (tmp_path / "data").mkdir()
+    key = raypipe(tmp_path / "data", "keys", "create", "ada").stdout.strip()
+    with api(tmp_path, RAYPIPE_REQUIRE_KEYS="true") as url:
         page = browser.new_page(base_url=url)
         page.goto("/")
         expect(page.get_by_role("heading", name="This studio needs a key")).to_be_visible()

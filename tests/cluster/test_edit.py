@@ -209,7 +209,7 @@ def test_a_cancelled_film_that_is_changed_has_what_was_cancelled_made_anew(
 def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
     tmp_path: Path, with_coordinator_of: Callable[..., Run]
 ) -> None:
-    with fake("replicate", tmp_path, **{**SMALL, "clip": 2.0}) as vendor:
+    with fake("replicate", tmp_path, **{**SMALL, "clip": 5.0}) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
             video_id, state = await make(coordinator, film(2))

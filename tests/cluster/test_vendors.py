@@ -11,11 +11,13 @@ import ray
 
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
+from raypipe.marking import TRAINED
 from raypipe.media.audio import decode
 from raypipe.media.video import frame_as_png, probe, read_picture
 from raypipe.models import Kind, Phase, Size, StepState, VideoRequest, VideoState
 from raypipe.testing import media
 from raypipe.testing.media import CLIP_HZ, TRACK_HZ
+from tests.films import marking
 from tests.vendors import fake, settings_for
 
 REPLICATE = {
@@ -80,6 +82,9 @@ def test_a_film_by_hosted_models_is_exact_and_each_of_its_works_is_paid_once(
             film_bytes = coordinator.store.get(video.result)
             info = probe(film_bytes)
             assert (info.frames, info.fps, info.width, info.height) == (720, 24, 320, 180)
+            said = marking(film_bytes)
+            assert (said.state, said.source_type) == ("Valid", TRAINED)
+            assert said.models == sorted({each.model for each in steps.values() if each.model})
             paid = [(vendor, line) for vendor in vendors for line in vendor.lines()]
             counts = Counter(line["job"]["kind"] for _, line in paid)
             assert counts == Counter(image=6, clip=6, music=music)
