@@ -160,9 +160,9 @@ def bound_memory_tries() -> None:
     os.environ.setdefault(MEMORY_TRIES, "2")
 
 
-def keep_serve_to_itself() -> None:
-    """Have the Serve of the Ray that this process starts heed no header by which clients tell it how long to wait."""
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.origins.in_proxy")
+def guard_serve() -> None:
+    """Have the Serve of the Ray that this process starts wrap its proxy in what `raypipe.api.proxy` has for it."""
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.proxy.in_proxy")
 
 
 def memory_tries_are_bounded() -> bool:

@@ -344,6 +344,10 @@ class QueueFull(RaypipeError):
     code = "queue_full"
     retryable = True
 
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class NotReady(RaypipeError):
     """Whoever makes the videos does not answer at the moment."""

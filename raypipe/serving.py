@@ -24,6 +24,8 @@ ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 
 #: seconds within which a service that makes videos says so
 READY_SECONDS = 5.0
+#: seconds between two words to the coordinator that there are new videos
+POKE_GAP = 0.05
 #: seconds between two counts of the videos, for metrics
 COUNT_SECONDS = 5.0
 
@@ -88,7 +90,8 @@ class Api:
 
     def __init__(self, coordination: DeploymentHandle) -> None:
         self._coordination = coordination
-        self._pokes: set[asyncio.Task[None]] = set()
+        self._telling: asyncio.Task[None] | None = None
+        self._news = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Make the app in the replica, where it is used."""
@@ -98,9 +101,9 @@ class Api:
 
     def _poke(self) -> None:
         # a task of its own: what a request starts, Serve cancels when the client disconnects
-        task = asyncio.get_running_loop().create_task(self._tell_coordination())
-        self._pokes.add(task)
-        task.add_done_callback(self._pokes.discard)
+        self._news = True
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.get_running_loop().create_task(self._tell_coordination())
 
     async def _ready(self) -> None:
         """Raise if no videos are made."""
@@ -108,12 +111,15 @@ class Api:
             await self._coordination.ready.remote()
 
     async def _tell_coordination(self) -> None:
-        try:
-            await self._coordination.poke.remote()
-        except Exception:
-            logger.warning(
-                "The coordinator was not told; it looks for queued videos by itself", exc_info=True
-            )
+        while self._news:
+            self._news = False
+            try:
+                await self._coordination.poke.remote()
+            except Exception:
+                logger.warning(
+                    "The coordinator was not told; it looks for queued videos by itself", exc_info=True
+                )
+            await asyncio.sleep(POKE_GAP)  # one look finds all that were committed before it
 
 
 app = Api.bind(Coordination.bind())  # type: ignore[attr-defined] # serve.deployment makes it a Deployment

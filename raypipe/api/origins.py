@@ -5,7 +5,6 @@ import socket
 from functools import cache
 from urllib.parse import urlsplit
 
-from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raypipe.api.failures import failure
@@ -13,8 +12,6 @@ from raypipe.config import Settings
 
 #: methods that change nothing
 _SAFE = ("GET", "HEAD", "OPTIONS")
-#: headers that Serve's proxy heeds, whoever sends them
-_FOR_SERVE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 
 
 class OwnPagesOnly:
@@ -47,25 +44,6 @@ class OwnPagesOnly:
     def _is_ours(self, host: str) -> bool:
         name = _name_of(host)
         return name is not None and (_is_address(name) or name in self._hosts or name in _own_names())
-
-
-class OwnHeadersAlone:
-    """Takes headers away by which a client would tell Serve's proxy how long to wait for us; it runs in the proxy."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on without them."""
-        if scope["type"] == "http":
-            kept = [each for each in scope["headers"] if each[0] not in _FOR_SERVE]
-            scope = {**scope, "headers": kept}
-        await self._app(scope, receive, send)
-
-
-def in_proxy() -> list[Middleware]:
-    """Return what Serve's proxy wraps itself in."""
-    return [Middleware(OwnHeadersAlone)]
 
 
 def _is_foreign(headers: dict[bytes, str], host: str) -> bool:

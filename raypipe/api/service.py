@@ -41,6 +41,8 @@ from raypipe.timeline import Chart, chart_of
 
 #: seconds for which a new video waits for a journal that is locked; then its client is told to come again
 PATIENCE = 5.0
+#: videos that are planned and committed at once; more would only wait for each other, and all of them longer
+AT_ONCE = 16
 #: small pictures that are kept; others are made again
 PREVIEWS = 1_000
 #: seconds between looks at a video whose end a client waits for
@@ -58,12 +60,24 @@ class VideoService:
         self.store = ArtifactStore(settings.artifacts_url)
         self.tail = Tail(self.journal)
         self._pictures = Pictures(settings)
+        self._creating = 0
 
     async def create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
         """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.
 
         It may bring pictures to decode, which the event loop must not wait for.
         """
+        if self._creating >= AT_ONCE:
+            raise QueueFull(
+                f"{AT_ONCE} videos are being accepted at this moment; come again in a second.", 1.0
+            )
+        self._creating += 1
+        try:
+            return await self._create(body, caller, key)
+        finally:
+            self._creating -= 1
+
+    async def _create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
         asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
             return await asyncio.to_thread(self.journal.video, known), True

@@ -9,7 +9,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
-from raypipe.config import Settings, keep_serve_to_itself
+from raypipe.config import Settings, guard_serve
 from raypipe.errors import InvalidRequest, RayUnavailable
 
 _APPLICATION = "raypipe"
@@ -34,7 +34,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
         stop.call(asked.set)
         say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
         try:
-            keep_serve_to_itself()
+            guard_serve()
             start_ray(settings, stop, log_to_driver=True)
             if not asked.is_set():
                 _deploy(host, port)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ logger = logging.getLogger(__name__)
 BATCH = 1_000
 #: seconds between commits: under load they are few and large, an idle loop commits at once
 GAP = 0.005
-#: seconds until a database that another process holds, or whose disk is full, is tried again: at first, at most
-RETRY_AFTER, MOST_RETRY_AFTER = 0.02, 0.5
+#: seconds until a database that another process holds, or whose disk is full, is tried again: at first, at most. Others
+#: hold it for milliseconds: who waits much longer than that, and in step with others, is overtaken again and again
+RETRY_AFTER, MOST_RETRY_AFTER, GROWTH = 0.003, 0.5, 1.5
 #: seconds after which a request fails that cannot be written because of that
 PATIENCE = 15.0
 
@@ -160,7 +162,7 @@ class Writer:
         return done
 
     async def _work(self) -> None:
-        pause = 0.0
+        pause = longer = 0.0
         try:
             while self._waiting:
                 await asyncio.sleep(max(pause, self._next - time.monotonic()))
@@ -169,7 +171,8 @@ class Writer:
                 self._next = time.monotonic() + GAP
                 postponed = [each for each, outcome in outcomes if not self._settled(each, outcome)]
                 self._waiting = postponed + self._waiting
-                pause = min(max(RETRY_AFTER, 2 * pause), MOST_RETRY_AFTER) if postponed else 0.0
+                longer = min(max(RETRY_AFTER, GROWTH * longer), MOST_RETRY_AFTER) if postponed else 0.0
+                pause = longer * random.uniform(0.5, 1.0)
         finally:
             self._working = None  # also where an event loop ends in the middle: the next one starts anew
 

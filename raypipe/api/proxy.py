@@ -1,0 +1,59 @@
+"""What Serve's HTTP proxy is wrapped in: it runs in the proxy, before anything is passed on to a replica."""
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from raypipe.api.failures import failure
+
+#: headers that the proxy heeds, whoever sends them
+_FOR_SERVE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
+#: new videos that a proxy passes on at once: more would wait for each other, until all of them take too long
+MOST_CREATES = 8
+
+
+def in_proxy() -> list[Middleware]:
+    """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function."""
+    return [Middleware(OwnHeadersAlone), Middleware(BoundedCreates)]
+
+
+class OwnHeadersAlone:
+    """Takes headers away by which a client would tell Serve's proxy how long to wait for us; it runs in the proxy."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on without them."""
+        if scope["type"] == "http":
+            kept = [each for each in scope["headers"] if each[0] not in _FOR_SERVE]
+            scope = {**scope, "headers": kept}
+        await self._app(scope, receive, send)
+
+
+class BoundedCreates:
+    """Refuses new videos where as many are being accepted as can be in time: to refuse costs a tenth of accepting."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app, self._under_way = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or tell its client to come again."""
+        if not _is_create(scope):
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= MOST_CREATES:
+            message = f"{MOST_CREATES} videos are being accepted at this moment; come again in a second."
+            await failure(429, "queue_full", message, headers={"Retry-After": "1"})(scope, receive, send)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+
+def _is_create(scope: Scope) -> bool:
+    """Tell whether a request is a new video's; one that waits for its video would hold a place all the while."""
+    if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/v1/videos":
+        return False
+    return all(name != b"prefer" for name, _ in scope["headers"])
