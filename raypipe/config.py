@@ -111,6 +111,10 @@ class Settings(BaseSettings):
     require_keys: bool | None = None
     #: whether webhooks and pictures may be at addresses inside our own network, and at http://
     allow_private_urls: bool = False
+    #: text that is seen in the lower right corner of films; empty: none
+    film_label: Annotated[str, AfterValidator(str.strip)] = Field(
+        default="", max_length=60, pattern=r"^[^\x00-\x1f\x7f]*$"
+    )
     #: whether films say in themselves, for machines, by which models they were made
     mark_films: bool = True
     #: videos that may wait for a place; more are refused over HTTP until there are fewer

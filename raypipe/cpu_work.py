@@ -64,7 +64,8 @@ def stitch(
     frames: Sequence[int],
     track: Track | None,
     artifacts_url: str,
+    label: str,
     encode: bool,
 ) -> Film | None:
     """Join chunks and music into the film; None if something has to be encoded and `encode` is false."""
-    return stitch_film(job, chunks, frames, track, ArtifactStore(artifacts_url), encode)
+    return stitch_film(job, chunks, frames, track, ArtifactStore(artifacts_url), encode, label)

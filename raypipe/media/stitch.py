@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from raypipe.errors import DiskFull, MediaError, is_disk_full
 from raypipe.media.audio import why
+from raypipe.media.label import labelled
 from raypipe.media.video import TIMESCALE, Planes, encode_clip, open_clip, planes_of, to_planes
 from raypipe.models import Size
 
@@ -56,6 +57,7 @@ def stitch(
     fps: int,
     scratch: Path,
     encode: bool = True,
+    label: str = "",
 ) -> int | None:
     """Write an MP4, index in front, of exactly the frames asked for, with the track as its sound.
 
@@ -71,6 +73,7 @@ def stitch(
         fps: Frames a second of clips that are encoded anew.
         scratch: Folder for intermediate files.
         encode: Whether clips may be encoded anew, which takes seconds.
+        label: Text to be seen in the corner of every frame, for which all clips are encoded anew; empty for none.
 
     Returns:
         How many clips were encoded anew; None, with nothing written, if that is needed and may not be done.
@@ -81,13 +84,16 @@ def stitch(
     """
     with ExitStack() as opened:
         shown = [_open(path, frames, opened) for path, frames in clips]
-        differing = _differing(shown, size, fps)
+        differing = list(range(len(shown))) if label else _differing(shown, size, fps)
         if differing and not encode:
             return None
         for index in differing:
             path = scratch / f"normalised-{index}.mp4"
+            pictures = _resampled(shown[index], size, fps)
             with _writing():
-                path.write_bytes(encode_clip(_resampled(shown[index], size, fps), size, fps))
+                path.write_bytes(
+                    encode_clip(labelled(pictures, label, size) if label else pictures, size, fps)
+                )
             shown[index] = _open(path, clips[index][1], opened)
         with _writing():
             _write(shown, track, out)

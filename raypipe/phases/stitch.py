@@ -17,6 +17,7 @@ def stitch_film(
     track: Track | None,
     store: ArtifactStore,
     encode: bool = True,
+    label: str = "",
 ) -> Film | None:
     """Join the chunks of all beats, in order, into one MP4, with the track, and the clips' own sound if asked for.
 
@@ -30,6 +31,7 @@ def stitch_film(
         track: Its sound, cut to the film's length; None leaves the film silent.
         store: Holds the chunks and the track, and gets the film.
         encode: Whether chunks that cannot be copied may be encoded anew, which takes seconds of CPU.
+        label: Text to be seen in the corner of every frame; empty for none.
 
     Returns:
         The film; None if it cannot be made without encoding and `encode` is false.
@@ -53,11 +55,11 @@ def stitch_film(
         if mixes:
             sound = _mixed(clips, job.fps, sound, scratch)
         out = scratch / "film.mp4"
-        encoded = stitch(clips, sound, out, job.size, job.fps, scratch, encode)
+        encoded = stitch(clips, sound, out, job.size, job.fps, scratch, encode, label)
         if encoded is None:
             return None
         artifact = store.put(out.read_bytes(), "video/mp4")
-    return Film(artifact=artifact, frames=sum(frames), normalised=encoded)
+    return Film(artifact=artifact, frames=sum(frames), normalised=0 if label else encoded)
 
 
 def _mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None, scratch: Path) -> Path | None:

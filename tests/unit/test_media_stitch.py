@@ -154,3 +154,34 @@ def test_the_seam_shows_the_predecessors_last_frame(tmp_path: Path) -> None:
     stitch([(first, 24), (follower, 24)], None, out, SIZE, 24, tmp_path)
     seam = read_picture(frame_as_png(out, 24), SIZE).astype(float)
     assert 10 * np.log10(255**2 / max(np.mean((seam - last) ** 2), 1e-9)) > 40
+
+
+@pytest.mark.parametrize(
+    "size", [Size(width=640, height=360), Size(width=360, height=640), Size(width=64, height=36)]
+)
+@pytest.mark.parametrize("text", ["Made by AI", "Mit KI erzeugt: Ä", "x" * 60])
+def test_a_label_is_seen_in_the_corner_of_every_frame_and_nowhere_else(
+    tmp_path: Path, size: Size, text: str
+) -> None:
+    y, x = np.mgrid[0 : size.height, 0 : size.width]
+    picture = np.stack([90 + x * 60 // size.width, 90 + y * 60 // size.height, 120 + 0 * x], -1).astype(
+        np.uint8
+    )
+    paths = [tmp_path / f"{number}.mp4" for number in range(2)]
+    for path in paths:
+        path.write_bytes(encode_clip([to_planes(picture)] * 12, size, 24))
+    plain, labelled = tmp_path / "plain.mp4", tmp_path / "labelled.mp4"
+    clips = [(path, 12) for path in paths]
+    assert stitch(clips, None, labelled, size, 24, tmp_path, encode=False, label=text) is None
+    assert stitch(clips, None, plain, size, 24, tmp_path) == 0
+    assert stitch(clips, None, labelled, size, 24, tmp_path, label=text) == 2
+    assert probe(labelled).frames == 24
+    for index in (0, 11, 12, 23):
+        before, after = (
+            read_picture(frame_as_png(path, index), size).astype(int) for path in (plain, labelled)
+        )
+        changed = np.abs(after - before).max(axis=2) > 30
+        assert changed.any()
+        assert np.nonzero(changed)[0].min() > size.height * 0.6
+        assert size.width == 64 or after[changed].max() > 200, "letters, where there is room for them"
+        assert not changed[: size.height // 2].any()
