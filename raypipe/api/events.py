@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 LOOK = 0.2
 #: events that are at hand; who is further behind reads the journal, so many at a time
 AT_HAND, AT_A_TIME = 5_000, 500
+#: seconds after which a stream ends, and its client comes back as browsers do by themselves: its key may be revoked
+MOST_AGE = 900.0
 #: seconds after which a comment is sent where nothing happens, so that nobody on the way takes the connection for dead
 HEARTBEAT = 15
 
@@ -40,7 +43,7 @@ class Tail:
     async def follow(
         self, after: int | None, video_id: str | None = None, tenant: str | None = None
     ) -> AsyncIterator[TenantEvent]:
-        """Give events after the one with that id, or from now on, as they happen; each once and in order.
+        """Give events after the one with that id, or from now on, as they happen; each once and in order, for a while.
 
         Args:
             after: Id of the last event already seen; None for none before now.
@@ -50,7 +53,8 @@ class Tail:
         with self._listening() as reading:
             await self._ready.wait()
             seen = self._last if after is None else after
-            while not reading.done():
+            until = time.monotonic() + MOST_AGE
+            while not reading.done() and time.monotonic() < until:
                 since, last, news = self._since, self._last, self._news
                 if seen < since:
                     found = await asyncio.to_thread(
@@ -64,8 +68,11 @@ class Tail:
                     if tenant in (None, event.tenant):
                         yield event
                 if seen >= self._last:
-                    await news.wait()
-            reading.result()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(until - time.monotonic()):
+                            await news.wait()
+            if reading.done():
+                reading.result()
 
     @contextmanager
     def _listening(self) -> Iterator[asyncio.Task[None]]:

@@ -74,10 +74,12 @@ async def client(tail: Tail, video_id: str | None, chosen: random.Random, ends: 
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("seed", "age"), [(0, 900.0), (1, 900.0), (2, 0.03)])
 def test_clients_that_come_and_go_see_every_event_once_and_in_order(
-    settings: Settings, journal: Journal, seed: int
+    settings: Settings, journal: Journal, monkeypatch: pytest.MonkeyPatch, seed: int, age: float
 ) -> None:
+    monkeypatch.setattr("raypipe.api.events.MOST_AGE", age)
+
     async def test() -> None:
         chosen = random.Random(seed)
         ids, tail = await three_videos(settings, journal), Tail(journal)
