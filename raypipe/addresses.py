@@ -4,7 +4,10 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -14,7 +17,15 @@ Check = Callable[[str, Sequence[Address]], Awaitable[None]]
 
 #: IPv6 addresses through which gateways reach IPv4 ones, by RFC 6052
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: of local use (RFC 8215), old ways to write IPv4 addresses as IPv6 ones, where a cloud answers its machines
+_NOT_PUBLIC = [
+    ipaddress.ip_network(each)
+    for each in ("64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96", "192.0.0.0/24", "168.63.129.16/32")
+]
 _MOST_ADDRESSES = 4
+#: threads that look hosts up, and seconds that one may take: strangers' names keep nothing else waiting
+_LOOKUPS = ThreadPoolExecutor(8, thread_name_prefix="lookups")
+LOOKUP_SECONDS = 10.0
 
 
 class NotPublic(ValueError):
@@ -31,6 +42,8 @@ def is_public(address: Address) -> bool:
             return is_public(embedded)
         if address.is_site_local:
             return False
+    if any(address in network for network in _NOT_PUBLIC if network.version == address.version):
+        return False
     return address.is_global and not address.is_multicast
 
 
@@ -42,7 +55,8 @@ async def public_only(host: str, addresses: Sequence[Address]) -> None:
     """
     for address in addresses:
         if not is_public(address):
-            raise NotPublic(f"{host:.80} is {address}, which is no public address")
+            # which address it is, is nobody's business: names of our own network are not told to strangers
+            raise NotPublic(f"{host:.80} has no public address")
 
 
 async def anywhere(host: str, addresses: Sequence[Address]) -> None:
@@ -53,10 +67,12 @@ async def addresses_of(host: str) -> list[Address]:
     """Look a host up.
 
     Raises:
-        OSError: There is no such host.
+        OSError: There is no such host, or nobody says so in time.
         UnicodeError: It is no name.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    look = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+    async with asyncio.timeout(LOOKUP_SECONDS):
+        found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look)
     return [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
 
 
@@ -66,8 +82,9 @@ class Pinned(httpx.AsyncHTTPTransport):
     Who answers for a name one moment with a public address and the next with one of ours (DNS rebinding) gains nothing.
     """
 
-    def __init__(self, check: Check, limits: httpx.Limits | None = None) -> None:
-        super().__init__(limits=limits or httpx.Limits())
+    def __init__(self, check: Check) -> None:
+        # a connection that is kept is known by its address: the next host there would not be asked for its certificate
+        super().__init__(limits=httpx.Limits(max_keepalive_connections=0))
         self._check = check
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -77,17 +94,25 @@ class Pinned(httpx.AsyncHTTPTransport):
             httpx.ConnectError: There is no such host, or it cannot be reached.
             Exception: What the check raises.
         """
-        host = request.url.host
         try:
+            host = request.url.host
             addresses = await addresses_of(host)
-        except (OSError, UnicodeError) as error:
-            raise httpx.ConnectError(f"there is no host {host:.80}", request=request) from error
+        except (OSError, ValueError) as error:  # a name that is none is a ValueError
+            raise httpx.ConnectError("there is no such host", request=request) from error
         await self._check(host, addresses)
         *others, last = list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError):
                 return await super().handle_async_request(_at(request, address))
         return await super().handle_async_request(_at(request, last))
+
+
+def pinned_client(check: Check, seconds: float) -> httpx.AsyncClient:
+    """Return a client for strangers' addresses: it follows no redirects, keeps no cookies, and heeds no proxy."""
+    jar = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(
+        transport=Pinned(check), timeout=seconds, follow_redirects=False, trust_env=False, cookies=jar
+    )
 
 
 def _at(request: httpx.Request, address: Address) -> httpx.Request:

@@ -359,9 +359,7 @@ class Gateway:
         def write_anew() -> Artifact:
             with self._store.scratch() as scratch:
                 out = scratch / "marked.mp4"
-                mark(
-                    self._settings, self._store.path_of(film.artifact, scratch), out, job.prompt[:100], models
-                )
+                mark(self._settings, self._store.path_of(film.artifact, scratch), out, models)
                 return self._store.put(out.read_bytes(), film.artifact.media_type)
 
         async with self._marking:

@@ -20,7 +20,17 @@ from raypipe.errors import (
     MediaError,
     OverBudget,
 )
-from raypipe.journal import LOCAL_TENANT, Event, Journal, Owner, StepRecord, VideoRecord, Write, new_video_id
+from raypipe.journal import (
+    LOCAL_TENANT,
+    ApiKey,
+    Event,
+    Journal,
+    Owner,
+    StepRecord,
+    VideoRecord,
+    Write,
+    new_video_id,
+)
 from raypipe.media.video import check_picture
 from raypipe.models import (
     Artifact,
@@ -225,6 +235,7 @@ async def edit(
     change: BeatEdit,
     journal: Journal,
     store: ArtifactStore,
+    key: ApiKey | None = None,
 ) -> VideoRecord:
     """Have another take of a beat of a video made, or an earlier one used, and what depends on it.
 
@@ -235,6 +246,7 @@ async def edit(
         change: What to change of it.
         journal: Holds the video.
         store: Gets a picture that the change brings.
+        key: Whose limits have to have room for it.
 
     Raises:
         VideoNotFound: There is no such video.
@@ -255,7 +267,7 @@ async def edit(
         return spec, planned_steps(video_id, spec, estimate(spec))
 
     happened = Event(video_id=video_id, kind="video.edited", beat_index=beat_index, data=_told(change))
-    return await journal.edit(owner, video_id, changed, happened)
+    return await journal.edit(owner, video_id, changed, happened, key)
 
 
 def check_take(video_id: str, spec: Spec, beat_index: int, take: int | None = None) -> None:

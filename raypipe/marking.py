@@ -38,14 +38,13 @@ _CURVE, _HALF = ec.SECP256R1(), 32
 _BEGIN = b"-----BEGIN CERTIFICATE-----"
 
 
-def mark(settings: Settings, source: Path, out: Path, title: str, models: Iterable[str]) -> None:
+def mark(settings: Settings, source: Path, out: Path, models: Iterable[str]) -> None:
     """Write an MP4 anew with a manifest; pictures and sound are copied as they are.
 
     Args:
         settings: Where the installation's own key is, which is made when it is first needed.
         source: The film.
         out: Where to write it.
-        title: What it is called.
         models: Who has made its pictures, clips and music.
 
     Raises:
@@ -64,14 +63,14 @@ def mark(settings: Settings, source: Path, out: Path, title: str, models: Iterab
 
     try:
         signer = c2pa.Signer.from_callback(sign, c2pa.C2paSigningAlg.ES256, chain.decode())
-        builder = c2pa.Builder(json.dumps(_manifest(title, names)))
+        builder = c2pa.Builder(json.dumps(_manifest(names)))
         with source.open("rb") as film, out.open("w+b") as marked:
             builder.sign(signer, "video/mp4", film, marked)
     except c2pa.C2paError as error:
         raise InternalError(f"the film cannot be marked as made by machines: {error}") from error
 
 
-def _manifest(title: str, models: list[str]) -> dict[str, object]:
+def _manifest(models: list[str]) -> dict[str, object]:
     trained = any(name.partition("/")[0] not in _UNTRAINED for name in models)
     created = {
         "action": "c2pa.created",
@@ -81,7 +80,7 @@ def _manifest(title: str, models: list[str]) -> dict[str, object]:
     }
     return {
         "claim_generator_info": [{"name": "raypipe", "version": version("raypipe")}],
-        "title": title,
+        "title": "film",
         "format": "video/mp4",
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
     }

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import httpx
 from standardwebhooks.webhooks import Webhook
 
-from raypipe.addresses import NotPublic, Pinned, anywhere, public_only
+from raypipe.addresses import anywhere, pinned_client, public_only
 from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable, RaypipeError
 from raypipe.journal import Journal, Message
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 LOOK = 1.0
 #: messages under way at once
 AT_ONCE = 20
+#: of each tenant: one whose webhooks never answer delays no other's
+AT_ONCE_EACH = 4
 #: seconds in which a webhook has to answer
 ANSWER_SECONDS = 15.0
 
@@ -31,32 +34,46 @@ class Outbox:
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self._settings, self._journal = settings, journal
         check = anywhere if settings.allow_private_urls else public_only
-        self._client = httpx.AsyncClient(
-            transport=Pinned(check), timeout=ANSWER_SECONDS, follow_redirects=False, trust_env=False
-        )
+        self._client = pinned_client(check, ANSWER_SECONDS)
+        self._sending: dict[asyncio.Task[None], str] = {}
 
     async def run(self) -> None:
         """Send what is due, until cancelled."""
-        sending: set[asyncio.Task[None]] = set()
         try:
             while True:
-                for message in await self._due(AT_ONCE - len(sending)):
-                    task = asyncio.create_task(self._send(message))
-                    sending.add(task)
-                    task.add_done_callback(sending.discard)
+                try:
+                    await self._start_due()
+                except (
+                    Exception
+                ):  # who makes the videos lives here too, and must not end for a webhook's sake
+                    logger.exception("Webhooks could not be told for now")
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
-                        await (asyncio.wait(sending) if len(sending) >= AT_ONCE else asyncio.sleep(LOOK + 1))
+                        await (
+                            asyncio.wait(self._sending)
+                            if len(self._sending) >= AT_ONCE
+                            else asyncio.sleep(LOOK + 1)
+                        )
         finally:
-            for task in sending:
+            for task in self._sending:
                 task.cancel()
-            await asyncio.gather(*sending, return_exceptions=True)
+            await asyncio.gather(*self._sending, return_exceptions=True)
             await self._client.aclose()
 
-    async def _due(self, limit: int) -> list[Message]:
+    async def _start_due(self) -> None:
+        """Begin to send as much as may be under way, of each tenant and in all."""
+        tenants = Counter(self._sending.values())
+        busy = [tenant for tenant, number in tenants.items() if number >= AT_ONCE_EACH]
+        free = min(AT_ONCE_EACH, AT_ONCE - len(self._sending))
+        for message in await self._due(free, busy) if free > 0 else []:
+            task = asyncio.create_task(self._send(message))
+            self._sending[task] = message.tenant
+            task.add_done_callback(self._sending.pop)
+
+    async def _due(self, limit: int, busy: list[str]) -> list[Message]:
         try:
-            return await self._journal.webhooks.due(limit)
-        except JournalUnavailable as error:  # it is asked again
+            return await self._journal.webhooks.due(limit, busy)
+        except RaypipeError as error:  # it is asked again
             logger.warning("What webhooks are to be told cannot be read for now: %s", error)
             return []
 
@@ -66,7 +83,7 @@ class Outbox:
         try:
             try:
                 answer = await self._post(message)
-            except (httpx.HTTPError, httpx.InvalidURL, NotPublic, RaypipeError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever an address does to us, it was not told
                 await self._not_told(message, str(error) or type(error).__name__)
                 return
             if answer.is_success:

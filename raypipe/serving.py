@@ -79,7 +79,7 @@ class Coordination:
             self._serving.result()
             raise RuntimeError("the coordinator stopped claiming videos")
         if self._telling.done():
-            self._telling.result()
+            logger.error("Webhooks are told nothing more until the service is started again")
         await self._coordinator.check()
 
 

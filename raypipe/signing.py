@@ -6,7 +6,6 @@ import os
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from raypipe.config import Settings
@@ -59,7 +58,11 @@ def _put(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(descriptor)
-        with suppress(FileExistsError):  # another process was first
+        try:
             path.hardlink_to(part)
+        except FileExistsError:  # another process was first
+            return
+        except OSError:  # a file system without links
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -111,7 +111,7 @@ def create_app(
     _add_routes(app, service)
     _add_health_routes(app, service, ready)
     add_page(app)
-    callers.add_sessions(app, service.journal)
+    callers.add_sessions(app, settings, service.journal)
     add_webhook_routes(app, settings, service.journal)
     hooks.add_route(app, hooks.Hooks(settings, service.journal, service.store))
     return app
@@ -220,7 +220,7 @@ def _add_planning_routes(app: FastAPI, service: VideoService) -> None:
     @app.post("/v1/plans", tags=["videos"], openapi_extra=_OR_FORM)
     async def plan_video(body: CreateVideo, caller: Calling) -> Plan:
         """Plan a video without making it: its beats, to be edited, and what it would cost."""
-        return await service.plan(body, caller.tenant)
+        return await service.plan(body, caller)
 
     @_get(app, "/v1/models", tags=["service"])
     def list_models() -> ModelList:
@@ -241,21 +241,24 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
         return {"id": video_id, "object": "video.deleted", "deleted": True}
 
     @app.post("/v1/videos/{video_id}/continue", status_code=202, tags=["videos"])
-    async def continue_video(video_id: VideoId) -> VideoDetail:
+    async def continue_video(video_id: VideoId, caller: Calling) -> VideoDetail:
         """Approve the storyboard of a video that waits for that, and have music and clips made."""
-        return await service.go_on(service.journal.approve(None, video_id), video_id)
+        return await service.go_on(service.journal.approve(None, video_id, caller.key), video_id)
 
     @app.post("/v1/videos/{video_id}/beats/{beat_index}", status_code=202, tags=["videos"])
-    async def edit_beat(video_id: VideoId, beat_index: BeatIndex, body: EditBeat) -> VideoDetail:
+    async def edit_beat(
+        video_id: VideoId, beat_index: BeatIndex, body: EditBeat, caller: Calling
+    ) -> VideoDetail:
         """Make one beat anew, changed or once more, or go back to an earlier take; and so all that depends on it.
 
         What was made before is kept. 409 while the video is being made.
         """
-        return await service.changed(video_id, beat_index, body.change())
+        return await service.changed(video_id, beat_index, body.change(), caller.key)
 
     @app.post("/v1/videos/{video_id}/retry", status_code=202, tags=["videos"])
     async def retry_video(
         video_id: VideoId,
+        caller: Calling,
         resubmit: Annotated[
             bool, Query(description="Send again also what a provider did not answer.")
         ] = False,
@@ -266,9 +269,9 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
         """Try what failed again, and make nothing else anew."""
         journal = service.journal
         again = (
-            journal.allow_missing(None, video_id)
+            journal.allow_missing(None, video_id, caller.key)
             if allow_missing
-            else journal.retry(None, video_id, resubmit)
+            else journal.retry(None, video_id, resubmit, caller.key)
         )
         return await service.go_on(again, video_id)
 

@@ -65,14 +65,16 @@ class KnownCallers:
 
     async def _caller(self, scope: Scope) -> Caller:
         headers = dict(scope["headers"])
-        secret = _bearer(headers) or _cookie(headers)
-        if secret is not None and secret.startswith(
-            PREFIX
-        ):  # others' clients send something where no key is needed
-            if (key := await self._key(secret)) is None:
+        is_local = self._keyless and _is_local(scope, headers)
+        shown = _bearer(headers)
+        secret = shown or _cookie(headers)
+        # others' clients send something even where no key is needed
+        if secret is not None and secret.startswith(PREFIX):
+            if (key := await self._key(secret)) is not None:
+                return Caller(key.tenant, key)
+            if shown is not None or not is_local:  # a cookie may be of another installation on this machine
                 raise NotAuthenticated("This key is unknown or revoked.")
-            return Caller(key.tenant, key)
-        if self._keyless and _is_local(scope, headers):
+        if is_local:
             return Caller(LOCAL_TENANT)
         raise NotAuthenticated(
             "Send a key as `Authorization: Bearer rp_...`. Where the service runs `raypipe keys create NAME` makes one."
@@ -135,7 +137,7 @@ class Session(BaseModel):
     )
 
 
-def add_sessions(app: FastAPI, journal: Journal) -> None:
+def add_sessions(app: FastAPI, settings: Settings, journal: Journal) -> None:
     """Add how the page shows its key."""
 
     @app.post("/v1/session", status_code=204, tags=["service"])
@@ -144,7 +146,7 @@ def add_sessions(app: FastAPI, journal: Journal) -> None:
         if await asyncio.to_thread(journal.keys.opened_by, body.key) is None:
             raise NotAuthenticated("This key is unknown or revoked.")
         answer = Response(status_code=204)
-        secure = request.url.scheme == "https"
+        secure = request.url.scheme == "https" or (settings.public_url or "").startswith("https:")
         answer.set_cookie(
             COOKIE, body.key, httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400
         )
@@ -159,7 +161,10 @@ def add_sessions(app: FastAPI, journal: Journal) -> None:
 
 
 def _owned(
-    request: Request, video_id: Annotated[str, PathParameter(max_length=64, description="The video's id.")]
+    request: Request,
+    video_id: Annotated[
+        str, PathParameter(max_length=64, pattern=r"^[^\x00]*$", description="The video's id.")
+    ],
 ) -> str:
     """Return the id of a video of the caller's; others' are as if there were none."""
     if request.app.state.journal.tenant_of(video_id) != caller_of(request).tenant:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 import httpx
 
-from raypipe.addresses import NotPublic, Pinned, anywhere, public_only
+from raypipe.addresses import anywhere, pinned_client, public_only
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage
 
 #: largest picture in bytes, and seconds that fetching it may take
 MOST_BYTES, SECONDS = 20 * 2**20, 20.0
-#: pictures that are fetched at once for one request
-AT_ONCE = 4
+#: pictures that one request may give by their address
+MOST = 8
 
 
 class _Unusable(Exception):
@@ -26,9 +26,7 @@ class Pictures:
     def __init__(self, settings: Settings) -> None:
         self._schemes = ("https://", "http://") if settings.allow_private_urls else ("https://",)
         check = anywhere if settings.allow_private_urls else public_only
-        self._client = httpx.AsyncClient(
-            transport=Pinned(check), timeout=SECONDS, follow_redirects=False, trust_env=False
-        )
+        self._client = pinned_client(check, SECONDS)
 
     async def fetch(self, given: Iterable[object]) -> dict[str, str]:
         """Return, for each of these that is an address, the picture there as a data: URI.
@@ -43,17 +41,22 @@ class Pictures:
                 if isinstance(each, str) and each.lower().startswith(("http:", "https:"))
             )
         )
-        turn = asyncio.Semaphore(AT_ONCE)
-        found = await asyncio.gather(*(self._fetch(each, turn) for each in addresses))
-        return dict(zip(addresses, found, strict=True))
+        if len(addresses) > MOST:
+            raise InvalidReferenceImage(f"At most {MOST} pictures can be given by their address.")
+        fetching = [asyncio.create_task(self._fetch(each)) for each in addresses]
+        try:
+            return dict(zip(addresses, await asyncio.gather(*fetching), strict=True))
+        finally:
+            for task in fetching:
+                task.cancel()
 
-    async def _fetch(self, url: str, turn: asyncio.Semaphore) -> str:
+    async def _fetch(self, url: str) -> str:
         try:
             if not url.lower().startswith(self._schemes):
                 raise _Unusable("it must be an https:// address")
-            async with turn, asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SECONDS):
                 data = await self._read(url)
-        except (httpx.HTTPError, httpx.InvalidURL, NotPublic, _Unusable, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, _Unusable, TimeoutError) as error:
             why = str(error) or "it takes too long"
             raise InvalidReferenceImage(f"The picture at {url:.100} cannot be used: {why}.") from error
         # what it is, its bytes say, when it is stored

@@ -4,6 +4,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raypipe.api.failures import failure
+from raypipe.api.limits import BodyLimit
+from raypipe.config import Settings
 
 #: headers that the proxy heeds, whoever sends them
 _FOR_SERVE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
@@ -13,7 +15,7 @@ MOST_CREATES = 8
 
 def in_proxy() -> list[Middleware]:
     """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function."""
-    return [Middleware(OwnHeadersAlone), Middleware(BoundedCreates)]
+    return [Middleware(OwnHeadersAlone), Middleware(BoundedCreates, most_bytes=Settings().max_body_bytes)]
 
 
 class OwnHeadersAlone:
@@ -33,14 +35,16 @@ class OwnHeadersAlone:
 class BoundedCreates:
     """Refuses new videos where as many are being accepted as can be in time: to refuse costs a tenth of accepting."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app, self._under_way = app, 0
+        # a body that comes slowly holds no place meanwhile
+        self._with_body = BodyLimit(self._bounded, most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or tell its client to come again."""
-        if not _is_create(scope):
-            await self._app(scope, receive, send)
-            return
+        await (self._with_body if _is_create(scope) else self._app)(scope, receive, send)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= MOST_CREATES:
             message = f"{MOST_CREATES} videos are being accepted at this moment; come again in a second."
             await failure(429, "queue_full", message, headers={"Retry-After": "1"})(scope, receive, send)

@@ -5,8 +5,9 @@ import hashlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -31,8 +32,8 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import estimate
 from raypipe.errors import ArtifactMissing, BeatNotFound, InvalidReferenceImage, QueueFull, VideoNotReady
-from raypipe.intake import accept, edit, plan
-from raypipe.journal import Idempotency, Journal, VideoRecord, Write
+from raypipe.intake import accept, check_room, edit, plan
+from raypipe.journal import ApiKey, Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
 from raypipe.models import Artifact, BeatEdit, Spec, StepState, VideoRequest, VideoState
 from raypipe.providers.registry import known_models
@@ -43,10 +44,13 @@ from raypipe.timeline import Chart, chart_of
 PATIENCE = 5.0
 #: videos that are planned and committed at once; more would only wait for each other, and all of them longer
 AT_ONCE = 16
+#: threads in which strangers' pictures are decoded: however long they take, nothing else waits for them
+DECODING = 4
 #: small pictures that are kept; others are made again
 PREVIEWS = 1_000
 #: seconds between looks at a video whose end a client waits for
 LOOK = 0.3
+ResultT = TypeVar("ResultT")
 Variant = Literal["video", "thumbnail", "spritesheet"]
 _SUFFIXES = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg"}
 
@@ -61,46 +65,50 @@ class VideoService:
         self.tail = Tail(self.journal)
         self._pictures = Pictures(settings)
         self._creating = 0
+        self._decoding = ThreadPoolExecutor(DECODING, thread_name_prefix="decoding")
 
     async def create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
         """Plan and commit a video, or find the one that a request under the same key has made; tells whether it was so.
 
-        It may bring pictures to decode, which the event loop must not wait for.
+        Raises:
+            QueueFull: As many are being planned and committed as can be in time.
+            TenantLimit: The caller's key allows no more for now.
         """
+        asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
+        if asked is not None and (known := await self.journal.known(asked)) is not None:
+            return await asyncio.to_thread(self.journal.video, known), True
+        request = await self._admitted(body, caller)
         if self._creating >= AT_ONCE:
             raise QueueFull(
                 f"{AT_ONCE} videos are being accepted at this moment; come again in a second.", 1.0
             )
         self._creating += 1
         try:
-            return await self._create(body, caller, key)
+            video, rows = await self._aside(request, self._accepted, request, caller.tenant)
+            made = await self.journal.accept(
+                video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key
+            )
         finally:
             self._creating -= 1
-
-    async def _create(self, body: CreateVideo, caller: Caller, key: str | None) -> tuple[VideoRecord, bool]:
-        asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
-        if asked is not None and (known := await self.journal.known(asked)) is not None:
-            return await asyncio.to_thread(self.journal.video, known), True
-        request = await self._with_pictures(body.request())
-        video, rows = await asyncio.to_thread(self._accepted, request, caller.tenant)
-        made = await self.journal.accept(video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key)
         if made != video.id:
             return await asyncio.to_thread(self.journal.video, made), True
+        await self._note_uploads(video.spec, caller)
         self.poke()
         return video, False
 
-    async def _with_pictures(self, request: VideoRequest) -> VideoRequest:
-        """Fetch the pictures that a request gives by their addresses."""
+    async def _admitted(self, body: CreateVideo, caller: Caller) -> VideoRequest:
+        """Return a request that may be planned, with the pictures that it gives by their addresses fetched.
+
+        Raises:
+            TenantLimit: The caller's key allows no more for now.
+            InvalidReferenceImage: A picture is another's, or cannot be fetched.
+        """
+        request = body.request()
+        if caller.key is not None:
+            await self.journal.keys.check_room(caller.key)
+            await asyncio.to_thread(self._check_named, request, caller.tenant)
         found = await self._pictures.fetch(request.pictures)
         return request.with_pictures(found) if found else request
-
-    def _accepted(self, request: VideoRequest, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
-        if self.journal.has_queued(self.settings.max_queued):
-            raise QueueFull(
-                f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
-            )
-        self._check_named(request, tenant)
-        return accept(request, self.settings, self.journal, self.store, tenant=tenant)
 
     def _check_named(self, request: VideoRequest, tenant: str) -> None:
         """Check that a request names no pictures of others: to know a digest is no permission.
@@ -112,6 +120,23 @@ class VideoService:
             if not self.journal.keys.may_name(tenant, artifact):
                 raise InvalidReferenceImage(f"A picture cannot be used: {ArtifactMissing(artifact.digest)}")
 
+    async def _note_uploads(self, spec: Spec, caller: Caller) -> None:
+        """Let the caller name again the pictures that it has brought."""
+        await self.journal.keys.note_uploads(caller.tenant, [each.digest for each in spec.named_artifacts])
+
+    async def _aside(self, request: VideoRequest, function: Callable[..., ResultT], *args: Any) -> ResultT:
+        """Call a function in a thread; where pictures are to be decoded, in one of a few that wait for that alone."""
+        if not request.pictures:
+            return await asyncio.to_thread(function, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
+
+    def _accepted(self, request: VideoRequest, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
+        if self.journal.has_queued(self.settings.max_queued):
+            raise QueueFull(
+                f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
+            )
+        return accept(request, self.settings, self.journal, self.store, tenant=tenant)
+
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
         """Return a video when it has ended or waits, or after so many seconds."""
         deadline = time.monotonic() + seconds
@@ -121,13 +146,17 @@ class VideoService:
                 return await asyncio.to_thread(Snapshot.read, self.journal, video_id)
             await asyncio.sleep(LOOK)
 
-    async def changed(self, video_id: str, beat_index: int, change: BeatEdit) -> VideoDetail:
+    async def changed(
+        self, video_id: str, beat_index: int, change: BeatEdit, key: ApiKey | None
+    ) -> VideoDetail:
         """Have a beat made anew; a picture that the change gives by its address is fetched first."""
         found = await self._pictures.fetch([change.reference_image])
         if found:
             (picture,) = found.values()
             change = change.model_copy(update={"reference_image": picture})
-        return await self.go_on(edit(None, video_id, beat_index, change, self.journal, self.store), video_id)
+        return await self.go_on(
+            edit(None, video_id, beat_index, change, self.journal, self.store, key), video_id
+        )
 
     def detail(self, video_id: str) -> VideoDetail:
         """Read all of a video."""
@@ -162,15 +191,15 @@ class VideoService:
             raise VideoNotReady(f"Video {video_id} is {video.state}: there is no MP4 of it{never}.")
         return video.result
 
-    async def plan(self, body: CreateVideo, tenant: str) -> Plan:
+    async def plan(self, body: CreateVideo, caller: Caller) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
-        request = await self._with_pictures(body.request())
-        spec = await asyncio.to_thread(self._planned, request, tenant)
-        await self.journal.keys.note_uploads(tenant, [each.digest for each in spec.named_artifacts])
+        request = await self._admitted(body, caller)
+        spec = await self._aside(request, self._planned, request)
+        await self._note_uploads(spec, caller)
         return plan_view(spec, estimate(spec), body.notes)
 
-    def _planned(self, request: VideoRequest, tenant: str) -> Spec:
-        self._check_named(request, tenant)
+    def _planned(self, request: VideoRequest) -> Spec:
+        check_room(self.store, self.settings)
         return plan(request, "", self.settings, self.store)
 
     def chart(self, video_id: str) -> Chart:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import httpx
 from fastapi import FastAPI
 from fastapi import Path as PathParameter
 from pydantic import BaseModel, ConfigDict, Field
@@ -107,6 +108,7 @@ async def _check(url: str, settings: Settings) -> None:
         raise InvalidRequest("url: it must be an address that begins with https://, without a user's name.")
     try:
         await (anywhere if private else public_only)(host, await addresses_of(host))
-    except (NotPublic, OSError, UnicodeError) as error:
+        httpx.URL(url).host.encode("ascii")  # as it will be asked
+    except (NotPublic, OSError, ValueError, httpx.InvalidURL) as error:
         said = error if isinstance(error, NotPublic) else f"there is no host {host:.80}"
         raise InvalidRequest(f"url: {said}.") from error

@@ -37,7 +37,7 @@ from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.records import Event, StepKey, StepRecord, TenantEvent, Token, VideoRecord
 from raypipe.journal.retention import forget, named_digests
 from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
-from raypipe.journal.webhooks import Webhooks
+from raypipe.journal.webhooks import Webhooks, write_down
 from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
 from raypipe.models import Phase, PhaseOutput, Spec, StepState, Value, VideoState
 
@@ -119,7 +119,7 @@ class Journal:
                     raise JournalUnavailable("The Idempotency-Key has just run out; send the request again.")
                 return found
             if key is not None:
-                admit(connection, video.tenant, key)
+                admit(connection, key)
             if check is not None:
                 check(connection)
             execute(connection, rows)
@@ -228,7 +228,9 @@ class Journal:
         """
         return await self._taken(video_id, lambda connection: resume(connection, owner, video_id))
 
-    async def retry(self, owner: Owner | None, video_id: str, resubmit: bool) -> VideoRecord:
+    async def retry(
+        self, owner: Owner | None, video_id: str, resubmit: bool, key: ApiKey | None = None
+    ) -> VideoRecord:
         """Take one video that has not succeeded, with its failed steps as if they had not been tried.
 
         Without an owner it is queued for a service.
@@ -237,9 +239,11 @@ class Journal:
             VideoNotFound: There is no such video.
             VideoOver: No step of it failed that may be tried again, or it has not ended.
         """
-        return await self._taken(video_id, lambda connection: retry(connection, owner, video_id, resubmit))
+        return await self._taken(
+            video_id, lambda connection: retry(connection, owner, video_id, resubmit), key, 1
+        )
 
-    async def approve(self, owner: Owner | None, video_id: str) -> VideoRecord:
+    async def approve(self, owner: Owner | None, video_id: str, key: ApiKey | None = None) -> VideoRecord:
         """Take one video that waits for approval, to have the rest of it made; without an owner, by a service.
 
         Raises:
@@ -247,9 +251,11 @@ class Journal:
             VideoOver: It does not wait for approval.
             VideoBusy: A coordinator that lives has it.
         """
-        return await self._taken(video_id, lambda connection: approve(connection, owner, video_id))
+        return await self._taken(video_id, lambda connection: approve(connection, owner, video_id), key)
 
-    async def allow_missing(self, owner: Owner | None, video_id: str) -> VideoRecord:
+    async def allow_missing(
+        self, owner: Owner | None, video_id: str, key: ApiKey | None = None
+    ) -> VideoRecord:
         """Take one video that ended without some of its beats, to have a film made of the others.
 
         Without an owner it is queued for a service.
@@ -259,7 +265,7 @@ class Journal:
             VideoOver: It has not ended so.
             VideoBusy: A coordinator that lives has it.
         """
-        return await self._taken(video_id, lambda connection: allow_missing(connection, owner, video_id))
+        return await self._taken(video_id, lambda connection: allow_missing(connection, owner, video_id), key)
 
     async def edit(
         self,
@@ -267,6 +273,7 @@ class Journal:
         video_id: str,
         change: Callable[[Spec], tuple[Spec, Sequence[StepRecord]]],
         happened: Event,
+        key: ApiKey | None = None,
     ) -> VideoRecord:
         """Take one video that nobody makes, with a changed spec; without an owner it is queued for a service.
 
@@ -275,6 +282,7 @@ class Journal:
             video_id: Which.
             change: Gives the new spec, and rows for all steps that it has; what it raises is passed on.
             happened: What to say of it in the video's log.
+            key: Whose limits have to have room for another making.
 
         Raises:
             VideoNotFound: There is no such video.
@@ -287,12 +295,23 @@ class Journal:
             missing = edit(connection, owner, video_id, change)
             execute(connection, [*map(self.step, missing), self.event(happened)])
 
-        return await self._taken(video_id, run)
+        return await self._taken(video_id, run, key, 1)
 
-    async def _taken(self, video_id: str, take_it: Callable[[Connection], None]) -> VideoRecord:
-        """Take a video, and read it in the same transaction: its epoch is then its owner's alone."""
+    async def _taken(
+        self,
+        video_id: str,
+        take_it: Callable[[Connection], None],
+        key: ApiKey | None = None,
+        counted: int = 0,
+    ) -> VideoRecord:
+        """Take a video, and read it in the same transaction: its epoch is then its owner's alone.
+
+        A key has to have room for it; what is made anew counts as another video of the day.
+        """
 
         def run(connection: Connection) -> VideoRecord:
+            if key is not None:
+                admit(connection, key, counted)
             take_it(connection)
             query = select(tables.videos).where(tables.videos.c.id == video_id)
             return _parsed(VideoRecord, connection.execute(query).one())
@@ -326,7 +345,12 @@ class Journal:
             VideoNotFound: There is no such video.
             VideoBusy: It is not over.
         """
-        await self.writer.transact(lambda connection: forget(connection, video_id))
+
+        def run(connection: Connection) -> None:
+            write_down(connection)  # its webhooks are told of it all the same
+            forget(connection, video_id)
+
+        await self.writer.transact(run)
 
     def named_digests(self) -> set[str]:
         """Read which artifacts rows name.

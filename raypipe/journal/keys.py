@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, Text, cast, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.errors import InvalidRequest, TenantLimit
@@ -22,7 +22,7 @@ LOCAL_TENANT = "local"
 PREFIX = "rp_"
 #: bytes of chance in a key: no digest of so many can be guessed back, so a fast one will do
 _BYTES = 32
-_keys, _videos, _steps = tables.api_keys, tables.videos, tables.steps
+_keys, _videos = tables.api_keys, tables.videos
 _UNDER_WAY = (VideoState.QUEUED, VideoState.RUNNING, VideoState.CANCELLING)
 
 Read = Callable[[Any, str], Sequence[Row[Any]]]
@@ -109,41 +109,56 @@ class Keys:
         await self._writer.transact(run)
 
     def may_name(self, tenant: str, artifact: Artifact) -> bool:
-        """Tell whether a tenant may name an artifact: it has brought it, or one of its videos has it."""
-        if tenant == LOCAL_TENANT:  # who is on this machine can read all of it
-            return True
-        digest, uploads = artifact.digest, tables.uploads.c
-        brought = select(uploads.digest).where(
-            uploads.tenant == tenant, uploads.digest == digest, uploads.at >= time.time() - DAY
-        )
-        texts = (_videos.c.request, _videos.c.spec, _steps.c.result)
-        named = or_(*(cast(column, Text).contains(digest) for column in texts))
-        joined = _videos.outerjoin(_steps, _steps.c.video_id == _videos.c.id)
-        made = select(_videos.c.id).select_from(joined).where(_videos.c.tenant == tenant, named).limit(1)
-        return bool(self._read(brought, "the uploads")) or bool(self._read(made, "the videos"))
+        """Tell whether a tenant may name an artifact: it has brought it within a day."""
+        uploads = tables.uploads.c
+        mine = uploads.tenant == tenant, uploads.digest == artifact.digest
+        brought = select(uploads.digest).where(*mine, uploads.at >= time.time() - DAY)
+        return bool(self._read(brought, "the uploads"))
+
+    async def check_room(self, key: ApiKey) -> None:
+        """Check, before any work is done, that a key allows its tenant one more video; `admit` has the last word.
+
+        Raises:
+            TenantLimit: It does not.
+        """
+        await self._writer.read(lambda connection: _check(connection, key, 1))
 
 
-def admit(connection: Connection, tenant: str, key: ApiKey) -> None:
-    """Count a video that a tenant submits, if its key allows one more.
+def admit(connection: Connection, key: ApiKey, more: int = 1) -> None:
+    """Count videos that a tenant has made, if its key allows them.
+
+    Args:
+        connection: Where the rows are.
+        key: The key.
+        more: How many; 0 for one that was counted before, and is gone on with.
 
     Raises:
         TenantLimit: It does not.
     """
-    now = time.time()
-    day, submissions = int(now // DAY), tables.submissions
-    more = {"videos": submissions.c.videos + 1}
-    _upsert(connection, submissions, {"tenant": tenant, "day": day, "videos": 1}, more)
+    day, submissions = _today(), tables.submissions
+    counted = {"videos": submissions.c.videos + more}
+    _upsert(connection, submissions, {"tenant": key.tenant, "day": day, "videos": more}, counted)
     connection.execute(delete(submissions).where(submissions.c.day < day - 1))
+    _check(connection, key, 0)
+
+
+def _check(connection: Connection, key: ApiKey, more: int) -> None:
     if key.most_per_day is not None:
-        mine = submissions.c.tenant == tenant, submissions.c.day == day
-        if connection.execute(select(submissions.c.videos).where(*mine)).scalar_one() > key.most_per_day:
+        day, submissions = _today(), tables.submissions.c
+        mine = submissions.tenant == key.tenant, submissions.day == day
+        count = connection.execute(select(submissions.videos).where(*mine)).scalar() or 0
+        if count + more > key.most_per_day:
             limit = f"{key.most_per_day} videos a day (it ends at midnight UTC)"
-            raise TenantLimit(limit, (day + 1) * DAY - now)
+            raise TenantLimit(limit, (day + 1) * DAY - time.time())
     if key.most_in_flight is not None:
-        under_way = _videos.c.tenant == tenant, _videos.c.state.in_(_UNDER_WAY)
+        under_way = _videos.c.tenant == key.tenant, _videos.c.state.in_(_UNDER_WAY)
         count = connection.execute(select(func.count()).select_from(_videos).where(*under_way)).scalar_one()
         if count >= key.most_in_flight:
             raise TenantLimit(f"{key.most_in_flight} videos at once")
+
+
+def _today() -> int:
+    return int(time.time() // DAY)
 
 
 def _upsert(connection: Connection, table: Any, row: dict[str, Any], changed: dict[str, Any]) -> None:

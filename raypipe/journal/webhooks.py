@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ MOST = 20
 KEPT = 7 * 86_400
 #: seconds within which an event is seen by all, once it has its id: with Postgres a later one may be seen before it
 _SEEN = 30.0
+#: events that are looked through at a time
+AT_A_TIME = 1_000
 _hooks, _messages, _events, _videos = tables.webhooks, tables.webhook_messages, tables.events, tables.videos
 _installation = tables.installation
 
@@ -49,6 +51,7 @@ class Message(Value):
 
     id: str
     webhook_id: str
+    tenant: str
     url: str
     body: dict[str, Any]
     #: how often it was tried, this time included
@@ -101,19 +104,23 @@ class Webhooks:
 
         await self._writer.transact(run)
 
-    async def due(self, limit: int) -> list[Message]:
+    async def due(self, limit: int, busy: Collection[str] = ()) -> list[Message]:
         """Take up to so many messages that are to be sent now; nobody else gets them for `SENDING` seconds.
 
         What has happened since is written down first. The id of a message says what it tells whom, so that nothing is
         written twice.
+
+        Args:
+            limit: How many.
+            busy: Tenants that have as many under way as they may.
         """
         anybody = select(_hooks.c.id).where(_hooks.c.disabled_at.is_(None)).limit(1)
         if not await self._writer.read(lambda connection: connection.execute(anybody).all()):
             return []
 
         def run(connection: Connection) -> list[Message]:
-            _write_down(connection)
-            return _taken(connection, limit)
+            write_down(connection, AT_A_TIME)
+            return _taken(connection, limit, busy)
 
         found: list[Message] = await self._writer.transact(run)
         return found
@@ -148,10 +155,16 @@ class Webhooks:
         await self._writer.transact(lambda connection: connection.execute(statement).rowcount)
 
 
-def _write_down(connection: Connection) -> None:
-    """Write down what webhooks are to be told of what has happened."""
+def write_down(connection: Connection, most: int | None = None) -> None:
+    """Write down what webhooks are to be told of what has happened, of at most so many events."""
     now = time.time()
+    if connection.execute(select(_hooks.c.id).limit(1)).first() is None:
+        return
     upto = connection.execute(select(_installation.c.told_upto).with_for_update()).scalar_one()
+    new = select(_events.c.id).where(_events.c.id > upto).order_by(_events.c.id).limit(most).subquery()
+    last = connection.execute(select(func.max(new.c.id))).scalar()
+    if last is None:
+        return
     columns = (
         _events.c.id, _events.c.video_id, _events.c.kind, _events.c.at, _hooks.c.id.label("webhook_id"),
         _videos.c.error_code, _videos.c.error_message,
@@ -160,18 +173,28 @@ def _write_down(connection: Connection) -> None:
         _hooks, _hooks.c.tenant == _videos.c.tenant
     )
     wanted = (
-        _events.c.id > upto, _events.c.kind.in_(KINDS), _events.c.at >= _hooks.c.created_at,
+        _events.c.id > upto, _events.c.id <= last, _events.c.kind.in_(KINDS), _events.c.at >= _hooks.c.created_at,
         _hooks.c.disabled_at.is_(None),
     )  # fmt: skip
-    insert_new = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for row in connection.execute(select(*columns).select_from(joined).where(*wanted)):
-        values = {"id": f"msg_{row.id}_{row.webhook_id}", "webhook_id": row.webhook_id, "body": _body(row)}
-        new = {**values, "created_at": now, "attempt": 0, "next_at": now}
-        connection.execute(insert_new(_messages).values(new).on_conflict_do_nothing())
-    settled = select(func.max(_events.c.id)).where(_events.c.id > upto, _events.c.at < now - _SEEN)
-    if (last := connection.execute(settled).scalar()) is not None:
-        connection.execute(update(_installation).values(told_upto=last))
-        connection.execute(delete(_messages).where(_messages.c.ended_at < now - KEPT))
+    is_postgres = connection.dialect.name == "postgresql"
+    rows = [
+        {
+            "id": f"msg_{row.id}_{row.webhook_id}",
+            "webhook_id": row.webhook_id,
+            "body": _body(row),
+            "attempt": 0,
+        }
+        for row in connection.execute(select(*columns).select_from(joined).where(*wanted))
+    ]
+    if rows:
+        insert_new = postgresql.insert if is_postgres else sqlite.insert
+        timed = [{**row, "created_at": now, "next_at": now} for row in rows]
+        connection.execute(insert_new(_messages).on_conflict_do_nothing(), timed)
+    if is_postgres:  # there an event may be seen after one of a higher id
+        settled = _events.c.id > upto, _events.c.id <= last, _events.c.at < now - _SEEN
+        last = connection.execute(select(func.max(_events.c.id)).where(*settled)).scalar() or upto
+    connection.execute(update(_installation).values(told_upto=last))
+    connection.execute(delete(_messages).where(_messages.c.ended_at < now - KEPT))
 
 
 def _body(row: Any) -> dict[str, Any]:
@@ -183,13 +206,18 @@ def _body(row: Any) -> dict[str, Any]:
     return {"type": row.kind, "timestamp": datetime.fromtimestamp(row.at, UTC).isoformat(), "data": data}
 
 
-def _taken(connection: Connection, limit: int) -> list[Message]:
+def _taken(connection: Connection, limit: int, busy: Collection[str]) -> list[Message]:
     now = time.time()
-    columns = _messages.c.id, _messages.c.webhook_id, _hooks.c.url, _messages.c.body, _messages.c.attempt
+    columns = (
+        _messages.c.id, _messages.c.webhook_id, _hooks.c.tenant, _hooks.c.url, _messages.c.body, _messages.c.attempt,
+    )  # fmt: skip
     joined = _messages.join(_hooks, _hooks.c.id == _messages.c.webhook_id)
-    open_ones = _messages.c.ended_at.is_(None), _messages.c.next_at <= now, _hooks.c.disabled_at.is_(None)
-    query = select(*columns).select_from(joined).where(*open_ones).order_by(_messages.c.next_at).limit(limit)
-    rows = connection.execute(query.with_for_update(skip_locked=True, of=_messages)).all()
+    open_ones = (
+        _messages.c.ended_at.is_(None), _messages.c.next_at <= now, _hooks.c.disabled_at.is_(None),
+        _hooks.c.tenant.not_in(list(busy)),
+    )  # fmt: skip
+    query = select(*columns).select_from(joined).where(*open_ones).order_by(_messages.c.next_at)
+    rows = connection.execute(query.limit(limit).with_for_update(skip_locked=True, of=_messages)).all()
     taken = [Message.model_validate({**row._mapping, "attempt": row.attempt + 1}) for row in rows]
     for message in taken:
         mine = update(_messages).where(_messages.c.id == message.id)

@@ -34,7 +34,7 @@ def test_a_film_names_its_models_and_what_kind_of_source_they_are(
     tmp_path: Path, film: Path, models: list[str], kind: str
 ) -> None:
     out = tmp_path / "marked.mp4"
-    mark(Settings(data_dir=tmp_path), film, out, "A boat; \x1b[31m'\"", models)
+    mark(Settings(data_dir=tmp_path), film, out, models)
     found = marking(out.read_bytes())
     assert (found.state, found.signed_by) == ("Valid", "raypipe installation")
     assert (found.source_type, found.models) == (kind, sorted(models))
@@ -43,7 +43,7 @@ def test_a_film_names_its_models_and_what_kind_of_source_they_are(
 
 def test_who_changes_a_film_breaks_the_mark(tmp_path: Path, film: Path) -> None:
     out = tmp_path / "marked.mp4"
-    mark(Settings(data_dir=tmp_path), film, out, "A boat", ["local"])
+    mark(Settings(data_dir=tmp_path), film, out, ["local"])
     data = bytearray(out.read_bytes())
     data[data.index(b"mdat") + 200] ^= 1
     out.write_bytes(data)
@@ -51,7 +51,7 @@ def test_who_changes_a_film_breaks_the_mark(tmp_path: Path, film: Path) -> None:
 
 
 def _mark(folder: str, film: str, out: str) -> None:
-    mark(Settings(data_dir=Path(folder)), Path(film), Path(out), "A boat", ["local"])
+    mark(Settings(data_dir=Path(folder)), Path(film), Path(out), ["local"])
 
 
 def test_processes_that_make_the_key_together_make_one_and_nobody_else_may_read_it(
@@ -77,7 +77,7 @@ def test_what_cannot_be_marked_is_said(tmp_path: Path, film: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     film.write_bytes(b"no film")
     with pytest.raises(InternalError, match="cannot be marked"):
-        mark(settings, film, tmp_path / "out.mp4", "A boat", ["local"])
+        mark(settings, film, tmp_path / "out.mp4", ["local"])
     (tmp_path / "signing" / CREDENTIAL).write_bytes(b"no key")
     with pytest.raises(SecretsExposed, match="holds no key"):
-        mark(settings, film, tmp_path / "out.mp4", "A boat", ["local"])
+        mark(settings, film, tmp_path / "out.mp4", ["local"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from raypipe import addresses, outbox
@@ -19,7 +20,7 @@ from raypipe.api import create_app
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.intake import accept
-from raypipe.journal import ApiKey, Event, Journal, webhooks
+from raypipe.journal import ApiKey, Event, Journal, tables, webhooks
 from raypipe.journal.webhooks import BACK_OFF
 from raypipe.models import VideoRequest, VideoState
 from raypipe.outbox import Outbox
@@ -312,3 +313,89 @@ def test_a_name_that_comes_to_mean_another_address_is_not_asked(
 @pytest.mark.parametrize("text", ["93.184.215.14", "2606:4700::1111", "64:ff9b::5db8:d70e"])
 def test_addresses_of_others_are_public(text: str) -> None:
     assert is_public(ipaddress.ip_address(text))
+
+
+def test_what_is_deleted_before_it_was_told_is_told(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        here = Installation(tmp_path)
+        async with receiving() as receiver:
+            await here.add(receiver.url)
+            video_id = await here.end(VideoState.CANCELLED)
+            assert (await here.ask("DELETE", f"/v1/videos/{video_id}")).status_code == 200
+            here.send()
+            await until(lambda: len(receiver.told) == 1)
+            assert json.loads(receiver.told[0][1])["data"]["id"] == video_id
+        await here.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_tenant_whose_webhooks_never_answer_delays_no_other(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        here = Installation(tmp_path)
+        async with receiving() as hanging, receiving() as quick:
+            hanging.hangs = True
+            for number in range(10):
+                await here.journal.webhooks.add(
+                    webhooks.WebhookRecord(tenant="eve", url=f"{hanging.url}/{number}")
+                )
+            await here.add(quick.url)
+            for _ in range(5):
+                await here.end(VideoState.COMPLETED, tenant="eve")
+            here.send()
+            await until(lambda: len(hanging.told) == outbox.AT_ONCE_EACH)
+            await here.end(VideoState.COMPLETED)
+            await until(lambda: len(quick.told) == 1, 3.0)
+            assert len(hanging.told) == outbox.AT_ONCE_EACH
+        await here.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_address_that_is_none_is_given_up_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "BACK_OFF", (0.05,) * 2)
+
+    async def scenario() -> None:
+        here = Installation(tmp_path)
+        for url in ("https://xn--0.example/", "https://[/", "x", "https://a\x00b/"):
+            await here.journal.webhooks.add(webhooks.WebhookRecord(tenant="local", url=url))
+        here.send()
+        await here.end(VideoState.COMPLETED)
+
+        def ended() -> bool:
+            table = tables.webhook_messages
+            rows = here.journal._read(select(table.c.ended_at, table.c.attempt), "the messages")
+            return len(rows) == 4 and all(row.ended_at and row.attempt == 3 for row in rows)
+
+        await until(ended)
+        await here.close()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_of_one_address_is_kept_for_another(tmp_path: Path) -> None:
+    """Cookies, and connections, which are known by the address alone."""
+
+    async def scenario() -> None:
+        ports: list[int] = []
+        cookies: list[bytes] = []
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while head := await reader.readuntil(b"\r\n\r\n"):
+                    ports.append(writer.get_extra_info("peername")[1])
+                    cookies.extend(line for line in head.split(b"\r\n") if line.lower().startswith(b"cookie"))
+                    writer.write(b"HTTP/1.1 204 X\r\nset-cookie: a=1\r\n\r\n")
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}/"
+        async with addresses.pinned_client(addresses.anywhere, 5.0) as client:
+            for _ in range(3):
+                assert (await client.get(url)).status_code == 204
+        assert len(set(ports)) == 3
+        assert cookies == []
+        server.close()
+
+    asyncio.run(scenario())

@@ -14,7 +14,6 @@ import pytest
 
 from raypipe.api import create_app
 from raypipe.api.callers import REMEMBERED
-from raypipe.api.events import Tail
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest
@@ -162,6 +161,28 @@ def test_a_key_bounds_the_videos_of_its_tenant_at_once_and_a_day(tmp_path: Path)
         assert 0 < int(refused.headers["Retry-After"]) <= 86_400
         assert service.journal.video_ids(tenant="bob") == []
         assert (await service.client(address="127.0.0.1").post("/v1/videos", json=BODY)).status_code == 202
+        planned = await a_day.post("/v1/plans", json=BODY)
+        assert planned.status_code == 429, "nor is anything planned, and its pictures stored"
+
+    run(scenario())
+
+
+def test_what_is_made_anew_is_bounded_by_the_key_too(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = Service(Settings(data_dir=tmp_path))
+        alice = service.client(await service.key("alice", most_in_flight=1, most_per_day=3))
+        made = [(await alice.post("/v1/videos", json=BODY)).json()["id"]]
+        await service.finish(made[0])
+        made.append((await alice.post("/v1/videos", json=BODY)).json()["id"])
+        edited = await alice.post(f"/v1/videos/{made[0]}/beats/0", json={})
+        assert edited.status_code == 429, "one is under way"
+        assert service.journal.video(made[0]).state is VideoState.COMPLETED
+        await service.finish(made[1])
+        assert (await alice.post(f"/v1/videos/{made[0]}/beats/0", json={})).status_code == 202
+        await service.finish(made[0])
+        again = await alice.post(f"/v1/videos/{made[1]}/beats/0", json={})
+        assert again.status_code == 429, "that was the third of the day"
+        assert "a day" in again.json()["error"]["message"]
 
     run(scenario())
 
@@ -218,6 +239,8 @@ def test_pictures_are_named_by_who_brought_them_alone(tmp_path: Path) -> None:
         spec = planned["spec"]
         (digest,) = set(re.findall(r"[0-9a-f]{64}", json.dumps(spec)))
         assert digest in service.journal.named_digests(), "gc leaves it"
+        said = {**BODY, "prompt": f"a boat {digest}"}
+        assert (await bob.post("/v1/videos", json=said)).status_code == 202, "saying it is not bringing it"
         unknown = json.loads(json.dumps(spec).replace(digest, "0" * 64))
         for path in ("/v1/plans", "/v1/videos"):
             body = {"spec": spec, "model": "simulated"}
@@ -230,19 +253,18 @@ def test_pictures_are_named_by_who_brought_them_alone(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_events_are_told_to_whose_they_are_alone(tmp_path: Path) -> None:
+def test_events_are_told_to_whose_they_are_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypipe.api.events.MOST_AGE", 0.5)
+
     async def scenario() -> None:
         service = Service(Settings(data_dir=tmp_path))
         alice, bob = service.client(await service.key("alice")), service.client(await service.key("bob"))
         hers = (await alice.post("/v1/videos", json=BODY)).json()["id"]
         his = (await bob.post("/v1/videos", json=BODY)).json()["id"]
-        tail = Tail(service.journal)
-        async for event in tail.follow(0, tenant="bob"):
-            assert event.video_id == his
-            assert "tenant" not in event.model_dump_json()
-            break
-        async for event in tail.follow(0, tenant="alice"):
-            assert event.video_id == hers
-            break
+        told = [(await each.get("/v1/events", headers={"Last-Event-ID": "0"})).text for each in (alice, bob)]
+        for text, own, other in ((told[0], hers, his), (told[1], his, hers)):
+            assert own in text
+            assert other not in text
+            assert "tenant" not in text
 
     run(scenario())

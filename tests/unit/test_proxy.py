@@ -1,0 +1,80 @@
+"""What Serve's proxy is wrapped in."""
+
+import asyncio
+from typing import Any
+
+from raypipe.api.proxy import MOST_CREATES, BoundedCreates, OwnHeadersAlone, in_proxy
+
+
+class Client:
+    """A request through a middleware, and its answer."""
+
+    def __init__(self, *headers: tuple[bytes, bytes], path: str = "/v1/videos") -> None:
+        self.scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+        self.status = 0
+        self.sends = asyncio.Event()
+
+    async def ask(self, app: Any) -> int:
+        await app(self.scope, self._receive, self._send)
+        return self.status
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.sends.wait()
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        self.status = message.get("status", self.status)
+
+
+def sending(*headers: tuple[bytes, bytes], path: str = "/v1/videos") -> Client:
+    client = Client(*headers, path=path)
+    client.sends.set()
+    return client
+
+
+def test_more_new_videos_than_can_be_in_time_are_refused_and_nothing_else_is() -> None:
+    async def scenario() -> None:
+        accepts = asyncio.Event()
+
+        async def replica(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await accepts.wait()
+            await send({"type": "http.response.start", "status": 202})
+
+        app = BoundedCreates(replica, 1_000)
+        slow = [asyncio.create_task(Client().ask(app)) for _ in range(50)]  # their bodies never come
+        taken = [asyncio.create_task(sending().ask(app)) for _ in range(MOST_CREATES)]
+        await asyncio.sleep(0.01)
+        assert [await sending().ask(app) for _ in range(3)] == [429] * 3
+        others = [
+            sending((b"prefer", b"wait=9")),
+            sending(path="/v1/plans"),
+            sending(path="/v1/videos/x/cancel"),
+        ]
+        passed = [asyncio.create_task(each.ask(app)) for each in others]
+        await asyncio.sleep(0.01)
+        accepts.set()
+        assert await asyncio.gather(*taken, *passed) == [202] * (MOST_CREATES + 3)
+        assert await sending().ask(app) == 202, "there is room again"
+        for task in slow:
+            task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_no_client_tells_serve_how_long_to_wait() -> None:
+    async def scenario() -> None:
+        seen: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            seen.extend(scope["headers"])
+
+        kept = (b"host", b"localhost")
+        client = sending(
+            kept, (b"x-request-timeout-seconds", b"1"), (b"x-request-disconnect-disabled", b"?1")
+        )
+        await client.ask(OwnHeadersAlone(app))
+        assert seen == [kept]
+        assert len(in_proxy()) == 2
+
+    asyncio.run(scenario())
