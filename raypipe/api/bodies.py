@@ -277,6 +277,7 @@ class VideoSummary(BaseModel):
 class VideoDetail(VideoSummary):
     """A video with all that is known of it."""
 
+    content_url: str | None = Field(description="Its film, once there is one; also of some of its beats.")
     chunks_progress: float = Field(description="References fill 0 to 50, followers 50 to 100.")
     beats: list[BeatView]
     phases: dict[Phase, PhaseOutput]
@@ -325,6 +326,7 @@ def detail(snapshot: Snapshot) -> VideoDetail:
     """Show all of a video."""
     return VideoDetail(
         **_summary(snapshot),
+        content_url=None if snapshot.video.result is None else f"/v1/videos/{snapshot.video.id}/content",
         chunks_progress=round(snapshot.progress.chunks, 1),
         beats=_beats(snapshot),
         phases=dict(snapshot.phases),

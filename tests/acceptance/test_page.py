@@ -135,7 +135,15 @@ def test_what_failed_is_said_at_the_beat_that_failed(page: Page, client: httpx.C
     second = page.locator(".beat").nth(1)
     expect(second.get_by_text("the model ran out of paint")).to_be_visible()
     expect(page.locator(".beat").nth(0).get_by_text("clip done in")).to_be_visible()
+    expect(page.locator(".why").first).to_have_text(
+        "Beat 2 failed: why is said there. 1 of 2 clips are made and kept."
+    )
     assert serious(page) == []
+    page.get_by_role("button", name="Make it without what failed").click()
+    film = page.locator(".screen video")
+    expect(film).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="1 · 0:00")).to_be_visible()
+    expect(page.get_by_role("button", name="2 · ")).to_have_count(0)
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()
     expect(page).to_have_url(re.compile("#/$"))

@@ -41,6 +41,8 @@ export const timeline = (id) => ask("GET", `${video(id)}/timeline`);
 export const cancel = (id) => ask("POST", `${video(id)}/cancel`);
 export const proceed = (id) => ask("POST", `${video(id)}/continue`);
 export const retry = (id, resubmit) => ask("POST", `${video(id)}/retry${resubmit ? "?resubmit=true" : ""}`);
+/** Have a film made of the beats that there are. */
+export const without = (id) => ask("POST", `${video(id)}/retry?allow_missing=true`);
 export const edit = (id, beat, change) => ask("POST", `${video(id)}/beats/${beat}`, change);
 export const remove = (id) => ask("DELETE", video(id));
 export const content = (id, variant) => `${video(id)}/content${variant ? `?variant=${variant}` : ""}`;

@@ -13,7 +13,7 @@ export function compose(stage) {
   const prompt = h("textarea", { class: "prompt", id: "prompt", required: true, maxLength: 4000, placeholder: "A lighthouse keeper in a storm" });
   const length = h("input", { type: "number", min: 5, max: 300, step: 1, value: 30 });
   const size = choice(SIZES);
-  const mood = choice(MOODS.map((each) => [each, each || "from the prompt"]));
+  const mood = choice(MOODS.map((each) => [each, each || "automatic"]));
   const approve = h("input", { type: "checkbox" });
   const makers = { image: h("select"), clip: h("select"), music: h("select") };
   const beats = h("ol", { class: "beats" });

@@ -5,6 +5,16 @@ const STOPPABLE = ["queued", "running", "waiting"];
 const AGAIN = ["failed", "partial", "cancelled"];
 const EDITABLE = ["completed", "partial", "failed", "cancelled", "waiting"];
 
+const made = (video) => video.beats.filter((beat) => beat.chunk.state === "done").length;
+
+/** Say what went wrong in the numbers that the page gives beats, which begin with 1. */
+function whatIsWrong(video) {
+  const broken = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some((error) => error && error.code !== "upstream_failed"));
+  if (!broken.length) return video.error.message;
+  const numbers = broken.map((beat) => beat.beat_index + 1).join(", ");
+  return `Beat${broken.length > 1 ? "s" : ""} ${numbers} failed: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
+}
+
 /** The page of one film: its beats as they are made, what runs when, the film itself, and what can be done with it. */
 export function film(stage, id, announce) {
   const title = h("h1", {}, "…");
@@ -58,7 +68,7 @@ export function film(stage, id, announce) {
     drawFacts([["length", `${video.seconds} s`], ["picture", video.size], ["made by", video.model], ["cost", cost],
       ...(video.doubtful_cost ? [["maybe paid on top", dollars(video.doubtful_cost)]] : [])]);
     const approval = video.error?.code === "approval";
-    say(why, video.error && !approval ? video.error.message : "");
+    say(why, video.error && !approval ? whatIsWrong(video) : "");
     drawActions(video, approval);
     for (const beat of video.beats) drawBeat(video, beat);
     drawScreen(video);
@@ -75,9 +85,10 @@ export function film(stage, id, announce) {
     const wanted = [
       approval && ["continue", "Make the clips", "main", () => api.proceed(id)],
       AGAIN.includes(video.state) && ["retry", "Try again", "main", () => api.retry(id, false)],
+      video.state === "partial" && made(video) > 0 && !video.content_url && ["missing", "Make it without what failed", "", () => api.without(id)],
       AGAIN.includes(video.state) && video.doubtful_cost > 0 && ["resubmit", "Try again, also what may be paid twice", "", () => api.retry(id, true)],
       STOPPABLE.includes(video.state) && ["cancel", "Cancel", "danger", () => api.cancel(id)],
-      video.status === "completed" && ["download", "Download", "main", null],
+      video.content_url && ["download", "Download", "main", null],
       (AGAIN.includes(video.state) || video.state === "completed") && ["delete", "Delete", "danger", remove],
     ].filter(Boolean);
     const names = wanted.map(([name]) => name).join();
@@ -109,19 +120,23 @@ export function film(stage, id, announce) {
   }
 
   function drawScreen(video) {
-    const key = video.status === "completed" || video.state === "partial" ? String(video.completed_at) : "";
+    const key = video.content_url ? String(video.completed_at) : "";
     if (screen.dataset.key === key) return;
     screen.dataset.key = key;
     screen.hidden = true;
-    if (video.status !== "completed") return screen.replaceChildren();
+    if (!video.content_url) return screen.replaceChildren();
+    let from = 0;
+    const shots = video.beats.filter((beat) => beat.chunk.state === "done").map((beat) => {
+      from += beat.duration;
+      return { number: beat.beat_index + 1, start: from - beat.duration, end: from };
+    });
     const player = h("video", { controls: true, playsInline: true, preload: "metadata", src: `${api.content(id)}?${key}`, poster: (video.beats[0].image.url ?? "").slice(1), "aria-label": `The film ${video.title}` });
-    const chapters = h("div", { class: "chapters", role: "group", "aria-label": "Chapters" }, video.beats.map((beat) => h("button", {
-      type: "button", onclick: () => { player.currentTime = beat.start + 0.02; player.play().catch(() => {}); },
-    }, `${beat.beat_index + 1} · ${clock(beat.start)}`)));
+    const chapters = h("div", { class: "chapters", role: "group", "aria-label": "Chapters" }, shots.map(({ number, start }) => h("button", {
+      type: "button", onclick: () => { player.currentTime = start + 0.02; player.play().catch(() => {}); },
+    }, `${number} · ${clock(start)}`)));
     player.addEventListener("timeupdate", () => {
       for (const [index, button] of [...chapters.children].entries()) {
-        const beat = video.beats[index];
-        const now = player.currentTime >= beat.start && player.currentTime < beat.start + beat.duration;
+        const now = player.currentTime >= shots[index].start && player.currentTime < shots[index].end;
         if (now) button.setAttribute("aria-current", "true");
         else button.removeAttribute("aria-current");
       }
