@@ -9,7 +9,7 @@ from raypipe.providers.local import clips, words
 
 
 class LocalProvider(ComputeProvider):
-    """Paints layered scenes that a prompt's words choose. The same work gives the same bytes."""
+    """Paints layered scenes that a prompt's words choose. The same work gives the same frames."""
 
     name: ClassVar[str] = "local"
     num_cpus: ClassVar[float] = 1
