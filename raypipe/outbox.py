@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 from collections import Counter
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -12,7 +11,7 @@ from standardwebhooks.webhooks import Webhook
 
 from raypipe.addresses import anywhere, pinned_client, public_only
 from raypipe.config import Settings
-from raypipe.errors import JournalUnavailable, RaypipeError
+from raypipe.errors import JournalUnavailable
 from raypipe.journal import Journal, Message
 from raypipe.signing import webhook_secret
 
@@ -41,40 +40,34 @@ class Outbox:
         """Send what is due, until cancelled."""
         try:
             while True:
-                try:
-                    await self._start_due()
-                except (
-                    Exception
-                ):  # who makes the videos lives here too, and must not end for a webhook's sake
-                    logger.exception("Webhooks could not be told for now")
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK):
-                        await (
-                            asyncio.wait(self._sending)
-                            if len(self._sending) >= AT_ONCE
-                            else asyncio.sleep(LOOK + 1)
-                        )
+                if await self._start_due():  # and there may be more, as soon as one of these has ended
+                    first = asyncio.FIRST_COMPLETED
+                    await asyncio.wait(set(self._sending), timeout=LOOK, return_when=first)
+                else:
+                    await asyncio.sleep(LOOK)
         finally:
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
             await self._client.aclose()
 
-    async def _start_due(self) -> None:
-        """Begin to send as much as may be under way, of each tenant and in all."""
+    async def _start_due(self) -> bool:
+        """Begin to send as much as may be under way, of each tenant and in all; tells whether anything was due."""
         tenants = Counter(self._sending.values())
         busy = [tenant for tenant, number in tenants.items() if number >= AT_ONCE_EACH]
         free = min(AT_ONCE_EACH, AT_ONCE - len(self._sending))
-        for message in await self._due(free, busy) if free > 0 else []:
+        due = await self._due(free, busy) if free > 0 else []
+        for message in due:
             task = asyncio.create_task(self._send(message))
             self._sending[task] = message.tenant
             task.add_done_callback(self._sending.pop)
+        return bool(due)
 
     async def _due(self, limit: int, busy: list[str]) -> list[Message]:
         try:
             return await self._journal.webhooks.due(limit, busy)
-        except RaypipeError as error:  # it is asked again
-            logger.warning("What webhooks are to be told cannot be read for now: %s", error)
+        except Exception as error:  # noqa: BLE001 - it is asked again; the coordinator lives here too, and goes on
+            logger.warning("What webhooks are to be told cannot be read for now: %r", error)
             return []
 
     async def _send(self, message: Message) -> None:

@@ -85,6 +85,7 @@ class VideoService:
         self._creating += 1
         try:
             video, rows = await self._aside(request, self._accepted, request, caller.tenant)
+            await self._note_uploads(video.spec, caller)  # before it is accepted: nothing may fail after that
             made = await self.journal.accept(
                 video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key
             )
@@ -92,7 +93,6 @@ class VideoService:
             self._creating -= 1
         if made != video.id:
             return await asyncio.to_thread(self.journal.video, made), True
-        await self._note_uploads(video.spec, caller)
         self.poke()
         return video, False
 

@@ -399,3 +399,19 @@ def test_nothing_of_one_address_is_kept_for_another(tmp_path: Path) -> None:
         server.close()
 
     asyncio.run(scenario())
+
+
+def test_many_messages_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "LOOK", 60.0)
+
+    async def scenario() -> None:
+        here = Installation(tmp_path)
+        async with receiving() as receiver:
+            await here.add(receiver.url)
+            for _ in range(4 * outbox.AT_ONCE_EACH):
+                await here.end(VideoState.COMPLETED)
+            here.send()
+            await until(lambda: len(set(receiver.ids)) == 4 * outbox.AT_ONCE_EACH)
+        await here.close()
+
+    asyncio.run(scenario())
