@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import httpx
@@ -35,16 +36,18 @@ class Outbox:
         check = anywhere if settings.allow_private_urls else public_only
         self._client = pinned_client(check, ANSWER_SECONDS)
         self._sending: dict[asyncio.Task[None], str] = {}
+        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Send what is due, until cancelled."""
         try:
             while True:
-                if await self._start_due():  # and there may be more, as soon as one of these has ended
-                    first = asyncio.FIRST_COMPLETED
-                    await asyncio.wait(set(self._sending), timeout=LOOK, return_when=first)
-                else:
-                    await asyncio.sleep(LOOK)
+                self._ended.clear()
+                while await self._start_due():
+                    pass
+                with suppress(TimeoutError):  # where one has ended, there is room for another
+                    async with asyncio.timeout(LOOK):
+                        await self._ended.wait()
         finally:
             for task in self._sending:
                 task.cancel()
@@ -60,8 +63,12 @@ class Outbox:
         for message in due:
             task = asyncio.create_task(self._send(message))
             self._sending[task] = message.tenant
-            task.add_done_callback(self._sending.pop)
+            task.add_done_callback(self._has_ended)
         return bool(due)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._ended.set()
 
     async def _due(self, limit: int, busy: list[str]) -> list[Message]:
         try:
