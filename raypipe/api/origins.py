@@ -51,7 +51,14 @@ def _is_foreign(headers: dict[bytes, str], host: str) -> bool:
     if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return True
     origin = headers.get(b"origin")
-    return origin is not None and urlsplit(origin).netloc != host
+    return origin is not None and _place_of(origin) != host
+
+
+def _place_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name_of(host: str) -> str | None:

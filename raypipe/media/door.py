@@ -98,6 +98,8 @@ def _opened(source: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             if not container.streams.video:
                 raise MediaError("the clip holds no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError("the clip's pictures are encoded in a way that nothing here can decode")
             _check_pixels(stream.width, stream.height)
             yield container, stream
     except (av.FFmpegError, ValueError) as error:

@@ -77,12 +77,18 @@ class Deliveries:
     async def _answer(self, url: str, headers_of: HeadersOf) -> AsyncIterator[httpx.Response]:
         what = f"what {self._vendor} made cannot be fetched"
         try:
-            async with self._client.stream("GET", url, headers=headers_of(url)) as answer:
+            address, headers = httpx.URL(url), headers_of(url)
+            if address.scheme not in ("https", "http") or not address.host:
+                raise httpx.UnsupportedProtocol(url)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError) as error:
+            raise MediaError(f"{what}, because {url:.80} is no address") from error
+        try:
+            async with self._client.stream("GET", address, headers=headers) as answer:
                 if answer.status_code >= httpx.codes.BAD_REQUEST:
                     kind = DeliveryMissing if answer.status_code in _GONE else ProviderUnavailable
                     raise kind(f"{what}: {answer.status_code} {answer.reason_phrase}".strip())
                 yield answer
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:  # or it was sent on to one
             raise MediaError(f"{what}, because {url:.80} is no address") from error
         except httpx.HTTPError as error:
             raise ProviderUnavailable(f"{what}: {error or type(error).__name__}") from error

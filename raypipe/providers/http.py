@@ -182,11 +182,10 @@ class HttpProvider(KnownModels):
                 raise LookupError("it names no job")
             return job_id
         except (ProviderRejected, LookupError, TypeError) as error:
-            if answer.is_success:  # it may well have been taken
-                raise OutcomeUnknown(
-                    f"{self.name} answered the create with something else: {error}"
-                ) from error
-            raise
+            if isinstance(error, ProviderRejected) and not answer.is_success:
+                raise
+            # it may well have been taken
+            raise OutcomeUnknown(f"{self.name} answered the create with something else: {error}") from error
 
     async def _prepared(self, work: Work) -> tuple[str, dict[str, Any], dict[str, str]]:
         """Return what to send, within a time of its own: whatever goes wrong here, nothing was sent."""

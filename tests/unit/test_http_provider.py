@@ -113,6 +113,7 @@ CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
     "no JSON": (Response("<html>", 200), OutcomeUnknown, "no JSON"),
     "JSON without an id": (json('{"status": "IN_QUEUE"}'), OutcomeUnknown, "request_id"),
     "a list": (json("[1]"), OutcomeUnknown, "no object"),
+    "sent elsewhere": (json("{}", 303, location="/elsewhere"), OutcomeUnknown, "request_id"),
     "more than an answer": (json(f'{{"x": "{"y" * 9_000_000}"}}'), OutcomeUnknown, "more than"),
     "too many requests": (json('{"detail": "slow down"}', 429, retry_after="7"), RateLimited, "slow down"),
     "a refused key": (json('{"detail": "no such key"}', 401), KeyRefused, "FAL_KEY"),
@@ -255,7 +256,15 @@ def test_nothing_is_fetched_from_inside_our_network_at_a_vendors_word(
         ]:
             assert "is no public address" in await refused(host, url)
         assert "169.254.169.254 is no public address" in await refused("127.0.0.1", f"{provider._base}/file")
-        assert "is no address" in await refused("127.0.0.1", "ftp://8.8.8.8/x")
+        for url in (
+            "ftp://8.8.8.8/x",
+            "//8.8.8.8/x",
+            "clip.mp4",
+            "",
+            "https://a/\ud800",
+            "https:///x",
+        ):
+            assert "is no address" in await refused("127.0.0.1", url), url
         data = await deliveries("8.8.8.8").fetch("data:text/plain;base64,aGVsbG8=", Kind.CLIP, lambda _: {})
         assert (store.get(data), data.media_type) == (b"hello", "text/plain")
 

@@ -181,6 +181,7 @@ GARBAGE = {
     ),
     "noise in a clip's clothes": b"\x00\x00\x00\x18ftypmp42" + bytes(range(256)) * 400,
     "sound alone": media.sound_only(),
+    "an encoding that nobody knows": CLIP.replace(b"avc1", b"xxxx"),
 }
 
 
