@@ -8,10 +8,14 @@ from raypipe.api.failures import failure
 
 #: seconds within which a body has to arrive
 READ_SECONDS = 120.0
+#: bodies of the greatest length that are held at once; one of up to `SMALL` bytes is read all the same
+MOST_HELD, SMALL = 8, 64 * 2**10
 
 
 class BodyLimit:
     """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
+
+    All bodies together take bounded memory: where there is no room for another it is answered 429.
 
     A POST whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
     client that has sent a video cannot know whether it was in time.
@@ -20,26 +24,39 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
         self._at_work: set[asyncio.Future[None]] = set()
+        #: bytes of bodies that are read, or passed on
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body read, if it is short enough."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = bytearray()
+        try:
+            await self._pass_on(body, scope, receive, send)
+        finally:
+            self._held -= len(body)
+
+    async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
-                body = await self._read(scope, receive)
+                await self._read(body, scope, receive)
         except _HungUp:
             return
         except TimeoutError:
             message = f"The body took longer than {READ_SECONDS:g} s to arrive."
             await failure(408, "body_too_slow", message)(scope, receive, send)
             return
-        if body is None:
+        except _TooLong:
             message = f"The body is longer than {self._limit} bytes."
             await failure(413, "body_too_large", message)(scope, receive, send)
             return
-        replayed = _replay(body, receive)
+        except _NoRoom:
+            message = "More is being sent at this moment than can be held; come again in a second."
+            await failure(429, "queue_full", message, headers={"Retry-After": "1"})(scope, receive, send)
+            return
+        replayed = _replay(bytes(body), receive)
         if scope["method"] != "POST":
             await self._app(scope, replayed, send)
             return
@@ -48,24 +65,35 @@ class BodyLimit:
         work.add_done_callback(self._at_work.discard)
         await asyncio.shield(work)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
-            return None
-        body, more = bytearray(), True
+            raise _TooLong
+        more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _HungUp
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            body += part
+            self._held += len(part)
             more = message.get("more_body", False)
             if len(body) > self._limit:
-                return None
-        return bytes(body)
+                raise _TooLong
+            if part and len(body) > SMALL and self._held > MOST_HELD * self._limit:
+                raise _NoRoom
 
 
 class _HungUp(Exception):
     """The client went away before all of its request was read."""
+
+
+class _TooLong(Exception):
+    """A body is longer than any may be."""
+
+
+class _NoRoom(Exception):
+    """There is no room for a body beside those that are being read."""
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -1,32 +1,12 @@
 """The journal: what was accepted, what was done, what happened. Ray executes, the journal decides."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-from sqlalchemy import (
-    Connection,
-    Dialect,
-    Row,
-    Select,
-    String,
-    Table,
-    and_,
-    bindparam,
-    case,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, select, update
 
-from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
+from raypipe.errors import JournalRowBroken, JournalUnavailable
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
@@ -34,20 +14,20 @@ from raypipe.journal.idempotency import Idempotency, known, remember
 from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
-from raypipe.journal.records import Event, StepKey, StepRecord, TenantEvent, Token, VideoRecord
-from raypipe.journal.retention import forget, named_digests
+from raypipe.journal.reads import TERMINAL, Reads, parsed, steps_query
+from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.retention import forget
+from raypipe.journal.statements import NO_OUTCOME, Statements
 from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
 from raypipe.journal.webhooks import Webhooks, write_down
-from raypipe.journal.writer import PATIENCE, Statement, Write, Writer, cause_of, execute
-from raypipe.models import Phase, PhaseOutput, Spec, StepState, Value, VideoState
-
-ValueT = TypeVar("ValueT", bound=Value)
+from raypipe.journal.writer import PATIENCE, Write, Writer, execute
+from raypipe.models import PhaseOutput, Spec, StepState, VideoState
 
 #: error code of a video whose making was stopped from outside
 INTERRUPTED = "interrupted"
 
 
-class Journal:
+class Journal(Reads):
     """The journal of one installation.
 
     Reads may come from any thread, and see everything committed before them. Writes come from an event loop.
@@ -66,9 +46,10 @@ class Journal:
             JournalUnavailable: The database cannot be opened, or holds something else.
             JournalTooNew: A newer raypipe wrote it.
         """
-        self._engine, self.read_only = open_database(url)
-        self.writer = Writer(self._engine)
-        self._statements = _Statements(self._engine.dialect)
+        engine, self.read_only = open_database(url)
+        super().__init__(engine)
+        self.writer = Writer(engine)
+        self._statements = Statements(engine.dialect)
         self.keys = Keys(self.writer, self._read)
         self.webhooks = Webhooks(self.writer, self._read)
 
@@ -173,7 +154,7 @@ class Journal:
 
         A video that has ended already keeps its end.
         """
-        row = {"v_id": video_id, "state": state, "finished_at": time.time(), **_NO_OUTCOME, **columns}
+        row = {"v_id": video_id, "state": state, "finished_at": time.time(), **NO_OUTCOME, **columns}
         return Write(self._statements.finish_video, row)
 
     def put_back(
@@ -314,7 +295,7 @@ class Journal:
                 admit(connection, key, counted)
             take_it(connection)
             query = select(tables.videos).where(tables.videos.c.id == video_id)
-            return _parsed(VideoRecord, connection.execute(query).one())
+            return parsed(VideoRecord, connection.execute(query).one())
 
         taken: VideoRecord = await self.writer.transact(run)
         return taken
@@ -352,18 +333,6 @@ class Journal:
 
         await self.writer.transact(run)
 
-    def named_digests(self) -> set[str]:
-        """Read which artifacts rows name.
-
-        Raises:
-            JournalUnavailable: The rows cannot be read.
-        """
-        try:
-            with self._engine.connect() as connection:
-                return named_digests(connection)
-        except SQLAlchemyError as error:
-            raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
-
     async def take_cancelling(self, owner: Owner, video_ids: Sequence[str] | None) -> list[VideoRecord]:
         """Take videos that are to be cancelled, under a new epoch each: those, or all of the owner's kind."""
 
@@ -387,7 +356,7 @@ class Journal:
         under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
         columns = steps.video_id, steps.step, steps.take, steps.sent_at
         joined = tables.steps.join(tables.videos, tables.videos.c.id == steps.video_id)
-        alive = tables.videos.c.state.not_in(_TERMINAL)
+        alive = tables.videos.c.state.not_in(TERMINAL)
         mine = steps.provider == provider, steps.sent_at.is_not(None), under_way, alive
         query = select(*columns).select_from(joined).where(*mine)
         rows = await self.writer.read(lambda connection: connection.execute(query).all())
@@ -423,142 +392,11 @@ class Journal:
         )
         return found
 
-    def video(self, video_id: str) -> VideoRecord:
-        """Read a video.
-
-        Raises:
-            VideoNotFound: There is no such video.
-            JournalRowBroken: Its row does not hold a video.
-        """
-        rows = self._read(_WITH_LEASE.where(tables.videos.c.id == video_id), f"video {video_id}")
-        if not rows:
-            raise VideoNotFound(video_id)
-        return _parsed(VideoRecord, rows[0])
-
-    def tenant_of(self, video_id: str) -> str:
-        """Read whose a video is.
-
-        Raises:
-            VideoNotFound: There is no such video.
-        """
-        rows = self._read(select(tables.videos.c.tenant).where(tables.videos.c.id == video_id), "the videos")
-        if not rows:
-            raise VideoNotFound(video_id)
-        return str(rows[0].tenant)
-
-    def video_ids(
-        self,
-        limit: int = 20,
-        after: str | None = None,
-        newest_first: bool = True,
-        states: Sequence[VideoState] = (),
-        tenant: str | None = None,
-    ) -> list[str]:
-        """Read the ids of videos in the order they were accepted, `after` being the last id already seen.
-
-        Of those in certain states, or of one tenant, if any are given.
-        """
-        key = tables.videos.c.id
-        query = select(key).order_by(key.desc() if newest_first else key).limit(limit)
-        if after is not None:
-            query = query.where(key < after if newest_first else key > after)
-        if states:
-            query = query.where(tables.videos.c.state.in_(states))
-        if tenant is not None:
-            query = query.where(tables.videos.c.tenant == tenant)
-        return [row.id for row in self._read(query, "the videos")]
-
-    def videos(self, video_ids: Iterable[str]) -> dict[str, VideoRecord]:
-        """Read videos by their ids; ids of no video are left out.
-
-        Raises:
-            JournalRowBroken: One of the rows does not hold a video.
-        """
-        query = _WITH_LEASE.where(tables.videos.c.id.in_(list(video_ids)))
-        return {row.id: _parsed(VideoRecord, row) for row in self._read(query, "the videos")}
-
-    def steps(self, video_id: str) -> list[StepRecord]:
-        """Read the steps of a video in the order they were meant."""
-        return self.steps_of([video_id])[video_id]
-
     async def steps_async(self, video_id: str) -> list[StepRecord]:
         """As `steps`, without blocking the event loop."""
-        query = _steps_of([video_id])
+        query = steps_query([video_id])
         rows = await self.writer.read(lambda connection: connection.execute(query).all(), float("inf"))
-        return [_parsed(StepRecord, row) for row in rows]
-
-    def steps_of(self, video_ids: Iterable[str]) -> dict[str, list[StepRecord]]:
-        """Read the steps of videos, each in the order they were meant."""
-        query = _steps_of(list(video_ids))
-        return self._by_video(StepRecord, query, "the steps")
-
-    def phases(self, video_id: str) -> dict[Phase, PhaseOutput]:
-        """Read the outputs of the phases that have ended."""
-        return self.phases_of([video_id])[video_id]
-
-    def phases_of(self, video_ids: Iterable[str]) -> dict[str, dict[Phase, PhaseOutput]]:
-        """Read the outputs of the phases of videos that have ended."""
-        query = select(tables.phases).where(tables.phases.c.video_id.in_(list(video_ids)))
-        found = self._by_video(PhaseOutput, query, "the phases")
-        outputs = {video_id: {each.phase: each for each in rows} for video_id, rows in found.items()}
-        return defaultdict(dict, outputs)
-
-    def events(self, video_id: str, after: int = 0) -> list[Event]:
-        """Read what happened to a video after the event with number `after`."""
-        table = tables.events
-        query = select(table).where(table.c.video_id == video_id, table.c.seq > after).order_by(table.c.seq)
-        return self._by_video(Event, query, "the events")[video_id]
-
-    def counts(self) -> dict[VideoState, int]:
-        """Count the videos that are not over, by state."""
-        state = tables.videos.c.state
-        query = select(state, func.count().label("number")).where(state.not_in(_TERMINAL)).group_by(state)
-        return {VideoState(row.state): row.number for row in self._read(query, "the videos")}
-
-    def has_queued(self, number: int) -> bool:
-        """Tell whether so many videos, or more, wait for a place."""
-        waiting = select(tables.videos.c.id).where(tables.videos.c.state == VideoState.QUEUED)
-        return bool(self._read(waiting.offset(number - 1).limit(1), "the videos"))
-
-    def events_after(
-        self, seen: int, limit: int, upto: int | None = None, video_id: str | None = None
-    ) -> list[TenantEvent]:
-        """Read what happened to all videos or to one, and whose it is, after the event with id `seen`, oldest first."""
-        table = tables.events
-        joined = table.join(tables.videos, tables.videos.c.id == table.c.video_id)
-        columns = select(table, tables.videos.c.tenant).select_from(joined)
-        query = columns.where(table.c.id > seen).order_by(table.c.id).limit(limit)
-        if upto is not None:
-            query = query.where(table.c.id <= upto)
-        if video_id is not None:
-            query = query.where(table.c.video_id == video_id)
-        return [_parsed(TenantEvent, row) for row in self._read(query, "the events")]
-
-    def last_event_id(self) -> int:
-        """Read the id of the newest event; 0 if there is none."""
-        (row,) = self._read(select(func.coalesce(func.max(tables.events.c.id), 0).label("id")), "the events")
-        return int(row.id)
-
-    def _by_video(self, kind: type[ValueT], query: Any, what: str) -> dict[str, list[ValueT]]:
-        found: dict[str, list[ValueT]] = defaultdict(list)
-        for row in self._read(query, what):
-            found[row.video_id].append(_parsed(kind, row))
-        return found
-
-    def _read(self, query: Any, what: str) -> Sequence[Row[Any]]:
-        try:
-            with self._engine.connect() as connection:
-                return connection.execute(query).all()
-        except SQLAlchemyError as error:
-            raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
-        except ValueError as error:  # a column that is no JSON
-            raise JournalRowBroken(f"The journal's row of {what} cannot be read: {error}") from error
-
-
-def _steps_of(video_ids: list[str]) -> Select[Any]:
-    table = tables.steps
-    order = table.c.video_id, table.c.intent_at, table.c.step, table.c.take
-    return select(table).where(table.c.video_id.in_(video_ids)).order_by(*order)
+        return [parsed(StepRecord, row) for row in rows]
 
 
 def _claim(connection: Connection, owner: Owner, limit: int, own_only: bool) -> list[VideoRecord]:
@@ -570,7 +408,7 @@ def _claim(connection: Connection, owner: Owner, limit: int, own_only: bool) -> 
 def _claimed(connection: Connection, video_id: str) -> VideoRecord | None:
     try:
         row = connection.execute(select(tables.videos).where(tables.videos.c.id == video_id)).one()
-        return _parsed(VideoRecord, row)
+        return parsed(VideoRecord, row)
     except (JournalRowBroken, ValueError) as error:
         fail(connection, video_id, JournalRowBroken.code, str(error))
         return None
@@ -581,93 +419,3 @@ def _installation(connection: Connection, gateways: int) -> tuple[str, int]:
     connection.execute(update(table).where(table.c.gateways.is_(None)).values(gateways=gateways))
     row = connection.execute(select(table)).one()
     return f"{row.id}-{row.gateways_ended}", row.gateways
-
-
-def _parsed(kind: type[ValueT], row: Row[Any]) -> ValueT:
-    fields = dict(row._mapping)
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        name = fields.get("video_id", fields.get("id"))
-        raise JournalRowBroken(
-            f"The journal's {kind.__name__} of {name} cannot be read: {where}: {first['msg']}."
-        ) from error
-
-
-class _Statements:
-    """All that is written row by row, in the order in which rows need each other."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        insert_or_update = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
-        self.insert_video = Statement(0, insert(tables.videos), dialect)
-        self.put_back = Statement(0, _PUT_BACK, dialect)
-        self.finish_video = Statement(0, _FINISH_VIDEO, dialect)
-        self.put_step = Statement(1, _put_step(insert_or_update), dialect)
-        self.job_id = Statement(1, _JOB_ID, dialect)
-        self.put_phase = Statement(2, _upsert(insert_or_update, tables.phases), dialect)
-        self.append_event = Statement(3, _append_event(), dialect)
-
-
-def _upsert(insert_or_update: Any, table: Table, **special: Any) -> Any:
-    statement = insert_or_update(table)
-    keys = [column.name for column in table.primary_key]
-    changed = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
-    changed |= {name: value(statement.excluded) for name, value in special.items()}
-    return statement.on_conflict_do_update(index_elements=keys, set_=changed)
-
-
-def _put_step(insert_or_update: Any) -> Any:
-    """Replace a step's row, but for the id of a create's job that a webhook or another process has brought."""
-
-    def job_id(new: Any) -> Any:
-        unanswered = new.state.in_([literal(StepState.SENT.value), literal(StepState.UNKNOWN.value)])
-        known = and_(new.provider_job_id.is_(None), new.attempt == tables.steps.c.attempt, unanswered)
-        return case((known, tables.steps.c.provider_job_id), else_=new.provider_job_id)
-
-    return _upsert(insert_or_update, tables.steps, provider_job_id=job_id)
-
-
-def _append_event() -> Any:
-    e = tables.events
-    next_seq = func.coalesce(func.max(e.c.seq), 0) + 1
-    values = [
-        bindparam(f"e_{name}", None, type_=e.c[name].type)
-        for name in ("at", "kind", "step", "take", "beat_index", "data")
-    ]
-    video_id = bindparam("e_video_id", None, type_=e.c.video_id.type)
-    chosen = select(video_id, next_seq, *values).where(e.c.video_id == video_id)
-    return insert(e).from_select(
-        ["video_id", "seq", "at", "kind", "step", "take", "beat_index", "data"], chosen
-    )
-
-
-_TERMINAL = [state.value for state in VideoState if state.terminal]
-_NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
-_WITH_LEASE = select(tables.videos, tables.coordinators.c.lease_until).outerjoin(
-    tables.coordinators, tables.coordinators.c.id == tables.videos.c.lease_owner
-)
-_JOB_ID = (
-    update(tables.steps)
-    .where(
-        *(
-            tables.steps.c[name] == bindparam(f"s_{name}", None)
-            for name in ("video_id", "step", "take", "attempt")
-        )
-    )
-    .where(tables.steps.c.provider_job_id.is_(None))
-    .where(or_(*(tables.steps.c.state == each.value for each in (StepState.SENT, StepState.UNKNOWN))))
-    .values(provider_job_id=bindparam("job_id", None))
-)
-_OPEN_VIDEO = update(tables.videos).where(
-    # an end is final: of two that write one, the first has
-    tables.videos.c.id == bindparam("v_id", None, type_=String),
-    *(tables.videos.c.state != state for state in _TERMINAL),
-)
-_PUT_BACK = _OPEN_VIDEO.values(
-    {name: bindparam(name, None) for name in ("state", "lease_owner", "error_code", "error_message")}
-)
-_FINISH_VIDEO = _OPEN_VIDEO.values(
-    {name: bindparam(name, None) for name in ("state", "finished_at", *_NO_OUTCOME)}
-)

@@ -6,7 +6,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["raypipe"]):
-    from .parsers import PARSERS, seeds
+    from .parsers import PARSERS, any_of_them, seeds
 
 
 def main(name: str, *libfuzzer: str) -> None:
@@ -18,7 +18,7 @@ def main(name: str, *libfuzzer: str) -> None:
     """
     for number, seed in enumerate(seeds(name)):
         Path("corpus", str(number)).write_bytes(seed)
-    atheris.Setup([sys.argv[0], *libfuzzer], PARSERS[name])
+    atheris.Setup([sys.argv[0], *libfuzzer], PARSERS.get(name, any_of_them))
     atheris.Fuzz()
 
 

@@ -244,8 +244,16 @@ PARSERS: dict[str, Parser] = {
 }  # fmt: skip
 
 
+def any_of_them(data: bytes) -> None:
+    """Give the parser that the first byte says the rest: one process for all, which begins sooner."""
+    if data:
+        list(PARSERS.values())[data[0] % len(PARSERS)](data[1:])
+
+
 def seeds(name: str) -> list[bytes]:
     """Return what a parser is meant to read, for the fuzzer to begin with."""
+    if name == any_of_them.__name__:
+        return [bytes([number]) + seed for number, each in enumerate(PARSERS) for seed in seeds(each)]
     if name == "delivered_picture":
         return [picture(64, 36, 200, 30, 30)]
     if name == "delivered_clip":

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from raypipe.api import create_app
+from raypipe.api.limits import MOST_HELD, SMALL, BodyLimit
 from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken
 from raypipe.journal import Event, Journal, StepRecord
@@ -168,6 +169,42 @@ def test_a_request_that_is_cut_off_within_its_body_is_none(app: FastAPI, journal
 
     asyncio.run(app(scope("POST", "/v1/videos"), receive, send))
     assert journal.video_ids() == []
+
+
+def test_bodies_that_are_being_read_take_bounded_memory_and_small_ones_are_read_all_the_same() -> None:
+    limit, room = 4 * SMALL, asyncio.Event()
+
+    async def taken(_: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 202})
+
+    async def post(app: BodyLimit, length: int) -> int:
+        statuses, messages = [], [{"type": "http.request", "body": b"x" * length, "more_body": True}]
+
+        async def receive() -> dict[str, Any]:
+            if messages:
+                return messages.pop()
+            await room.wait()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status", 0))
+
+        await app(scope("POST", "/v1/videos"), receive, send)
+        return int(statuses[0])
+
+    async def test() -> None:
+        app = BodyLimit(taken, limit)
+        slow = [asyncio.create_task(post(app, limit)) for _ in range(MOST_HELD)]
+        await asyncio.sleep(0.01)
+        assert [await post(app, SMALL + 1) for _ in range(50)] == [429] * 50
+        small = asyncio.create_task(post(app, SMALL))
+        await asyncio.sleep(0.01)
+        room.set()
+        assert await asyncio.gather(*slow, small) == [202] * (MOST_HELD + 1)
+        assert await post(app, limit) == 202, "there is room again"
+
+    asyncio.run(test())
 
 
 def test_one_broken_row_is_a_500_by_itself_and_leaves_the_list(app: FastAPI, journal: Journal) -> None:
