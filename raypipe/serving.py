@@ -5,7 +5,9 @@ import logging
 
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import TaskCancelledError
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api import create_app
 from raypipe.config import Settings
@@ -83,6 +85,24 @@ class Coordination:
         await self._coordinator.check()
 
 
+class HangUps:
+    """Tells as ASGI does that a client has gone, where Serve cancels the task that would tell."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+
+        async def told() -> Message:
+            try:
+                return await receive()
+            except TaskCancelledError:
+                return {"type": "http.disconnect"}
+
+        await self._app(scope, told, send)
+
+
 @serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
 @serve.ingress()
 class Api:
@@ -97,7 +117,9 @@ class Api:
         """Make the app in the replica, where it is used."""
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        return create_app(settings, self._poke, self._ready)
+        app = create_app(settings, self._poke, self._ready)
+        app.add_middleware(HangUps)
+        return app
 
     def _poke(self) -> None:
         # a task of its own: what a request starts, Serve cancels when the client disconnects

@@ -118,6 +118,17 @@ class Snapshot:
         return self.video.id[:16]
 
     @property
+    def length(self) -> float:
+        """Seconds of the film that there is, which may lack beats; else of the one that is planned."""
+        if self.video.result is None or self.video.state is not VideoState.PARTIAL:
+            return self.video.spec.duration
+        return sum(beat.duration for beat in self.video.spec.beats if self._is_made(beat))
+
+    def _is_made(self, beat: Beat) -> bool:
+        chunk = self.steps.get(f"chunk/{beat.beat_index}")
+        return chunk is not None and chunk.state is StepState.DONE
+
+    @property
     def elapsed(self) -> float:
         """Seconds since the video was accepted, until its end if it is over."""
         return (self.video.finished_at or self.now) - self.video.created_at

@@ -255,7 +255,9 @@ class VideoSummary(BaseModel):
     created_at: int
     completed_at: int | None = None
     model: str
-    seconds: str
+    seconds: str = Field(
+        description="Length of the film; of one made without some of its beats, what there is."
+    )
     size: str
     title: str
     prompt: str
@@ -346,7 +348,7 @@ def _summary(snapshot: Snapshot) -> dict[str, Any]:
         "created_at": int(video.created_at),
         "completed_at": None if video.finished_at is None else int(video.finished_at),
         "model": models_text(spec),
-        "seconds": f"{spec.duration:g}",
+        "seconds": f"{snapshot.length:g}",
         "size": str(spec.size),
         "title": spec.title,
         "prompt": spec.prompt,

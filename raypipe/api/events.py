@@ -11,7 +11,7 @@ from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from raypipe.errors import JournalUnavailable
-from raypipe.journal import Journal, TenantEvent
+from raypipe.journal import DELETED, Journal, TenantEvent
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class Tail:
     ) -> AsyncIterator[TenantEvent]:
         """Give events after the one with that id, or from now on, as they happen; each once and in order, for a while.
 
+        Of one video they end when it is deleted.
+
         Args:
             after: Id of the last event already seen; None for none before now.
             video_id: Of which video; None for all.
@@ -67,6 +69,8 @@ class Tail:
                 for event in found:
                     if tenant in (None, event.tenant):
                         yield event
+                    if video_id is not None and event.kind == DELETED:
+                        return
                 if seen >= self._last:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(until - time.monotonic()):

@@ -77,7 +77,9 @@ class VideoService:
         asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
             return await asyncio.to_thread(self.journal.video, known), True
-        request = await self._admitted(body, caller)
+        if caller.key is not None:
+            await self.journal.keys.check_room(caller.key)
+        request = await self._with_pictures(body, caller)
         if self._creating >= AT_ONCE:
             raise QueueFull(
                 f"{AT_ONCE} videos are being accepted at this moment; come again in a second.", 1.0
@@ -96,16 +98,14 @@ class VideoService:
         self.poke()
         return video, False
 
-    async def _admitted(self, body: CreateVideo, caller: Caller) -> VideoRequest:
+    async def _with_pictures(self, body: CreateVideo, caller: Caller) -> VideoRequest:
         """Return a request that may be planned, with the pictures that it gives by their addresses fetched.
 
         Raises:
-            TenantLimit: The caller's key allows no more for now.
             InvalidReferenceImage: A picture is another's, or cannot be fetched.
         """
         request = body.request()
         if caller.key is not None:
-            await self.journal.keys.check_room(caller.key)
             await asyncio.to_thread(self._check_named, request, caller.tenant)
         found = await self._pictures.fetch(request.pictures)
         return request.with_pictures(found) if found else request
@@ -193,7 +193,7 @@ class VideoService:
 
     async def plan(self, body: CreateVideo, caller: Caller) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
-        request = await self._admitted(body, caller)
+        request = await self._with_pictures(body, caller)
         spec = await self._aside(request, self._planned, request)
         await self._note_uploads(spec, caller)
         return plan_view(spec, estimate(spec), body.notes)
@@ -249,7 +249,7 @@ class VideoService:
         """
         keeps = "private, max-age=31536000, immutable" if lasting else "private, no-cache"
         headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": keeps}
-        if artifact.digest in request.headers.get("if-none-match", ""):
+        if any(each in request.headers.get("if-none-match", "") for each in (artifact.digest, "*")):
             return Response(status_code=304, headers=headers)
         path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
         filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"

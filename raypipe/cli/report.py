@@ -153,7 +153,7 @@ def video_list(found: Mapping[str, Snapshot | JournalRowBroken]) -> Table:
         state = Text.assemble(
             MARKS[_state_of(snapshot)], " stopped" if snapshot.abandoned else f" {video.state}"
         )
-        age, length = seconds(time.time() - video.created_at), f"{video.spec.duration:g} s"
+        age, length = seconds(time.time() - video.created_at), f"{snapshot.length:g} s"
         progress = f"{snapshot.progress.overall:.0f} %"
         table.add_row(ids[video_id], state, progress, age, length, Text(snapshot.title))
     return table

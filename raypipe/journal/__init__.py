@@ -6,6 +6,7 @@ from raypipe.journal.journal import INTERRUPTED, Journal
 from raypipe.journal.keys import LOCAL_TENANT, ApiKey
 from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
 from raypipe.journal.records import (
+    DELETED,
     Event,
     StepKey,
     StepRecord,
@@ -21,6 +22,7 @@ from raypipe.journal.writer import Fence, Write
 
 __all__ = [
     "CANCELLED",
+    "DELETED",
     "INTERRUPTED",
     "LEASE_SECONDS",
     "LOCAL",

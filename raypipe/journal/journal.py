@@ -15,8 +15,8 @@ from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
 from raypipe.journal.reads import TERMINAL, Reads, parsed, steps_query
-from raypipe.journal.records import Event, StepKey, StepRecord, Token, VideoRecord
-from raypipe.journal.retention import forget
+from raypipe.journal.records import DELETED, Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.retention import check_over, forget
 from raypipe.journal.statements import NO_OUTCOME, Statements
 from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
 from raypipe.journal.webhooks import Webhooks, write_down
@@ -328,7 +328,9 @@ class Journal(Reads):
         """
 
         def run(connection: Connection) -> None:
+            check_over(connection, video_id)
             write_down(connection)  # its webhooks are told of it all the same
+            execute(connection, [self.event(Event(video_id=video_id, kind=DELETED))])
             forget(connection, video_id)
 
         await self.writer.transact(run)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, Row, Select, func, select
+from sqlalchemy import JSON, Engine, Row, Select, Table, func, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
@@ -127,21 +127,32 @@ class Reads:
     def events_after(
         self, seen: int, limit: int, upto: int | None = None, video_id: str | None = None
     ) -> list[TenantEvent]:
-        """Read what happened to all videos or to one, and whose it is, after the event with id `seen`, oldest first."""
-        table = tables.events
-        joined = table.join(tables.videos, tables.videos.c.id == table.c.video_id)
-        columns = select(table, tables.videos.c.tenant).select_from(joined)
-        query = columns.where(table.c.id > seen).order_by(table.c.id).limit(limit)
-        if upto is not None:
-            query = query.where(table.c.id <= upto)
-        if video_id is not None:
-            query = query.where(table.c.video_id == video_id)
+        """Read what happened to all videos or to one, and whose it is, after the event with id `seen`, oldest first.
+
+        Of a video that is deleted it is known for an hour, without what was said of it.
+        """
+        told, gone = tables.events, tables.deleted_events
+
+        def wanted(query: Select[Any], table: Table) -> Select[Any]:
+            query = query.where(table.c.id > seen)
+            query = query if upto is None else query.where(table.c.id <= upto)
+            return query if video_id is None else query.where(table.c.video_id == video_id)
+
+        joined = told.join(tables.videos, tables.videos.c.id == told.c.video_id)
+        live = wanted(select(told, tables.videos.c.tenant).select_from(joined), told)
+        columns = [
+            literal({}, JSON).label("data") if each.name == "data" else gone.c[each.name] for each in told.c
+        ]
+        deleted = wanted(select(*columns, gone.c.tenant), gone)
+        query = union_all(live, deleted).order_by("id").limit(limit)
         return [parsed(TenantEvent, row) for row in self._read(query, "the events")]
 
     def last_event_id(self) -> int:
         """Read the id of the newest event; 0 if there is none."""
-        (row,) = self._read(select(func.coalesce(func.max(tables.events.c.id), 0).label("id")), "the events")
-        return int(row.id)
+        newest = [
+            select(func.max(table.c.id).label("id")) for table in (tables.events, tables.deleted_events)
+        ]
+        return max(row.id or 0 for row in self._read(union_all(*newest), "the events"))
 
     def named_digests(self) -> set[str]:
         """Read which artifacts rows name.

@@ -133,6 +133,10 @@ class StepRecord(Value):
         return self.model_copy(update=changes)
 
 
+#: kind of the last event of a video
+DELETED = "video.deleted"
+
+
 class Event(Value):
     """Something that happened to a video; `id` and `seq` are given by the journal."""
 

@@ -12,6 +12,8 @@ from raypipe.journal import tables
 from raypipe.journal.money import DAY
 from raypipe.models import VideoState
 
+#: seconds for which it is known what happened to a deleted video, for those who follow events
+HEARD = 3_600.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: columns that may name artifacts
 _NAMING = (
@@ -20,19 +22,24 @@ _NAMING = (
 )  # fmt: skip
 
 
-def forget(connection: Connection, video_id: str) -> None:
-    """Delete a video that is over, with all that is known of it but what it cost on which day.
+def check_over(connection: Connection, video_id: str) -> None:
+    """Check that a video may be deleted.
 
     Raises:
         VideoNotFound: There is no such video.
         VideoBusy: It is not over.
     """
-    videos, steps = tables.videos.c, tables.steps.c
+    videos = tables.videos.c
     state = connection.execute(select(videos.state).where(videos.id == video_id).with_for_update()).scalar()
     if state is None:
         raise VideoNotFound(video_id)
     if not VideoState(state).terminal:
         raise VideoBusy(f"Video {video_id} is {state}: cancel it first.")
+
+
+def forget(connection: Connection, video_id: str) -> None:
+    """Delete a video, with all that is known of it but what it cost on which day."""
+    videos, steps = tables.videos.c, tables.steps.c
     spent: dict[int, float] = defaultdict(float)
     money = steps.cost + steps.doubtful_cost + func.coalesce(steps.reserved_cost, 0.0)
     for row in connection.execute(
@@ -41,9 +48,21 @@ def forget(connection: Connection, video_id: str) -> None:
         spent[int((row.sent_at or time.time()) // DAY)] += row.cost
     for day, cost in spent.items():
         _add(connection, day, cost)
+    _keep_events(connection, video_id)
     for table in (tables.idempotency_keys, tables.events, tables.phases, tables.steps):
         connection.execute(delete(table).where(table.c.video_id == video_id))
     connection.execute(delete(tables.videos).where(videos.id == video_id))
+
+
+def _keep_events(connection: Connection, video_id: str) -> None:
+    """Keep what has just happened to a video, without what was said of it, for those who have not read it yet."""
+    kept, events, since = tables.deleted_events, tables.events, time.time() - HEARD
+    connection.execute(delete(kept).where(kept.c.at < since))
+    columns = [column for column in events.c if column.name in kept.c]
+    joined = events.join(tables.videos, tables.videos.c.id == events.c.video_id)
+    lately = events.c.video_id == video_id, events.c.at >= since
+    chosen = select(*columns, tables.videos.c.tenant).select_from(joined).where(*lately)
+    connection.execute(insert(kept).from_select([column.name for column in chosen.selected_columns], chosen))
 
 
 def named_digests(connection: Connection) -> set[str]:

@@ -147,6 +147,22 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
+# what happened lately to videos that are deleted: who listens may not have read it yet
+deleted_events = Table(
+    "deleted_events",
+    metadata,
+    # as in `events`
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("tenant", String(40), nullable=False),
+    Column("video_id", String(40), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String(40), nullable=False),
+    Column("step", String(40)),
+    Column("take", Integer),
+    Column("beat_index", Integer),
+)
+
 # what the steps of deleted videos have cost, or may have, by the day (since 1970) on which they were sent
 deleted_costs = Table(
     "deleted_costs",

@@ -67,12 +67,16 @@ def read_prompt(prompt: str) -> PromptText:
     """
     clean = _unquoted(without_controls(prompt))
     text = " ".join(clean.split())
-    if not text.strip(_ENDING):
+    if not any(map(_is_seen, text)):
         raise InvalidRequest("The prompt holds no text.")
     order = _ORDER.match(clean)
     about = clean[order.end() :] if order and clean[order.end() :].strip(_ENDING) else clean
     scenes = _scenes(about)
     return PromptText(text, clip_text(scenes[0], SUBJECT_LENGTH), scenes, _seconds(order))
+
+
+def _is_seen(char: str) -> bool:
+    return char not in _ENDING and unicodedata.category(char) not in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn")
 
 
 def clip_text(text: str, length: int) -> str:

@@ -107,8 +107,11 @@ def test_a_prompt_becomes_a_plan_that_is_changed_and_a_film_that_plays(page: Pag
 def test_a_film_is_cancelled_and_made_after_all(page: Page, client: httpx.Client) -> None:
     video_id = made(client, wait=0, clip=[4.0, 0.2])
     page.goto(f"/#/films/{video_id}")
+    expect(page.locator(".beat .state").first).to_have_text("clip in the making", timeout=15_000)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("article > div .state").first).to_have_text("cancelled", timeout=15_000)
+    expect(page.get_by_text("failed")).to_have_count(0)
+    expect(page.locator(".beat .state").first).to_have_text("clip cancelled")
     page.get_by_role("button", name="Try again", exact=True).click()
     expect(page.locator(".screen video")).to_be_visible(timeout=30_000)
 
@@ -142,6 +145,7 @@ def test_what_failed_is_said_at_the_beat_that_failed(page: Page, client: httpx.C
     page.get_by_role("button", name="Make it without what failed").click()
     film = page.locator(".screen video")
     expect(film).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("5 of 10 s")).to_be_visible()
     expect(page.get_by_role("button", name="1 · 0:00")).to_be_visible()
     expect(page.get_by_role("button", name="2 · ")).to_have_count(0)
     page.on("dialog", lambda dialog: dialog.accept())
@@ -161,9 +165,10 @@ def test_the_list_is_of_all_films_and_is_always_true(page: Page, client: httpx.C
     page.reload()
     page.get_by_role("button", name="Older films").click()
     expect(page.locator("#reel li").nth(31)).to_be_attached()
-    client.delete(f"/v1/videos/{video_id}")
-    other = made(client, seconds=5)  # something happens
-    expect(page.locator(f'a[href="#/films/{other}"]')).to_be_visible(timeout=15_000)
+    page.goto(f"/#/films/{video_id}")
+    expect(page.locator(".screen video")).to_be_visible(timeout=15_000)
+    client.delete(f"/v1/videos/{video_id}")  # in another window
+    expect(page.get_by_text("There is no such film.")).to_be_visible(timeout=15_000)
     expect(entry).to_have_count(0, timeout=15_000)
 
 

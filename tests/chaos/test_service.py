@@ -144,6 +144,7 @@ def test_200_clients_that_hang_up_stop_nothing_and_leave_nothing_behind(service:
             60,
         )
         until(lambda: _ongoing(service) == 0, 60)
+    assert "TaskCancelledError" not in (service.data / "logs" / "raypipe.log").read_text()
 
 
 def _ongoing(service: Fired) -> float:

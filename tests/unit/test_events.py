@@ -13,7 +13,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.intake import accept
 from raypipe.journal import Event, Journal
-from raypipe.models import VideoRequest
+from raypipe.models import VideoRequest, VideoState
 from tests.journals import locked
 
 EVENTS = 300
@@ -122,6 +122,44 @@ def test_who_comes_as_the_last_one_goes_follows_as_anybody(settings: Settings, j
                 assert (await anext(events)).kind == "video.accepted"
             coming = asyncio.create_task(anext(aiter(tail.follow(0, video_id))))
             assert (await asyncio.wait_for(coming, 5)).kind == "video.accepted"
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("small")
+def test_who_follows_a_video_that_is_deleted_misses_nothing_and_is_told(
+    settings: Settings, journal: Journal
+) -> None:
+    async def test() -> None:
+        (video_id, other, _), tail = await three_videos(settings, journal), Tail(journal)
+        async with aclosing(tail.follow(0, video_id)) as one, aclosing(tail.follow(0)) as every:
+            assert (await anext(one)).kind == (await anext(every)).kind == "video.accepted"
+            end = journal.finish(video_id, VideoState.CANCELLED)
+            await journal.writer.put(
+                end, journal.event(Event(video_id=video_id, kind="video.cancelled", data={"x": 1}))
+            )
+            await journal.delete(video_id)
+            await journal.writer.put(journal.event(Event(video_id=other, kind="step.started")))
+            told = [(event.kind, event.data) async for event in one]
+            assert told == [("video.cancelled", {}), ("video.deleted", {})], (
+                "the stream of a deleted video ends"
+            )
+            kinds = [(await asyncio.wait_for(anext(every), 5)).kind for _ in range(5)]
+            assert kinds == ["video.accepted"] * 2 + ["video.cancelled", "video.deleted", "step.started"]
+        assert [event.kind for event in journal.events_after(0, 100, video_id=video_id)] == [
+            "video.accepted", "video.cancelled", "video.deleted",
+        ]  # fmt: skip
+
+    asyncio.run(test())
+
+
+@pytest.mark.usefixtures("small")
+def test_the_last_event_is_the_last_though_its_video_is_deleted(settings: Settings, journal: Journal) -> None:
+    async def test() -> None:
+        *_, video_id = await three_videos(settings, journal)
+        await journal.writer.put(journal.finish(video_id, VideoState.CANCELLED))
+        await journal.delete(video_id)
+        assert journal.last_event_id() == journal.events_after(0, 100)[-1].id == 4
 
     asyncio.run(test())
 

@@ -293,13 +293,13 @@ def test_any_text_becomes_a_spec_that_can_be_edited_or_is_refused_as_empty(promp
 
 
 def test_a_prompt_without_any_text_is_refused() -> None:
-    for prompt in ("\x00", "...", "—", "\u0007 !"):
+    for prompt in ("\x00", "...", "—", "\u0007 !", "\u200d", " \u200b ", "\u202e"):
         with pytest.raises(InvalidRequest, match="holds no text"):
             plan(prompt=prompt)
 
 
 @pytest.mark.parametrize(
-    "prompt", ["scene 1:", "1. -", "- 1. 2.", '"\u201d"', "a.", "\u200d", "video about ."]
+    "prompt", ["scene 1:", "1. -", "- 1. 2.", '"\u201d"', "a.", "\U0001f469\u200d\U0001f4bb", "video about ."]
 )
 def test_a_prompt_of_hardly_any_text_is_still_a_video(prompt: str) -> None:
     assert len(plan(prompt=prompt).beats) == 6

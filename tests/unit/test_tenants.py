@@ -162,8 +162,7 @@ def test_a_key_bounds_the_videos_of_its_tenant_at_once_and_a_day(tmp_path: Path)
         assert 0 < int(refused.headers["Retry-After"]) <= 86_400
         assert service.journal.video_ids(tenant="bob") == []
         assert (await service.client(address="127.0.0.1").post("/v1/videos", json=BODY)).status_code == 202
-        planned = await a_day.post("/v1/plans", json=BODY)
-        assert planned.status_code == 429, "nor is anything planned, and its pictures stored"
+        assert (await a_day.post("/v1/plans", json=BODY)).status_code == 200, "a plan makes nothing"
 
     run(scenario())
 

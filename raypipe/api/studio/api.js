@@ -48,7 +48,7 @@ export const remove = (id) => ask("DELETE", video(id));
 export const content = (id, variant) => `${video(id)}/content${variant ? `?variant=${variant}` : ""}`;
 
 const KINDS = [
-  ...["accepted", "started", "resumed", "waiting", "queued", "edited", "cancelling", "cancelled", "completed", "partial", "failed"].map((kind) => `video.${kind}`),
+  ...["accepted", "started", "resumed", "waiting", "queued", "edited", "cancelling", "cancelled", "completed", "partial", "failed", "deleted"].map((kind) => `video.${kind}`),
   "step.started", "step.done", "step.failed", "step.unknown", "step.not_taken", "phase.done", "chain.done",
 ];
 const AGAIN = 3000;

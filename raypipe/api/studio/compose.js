@@ -9,6 +9,7 @@ export function compose(stage) {
   let planned = null;
   let key = "";
   let asked = 0;
+  let changed = false;
   const problem = h("p", { class: "bad", role: "alert" });
   const prompt = h("textarea", { class: "prompt", id: "prompt", required: true, maxLength: 4000, placeholder: "A lighthouse keeper in a storm" });
   const length = h("input", { type: "number", min: 5, max: 300, step: 1, value: 30 });
@@ -48,12 +49,14 @@ export function compose(stage) {
 
   async function look(event) {
     event.preventDefault();
+    if (changed && !confirm("Plan it anew? What you changed in the beats is lost.")) return;
     await busy(plan, async () => {
       asked += 1;
       const mine = asked;
       const found = await api.plan(request());
       if (mine !== asked) return; // the form says something else by now
       planned = found.spec;
+      changed = false;
       key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
       say(cost, found.estimated_cost ? `about ${dollars(found.estimated_cost)}` : "free");
       notes.replaceChildren(...found.notes.map((note) => h("li", {}, note)));
@@ -64,7 +67,7 @@ export function compose(stage) {
   }
 
   function card(beat, index) {
-    const text = h("textarea", { rows: 4, value: beat.prompt, maxLength: 4000, oninput: () => { beat.prompt = text.value; key += "+"; } });
+    const text = h("textarea", { rows: 4, value: beat.prompt, maxLength: 4000, oninput: () => { beat.prompt = text.value; key += "+"; changed = true; } });
     return h("li", { class: "beat" }, h("div", { class: "text" },
       h("p", { class: "quiet" }, `Beat ${index + 1} · ${beat.duration} s · ${beat.shot_type}, ${beat.camera_movement}`),
       h("label", {}, `What beat ${index + 1} shows`, text)));
@@ -83,7 +86,7 @@ export function compose(stage) {
     try {
       await work();
     } catch (error) {
-      say(problem, error.message);
+      say(problem, error.message.replace(/^spec\.beats\[(\d+)\]\.\w+: /, (_, index) => `Beat ${Number(index) + 1}: what it shows `));
     } finally {
       button.disabled = button === start && planned === null;
     }

@@ -1,3 +1,6 @@
+/** Foreign text may say in which direction it runs, and with that turn our own words round (Unicode UAX 9). */
+const straight = (text) => text.replace(/[\u202a-\u202e\u2066-\u2069]/g, "");
+
 /** Make an element: properties, then children; what is null or false is left out. */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -7,13 +10,15 @@ export function h(tag, props = {}, ...children) {
     else if (name in element && !name.startsWith("aria")) element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...shown.map((child) => (typeof child === "string" ? straight(child) : child)));
   return element;
 }
 
 /** Write text where it has changed, so that readers of the screen are not told again what they know. */
 export function say(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = straight(String(text));
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /** Call a function at once, and again at most once in so many milliseconds, however often it is asked for. */

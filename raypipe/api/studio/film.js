@@ -7,9 +7,12 @@ const EDITABLE = ["completed", "partial", "failed", "cancelled", "waiting"];
 
 const made = (video) => video.beats.filter((beat) => beat.chunk.state === "done").length;
 
+/** What befell a step for the sake of another, or because the film was cancelled, did not go wrong with it. */
+const wentWrong = (error) => error && !["upstream_failed", "cancelled"].includes(error.code);
+
 /** Say what went wrong in the numbers that the page gives beats, which begin with 1. */
 function whatIsWrong(video) {
-  const broken = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some((error) => error && error.code !== "upstream_failed"));
+  const broken = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some(wentWrong));
   if (!broken.length) return video.error.message;
   const numbers = broken.map((beat) => beat.beat_index + 1).join(", ");
   return `Beat${broken.length > 1 ? "s" : ""} ${numbers} failed: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
@@ -40,6 +43,7 @@ export function film(stage, id, announce) {
   refresh().catch(failed);
 
   async function refresh() {
+    if (gone) return;
     const video = await api.show(id);
     if (gone) return;
     shown = video;
@@ -50,10 +54,13 @@ export function film(stage, id, announce) {
 
   function failed(error) {
     if (gone) return;
-    if (error.status === 404) {
-      stage.replaceChildren(h("p", { class: "notice" }, "There is no such film. It may have been deleted. ", h("a", { href: "#/" }, "Make a new one.")));
-      gone = true;
-    } else say(why, error.message);
+    if (error.status === 404) sayDeleted();
+    else say(why, error.message);
+  }
+
+  function sayDeleted() {
+    gone = true;
+    stage.replaceChildren(h("p", { class: "notice" }, "There is no such film. It may have been deleted. ", h("a", { href: "#/" }, "Make a new one.")));
   }
 
   function draw(video) {
@@ -65,10 +72,11 @@ export function film(stage, id, announce) {
     bar.value = video.progress;
     bar.hidden = video.state === "completed";
     const cost = video.cost || video.estimated_cost ? `${dollars(video.cost)} of about ${dollars(video.estimated_cost ?? 0)}` : "free";
-    drawFacts([["length", `${video.seconds} s`], ["picture", video.size], ["made by", video.model], ["cost", cost],
+    drawFacts([["length", `${Number(video.seconds) < video.spec.duration ? `${video.seconds} of ${video.spec.duration}` : video.seconds} s`], ["picture", video.size], ["made by", video.model], ["cost", cost],
       ...(video.doubtful_cost ? [["maybe paid on top", dollars(video.doubtful_cost)]] : [])]);
     const approval = video.error?.code === "approval";
     say(why, video.error && !approval ? whatIsWrong(video) : "");
+    why.dataset.is = video.state;
     drawActions(video, approval);
     for (const beat of video.beats) drawBeat(video, beat);
     drawScreen(video);
@@ -157,12 +165,12 @@ export function film(stage, id, announce) {
       card.image.hidden = false;
     }
     card.empty.hidden = Boolean(image.url);
-    say(card.empty, image.error ? "no image" : image.state === "waiting" ? "image to come" : "image in the making");
+    say(card.empty, wentWrong(image.error) ? "no image" : image.error ? "image cancelled" : image.state === "waiting" ? "image to come" : "image in the making");
     const over = ["cancelled", "failed", "partial", "waiting"].includes(video.state);
-    const word = chunk.state === "waiting" && over ? "not made" : chunk.state === "waiting" ? "queued" : chunk.state;
-    card.state.dataset.is = word;
+    const word = wordFor(chunk, over);
+    card.state.dataset.is = ["cancelled", "not made", "queued"].includes(word) ? word : chunk.state;
     say(card.state, chunk.url ? `clip done in ${seconds(chunk.finished_at - chunk.started_at)}` : `clip ${word}`);
-    say(card.why, [image.error?.message, chunk.error?.message].filter(Boolean).join(" · "));
+    say(card.why, [image.error, chunk.error].filter((error) => error && error.code !== "cancelled").map((error) => error.message).join(" · "));
     card.play.hidden = !chunk.url;
     card.clip = chunk.url;
     if (card.played && card.played !== chunk.url) stop(card);
@@ -259,8 +267,19 @@ export function film(stage, id, announce) {
 
   return {
     leave() { gone = true; clearInterval(ticking); document.title = "raypipe studio"; },
-    happened(event) { if (event.video_id === id) refreshSoon(); },
+    happened(event) {
+      if (event.video_id !== id || gone) return;
+      if (event.kind === "video.deleted") sayDeleted();
+      else refreshSoon();
+    },
   };
+}
+
+/** How a clip stands, in a word. */
+function wordFor(chunk, over) {
+  if (chunk.error?.code === "cancelled") return "cancelled";
+  if (chunk.state === "waiting") return over ? "not made" : "queued";
+  return { sent: "asked for", accepted: "in the making", running: "in the making", unknown: "in doubt" }[chunk.state] ?? chunk.state;
 }
 
 const clock = (at) => `${Math.floor(at / 60)}:${String(Math.floor(at % 60)).padStart(2, "0")}`;
