@@ -58,7 +58,8 @@ class Outbox:
         """Begin to send as much as may be under way, of each tenant and in all; tells whether anything was due."""
         tenants = Counter(self._sending.values())
         busy = [tenant for tenant, number in tenants.items() if number >= AT_ONCE_EACH]
-        free = min(AT_ONCE_EACH, AT_ONCE - len(self._sending))
+        most = max((number for number in tenants.values() if number < AT_ONCE_EACH), default=0)
+        free = min(AT_ONCE_EACH - most, AT_ONCE - len(self._sending))
         due = await self._due(free, busy) if free > 0 else []
         for message in due:
             task = asyncio.create_task(self._send(message))

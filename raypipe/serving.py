@@ -93,12 +93,16 @@ class HangUps:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
+        gone = False
 
         async def told() -> Message:
+            nonlocal gone
             try:
-                return await receive()
+                if not gone:
+                    return await receive()
             except TaskCancelledError:
-                return {"type": "http.disconnect"}
+                gone = True
+            return {"type": "http.disconnect"}
 
         await self._app(scope, told, send)
 

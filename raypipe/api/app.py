@@ -24,7 +24,7 @@ from raypipe.api.bodies import (
     VideoSummary,
     accepted,
 )
-from raypipe.api.callers import Calling, KnownCallers, VideoId
+from raypipe.api.callers import Calling, FollowedId, KnownCallers, VideoId
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import OwnPagesOnly
@@ -289,9 +289,9 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
 
     @app.get("/v1/videos/{video_id}/events", **streams)
     async def follow_video(
-        video_id: VideoId, last_event_id: LastEventId = None, after: After = None
+        video_id: FollowedId, last_event_id: LastEventId = None, after: After = None
     ) -> Response:
-        """Follow what happens to one video, from its beginning, as server-sent events.
+        """Follow what happens to one video, from its beginning until it is deleted, as server-sent events.
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """

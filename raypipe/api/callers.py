@@ -160,17 +160,26 @@ def add_sessions(app: FastAPI, settings: Settings, journal: Journal) -> None:
         return answer
 
 
-def _owned(
-    request: Request,
-    video_id: Annotated[
-        str, PathParameter(max_length=64, pattern=r"^[^\x00]*$", description="The video's id.")
-    ],
-) -> str:
+_PathId = Annotated[str, PathParameter(max_length=64, pattern=r"^[^\x00]*$", description="The video's id.")]
+
+
+def _owned(request: Request, video_id: _PathId) -> str:
     """Return the id of a video of the caller's; others' are as if there were none."""
     if request.app.state.journal.tenant_of(video_id) != caller_of(request).tenant:
         raise VideoNotFound(video_id)
     return video_id
 
 
+def _owned_or_deleted(request: Request, video_id: _PathId) -> str:
+    """As `_owned`, also of a video that was deleted not long ago."""
+    try:
+        return _owned(request, video_id)
+    except VideoNotFound:
+        if request.app.state.journal.tenant_of_deleted(video_id) != caller_of(request).tenant:
+            raise
+        return video_id
+
+
 Calling = Annotated[Caller, Depends(caller_of)]
 VideoId = Annotated[str, Depends(_owned)]
+FollowedId = Annotated[str, Depends(_owned_or_deleted)]

@@ -15,7 +15,8 @@ MOST_HELD, SMALL = 8, 64 * 2**10
 class BodyLimit:
     """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
 
-    All bodies together take bounded memory: where there is no room for another it is answered 429.
+    All bodies together, until they are passed on, take bounded memory: where there is no room for another it is
+    answered 429.
 
     A POST whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
     client that has sent a video cannot know whether it was in time.
@@ -24,21 +25,21 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app, self._limit = app, limit
         self._at_work: set[asyncio.Future[None]] = set()
-        #: bytes of bodies that are read, or passed on
-        self._held = 0
+        self._room = _Room(MOST_HELD * limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body read, if it is short enough."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = bytearray()
+        body = _Body(self._room)
         try:
             await self._pass_on(body, scope, receive, send)
         finally:
-            self._held -= len(body)
+            if not body.is_given_away:
+                body.drop()
 
-    async def _pass_on(self, body: bytearray, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, body: "_Body", scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 await self._read(body, scope, receive)
@@ -56,16 +57,18 @@ class BodyLimit:
             message = "More is being sent at this moment than can be held; come again in a second."
             await failure(429, "queue_full", message, headers={"Retry-After": "1"})(scope, receive, send)
             return
-        replayed = _replay(bytes(body), receive)
+        replayed = _replay(body, receive)
         if scope["method"] != "POST":
             await self._app(scope, replayed, send)
             return
+        body.is_given_away = True
         work = asyncio.ensure_future(self._app(scope, replayed, send))
         self._at_work.add(work)
         work.add_done_callback(self._at_work.discard)
+        work.add_done_callback(lambda _: body.drop())
         await asyncio.shield(work)
 
-    async def _read(self, body: bytearray, scope: Scope, receive: Receive) -> None:
+    async def _read(self, body: "_Body", scope: Scope, receive: Receive) -> None:
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._limit:
             raise _TooLong
@@ -74,14 +77,9 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _HungUp
-            part = message.get("body", b"")
-            body += part
-            self._held += len(part)
             more = message.get("more_body", False)
-            if len(body) > self._limit:
+            if body.add(message.get("body", b"")) > self._limit:
                 raise _TooLong
-            if part and len(body) > SMALL and self._held > MOST_HELD * self._limit:
-                raise _NoRoom
 
 
 class _HungUp(Exception):
@@ -96,7 +94,47 @@ class _NoRoom(Exception):
     """There is no room for a body beside those that are being read."""
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+class _Room:
+    """Bytes of bodies that are held, and how many may be."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+
+class _Body:
+    """A body that is being read, and held until it is passed on."""
+
+    def __init__(self, room: _Room) -> None:
+        self._room, self._parts, self._size = room, list[bytes](), 0
+        #: whether somebody else drops it
+        self.is_given_away = False
+
+    def add(self, part: bytes) -> int:
+        """Hold another part, and give the length of all.
+
+        Raises:
+            _NoRoom: There is no room for it.
+        """
+        self._parts.append(part)
+        self._size += len(part)
+        self._room.held += len(part)
+        if part and self._size > SMALL and self._room.held > self._room.most:
+            raise _NoRoom
+        return self._size
+
+    def take(self) -> bytes:
+        """Return all of it, and hold it no more."""
+        whole = b"".join(self._parts)
+        self.drop()
+        return whole
+
+    def drop(self) -> None:
+        """Hold it no more."""
+        self._room.held -= self._size
+        self._parts, self._size = [], 0
+
+
+def _replay(body: _Body, receive: Receive) -> Receive:
     sent = False
 
     async def replay() -> Message:
@@ -104,6 +142,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         if sent:
             return await receive()
         sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": body.take(), "more_body": False}
 
     return replay

@@ -249,7 +249,8 @@ class VideoService:
         """
         keeps = "private, max-age=31536000, immutable" if lasting else "private, no-cache"
         headers = {"ETag": f'"{artifact.digest}"', "Cache-Control": keeps}
-        if any(each in request.headers.get("if-none-match", "") for each in (artifact.digest, "*")):
+        known = request.headers.get("if-none-match", "")
+        if artifact.digest in known or known.strip() == "*":
             return Response(status_code=304, headers=headers)
         path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
         filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"

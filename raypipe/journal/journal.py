@@ -14,10 +14,10 @@ from raypipe.journal.idempotency import Idempotency, known, remember
 from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
 from raypipe.journal.money import check_daily, reserve
-from raypipe.journal.reads import TERMINAL, Reads, parsed, steps_query
-from raypipe.journal.records import DELETED, Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.reads import Reads, parsed, steps_query
+from raypipe.journal.records import DELETED, TERMINAL, Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.retention import check_over, forget
-from raypipe.journal.statements import NO_OUTCOME, Statements
+from raypipe.journal.statements import NO_END, Statements
 from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
 from raypipe.journal.webhooks import Webhooks, write_down
 from raypipe.journal.writer import PATIENCE, Write, Writer, execute
@@ -154,7 +154,7 @@ class Journal(Reads):
 
         A video that has ended already keeps its end.
         """
-        row = {"v_id": video_id, "state": state, "finished_at": time.time(), **NO_OUTCOME, **columns}
+        row = {"v_id": video_id, "state": state, "finished_at": time.time(), **NO_END, **columns}
         return Write(self._statements.finish_video, row)
 
     def put_back(

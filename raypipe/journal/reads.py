@@ -1,23 +1,24 @@
 """Reading what the journal holds, from any thread: everything that was committed before."""
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import JSON, Engine, Row, Select, Table, func, literal, select, union_all
+from sqlalchemy import JSON, Column, Connection, Engine, Row, Select, Table, func, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
-from raypipe.journal.records import Event, StepRecord, TenantEvent, VideoRecord
-from raypipe.journal.retention import named_digests
+from raypipe.journal.records import TERMINAL, Event, StepRecord, TenantEvent, VideoRecord
+from raypipe.journal.retention import HEARD, named_digests
 from raypipe.journal.writer import cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
 
+ResultT = TypeVar("ResultT")
 ValueT = TypeVar("ValueT", bound=Value)
 
-TERMINAL = [state.value for state in VideoState if state.terminal]
 _WITH_LEASE = select(tables.videos, tables.coordinators.c.lease_until).outerjoin(
     tables.coordinators, tables.coordinators.c.id == tables.videos.c.lease_owner
 )
@@ -51,10 +52,21 @@ class Reads:
         Raises:
             VideoNotFound: There is no such video.
         """
-        rows = self._read(select(tables.videos.c.tenant).where(tables.videos.c.id == video_id), "the videos")
+        return self._tenant(video_id, tables.videos.c.tenant, tables.videos.c.id)
+
+    def tenant_of_deleted(self, video_id: str) -> str:
+        """Read whose a video was that was deleted not long ago.
+
+        Raises:
+            VideoNotFound: There was no such video.
+        """
+        return self._tenant(video_id, tables.deleted_events.c.tenant, tables.deleted_events.c.video_id)
+
+    def _tenant(self, video_id: str, tenant: Column[Any], key: Column[Any]) -> str:
+        rows = self._read(select(tenant).where(key == video_id).limit(1), "the videos")
         if not rows:
             raise VideoNotFound(video_id)
-        return str(rows[0].tenant)
+        return str(rows[0][0])
 
     def video_ids(
         self,
@@ -129,7 +141,7 @@ class Reads:
     ) -> list[TenantEvent]:
         """Read what happened to all videos or to one, and whose it is, after the event with id `seen`, oldest first.
 
-        Of a video that is deleted it is known for an hour, without what was said of it.
+        Of a video that is deleted what happened within an hour is given too, without what was said of it.
         """
         told, gone = tables.events, tables.deleted_events
 
@@ -143,7 +155,8 @@ class Reads:
         columns = [
             literal({}, JSON).label("data") if each.name == "data" else gone.c[each.name] for each in told.c
         ]
-        deleted = wanted(select(*columns, gone.c.tenant), gone)
+        lately = gone.c.at >= time.time() - HEARD
+        deleted = wanted(select(*columns, gone.c.tenant), gone).where(lately)
         query = union_all(live, deleted).order_by("id").limit(limit)
         return [parsed(TenantEvent, row) for row in self._read(query, "the events")]
 
@@ -155,16 +168,8 @@ class Reads:
         return max(row.id or 0 for row in self._read(union_all(*newest), "the events"))
 
     def named_digests(self) -> set[str]:
-        """Read which artifacts rows name.
-
-        Raises:
-            JournalUnavailable: The rows cannot be read.
-        """
-        try:
-            with self._engine.connect() as connection:
-                return named_digests(connection)
-        except SQLAlchemyError as error:
-            raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
+        """Read which artifacts rows name."""
+        return self._connected(named_digests, "the videos")
 
     def _by_video(self, kind: type[ValueT], query: Any, what: str) -> dict[str, list[ValueT]]:
         found: dict[str, list[ValueT]] = defaultdict(list)
@@ -173,9 +178,12 @@ class Reads:
         return found
 
     def _read(self, query: Any, what: str) -> Sequence[Row[Any]]:
+        return self._connected(lambda connection: connection.execute(query).all(), what)
+
+    def _connected(self, run: Callable[[Connection], ResultT], what: str) -> ResultT:
         try:
             with self._engine.connect() as connection:
-                return connection.execute(query).all()
+                return run(connection)
         except SQLAlchemyError as error:
             raise JournalUnavailable(f"The journal could not be read: {cause_of(error)}") from error
         except ValueError as error:  # a column that is no JSON

@@ -133,6 +133,8 @@ class StepRecord(Value):
         return self.model_copy(update=changes)
 
 
+#: states of videos that are over
+TERMINAL = [state.value for state in VideoState if state.terminal]
 #: kind of the last event of a video
 DELETED = "video.deleted"
 

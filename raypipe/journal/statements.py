@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.journal import tables
-from raypipe.journal.reads import TERMINAL
+from raypipe.journal.records import TERMINAL
 from raypipe.journal.writer import Statement
 from raypipe.models import StepState
 
@@ -71,8 +71,8 @@ def _append_event() -> Any:
     )
 
 
-#: columns of how a video ended, as they are while it has not
-NO_OUTCOME = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
+#: columns that say how a video ended, as they are while it has not
+NO_END = {"result": None, "cost": 0.0, "error_code": None, "error_message": None}
 _JOB_ID = (
     update(tables.steps)
     .where(
@@ -94,5 +94,5 @@ _PUT_BACK = _OPEN_VIDEO.values(
     {name: bindparam(name, None) for name in ("state", "lease_owner", "error_code", "error_message")}
 )
 _FINISH_VIDEO = _OPEN_VIDEO.values(
-    {name: bindparam(name, None) for name in ("state", "finished_at", *NO_OUTCOME)}
+    {name: bindparam(name, None) for name in ("state", "finished_at", *NO_END)}
 )

@@ -161,6 +161,7 @@ deleted_events = Table(
     Column("step", String(40)),
     Column("take", Integer),
     Column("beat_index", Integer),
+    Index("deleted_events_by_video", "video_id"),
 )
 
 # what the steps of deleted videos have cost, or may have, by the day (since 1970) on which they were sent

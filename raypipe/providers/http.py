@@ -182,7 +182,7 @@ class HttpProvider(KnownModels):
                 raise LookupError("it names no job")
             return job_id
         except (ProviderRejected, LookupError, TypeError) as error:
-            if isinstance(error, ProviderRejected) and not answer.is_success:
+            if answer.is_error:
                 raise
             # it may well have been taken
             raise OutcomeUnknown(f"{self.name} answered the create with something else: {error}") from error

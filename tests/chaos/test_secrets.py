@@ -52,9 +52,11 @@ def test_no_key_is_in_what_a_crash_leaves_nor_in_what_ray_shows(dashboard: str, 
             await coordinator.ready()
             try:
                 video_id = await coordinator.submit(film())
+                deadline = time.monotonic() + 60
                 while not any(
                     step.state is StepState.ACCEPTED for step in coordinator.journal.steps(video_id)
                 ):
+                    assert time.monotonic() < deadline, "nothing was asked for"
                     await asyncio.sleep(0.05)
                 (gateway,) = [
                     each for each in list_actors(dashboard) if "Gateway" in each.class_name and each.pid

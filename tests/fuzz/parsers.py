@@ -159,10 +159,10 @@ def _work() -> ImageWork:
 
 
 def http_request(data: bytes) -> None:
-    """Answer a request, whatever is in it: never with 5xx, but where something is missing or full."""
+    """Answer a request, whatever is in it: always, and never with 5xx."""
     choices = Choices(data)
     status, body = _loop().run_until_complete(_asked(choices))
-    assert status < 500, body
+    assert 200 <= status < 500, body
     if status == 202 and b'"id":"' in body:
         _VIDEO[:] = [body.partition(b'"id":"')[2].partition(b'"')[0].decode()]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from raypipe.api import create_app
 from raypipe.api.limits import MOST_HELD, SMALL, BodyLimit
@@ -58,7 +59,7 @@ def scope(method: str, path: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def ask(app: FastAPI, method: str, path: str, body: bytes = b"") -> Answer:
+async def ask(app: ASGIApp, method: str, path: str, body: bytes = b"") -> Answer:
     messages: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -203,6 +204,46 @@ def test_bodies_that_are_being_read_take_bounded_memory_and_small_ones_are_read_
         room.set()
         assert await asyncio.gather(*slow, small) == [202] * (MOST_HELD + 1)
         assert await post(app, limit) == 202, "there is room again"
+        room.clear()
+        for _ in range(
+            3 * MOST_HELD
+        ):  # clients that go away in the middle of their body leave nothing behind
+            leaves = asyncio.create_task(post(app, limit))
+            await asyncio.sleep(0.001)
+            leaves.cancel()
+            await asyncio.gather(leaves, return_exceptions=True)
+        room.set()
+        assert await post(app, limit) == 202
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_bodies_count_until_they_are_passed_on_though_their_clients_hang_up(method: str) -> None:
+    limit, body, reads, ends = 4 * SMALL, b"x" * 4 * SMALL, asyncio.Event(), asyncio.Event()
+
+    async def at_work(_: Any, receive: Any, send: Any) -> None:
+        await reads.wait()
+        await receive()
+        await ends.wait()
+        await send({"type": "http.response.start", "status": 202, "headers": []})
+
+    async def test() -> None:
+        app = BodyLimit(at_work, limit)
+        asking = [asyncio.create_task(ask(app, method, "/v1/videos", body)) for _ in range(MOST_HELD)]
+        await asyncio.sleep(0.01)
+        for each in asking if method == "POST" else ():
+            each.cancel()  # it is worked on all the same, and not read yet
+        assert (await ask(app, method, "/v1/videos", body)).status == 429
+        reads.set()
+        await asyncio.sleep(0.01)
+        more = []
+        for _ in range(3 * MOST_HELD):
+            more.append(asyncio.create_task(ask(app, method, "/v1/videos", body)))
+            await asyncio.sleep(0.005)
+        assert not any(each.done() for each in more), "what was passed on takes no room"
+        ends.set()
+        assert [each.status for each in await asyncio.gather(*more)] == [202] * (3 * MOST_HELD)
 
     asyncio.run(test())
 

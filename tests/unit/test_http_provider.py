@@ -114,6 +114,8 @@ CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
     "JSON without an id": (json('{"status": "IN_QUEUE"}'), OutcomeUnknown, "request_id"),
     "a list": (json("[1]"), OutcomeUnknown, "no object"),
     "sent elsewhere": (json("{}", 303, location="/elsewhere"), OutcomeUnknown, "request_id"),
+    "sent to a page": (Response("<html>", 303), OutcomeUnknown, "no JSON"),
+    "nothing": (Response("", 204), OutcomeUnknown, "no JSON"),
     "more than an answer": (json(f'{{"x": "{"y" * 9_000_000}"}}'), OutcomeUnknown, "more than"),
     "too many requests": (json('{"detail": "slow down"}', 429, retry_after="7"), RateLimited, "slow down"),
     "a refused key": (json('{"detail": "no such key"}', 401), KeyRefused, "FAL_KEY"),

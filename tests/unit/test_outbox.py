@@ -35,6 +35,10 @@ class Receiver:
         self.url = ""
         self.told: list[tuple[dict[str, str], bytes]] = []
         self.hangs = False
+        #: seconds that an answer takes
+        self.takes = 0.0
+        #: requests that wait for their answers, and the most that ever did
+        self.waiting = self.most = 0
         self._answer = answer
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -46,8 +50,10 @@ class Receiver:
                 }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 self.told.append((headers, body))
-                if self.hangs:
-                    await asyncio.sleep(60)
+                self.waiting += 1
+                self.most = max(self.most, self.waiting)
+                await asyncio.sleep(60 if self.hangs else self.takes * (1 + len(self.told) % 3))
+                self.waiting -= 1
                 status = self._answer(len(self.told))
                 where = "location: /elsewhere\r\n" if status // 100 == 3 else ""
                 writer.write(f"HTTP/1.1 {status} X\r\n{where}content-length: 0\r\n\r\n".encode())
@@ -407,11 +413,13 @@ def test_many_messages_do_not_wait_for_each_other(tmp_path: Path, monkeypatch: p
     async def scenario() -> None:
         here = Installation(tmp_path)
         async with receiving() as receiver:
+            receiver.takes = 0.05
             await here.add(receiver.url)
             for _ in range(4 * outbox.AT_ONCE_EACH):
                 await here.end(VideoState.COMPLETED)
             here.send()
             await until(lambda: len(set(receiver.ids)) == 4 * outbox.AT_ONCE_EACH)
+            assert receiver.most == outbox.AT_ONCE_EACH
         await here.close()
 
     asyncio.run(scenario())

@@ -167,6 +167,23 @@ def test_a_key_bounds_the_videos_of_its_tenant_at_once_and_a_day(tmp_path: Path)
     run(scenario())
 
 
+def test_who_comes_back_to_a_video_that_was_deleted_meanwhile_hears_how_it_ended(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        service = Service(Settings(data_dir=tmp_path))
+        alice, bob = service.client(await service.key("alice")), service.client(await service.key("bob"))
+        made = (await alice.post("/v1/videos", json=BODY)).json()["id"]
+        await service.finish(made)
+        assert (await alice.delete(f"/v1/videos/{made}")).status_code == 200
+        answer = await alice.get(f"/v1/videos/{made}/events", headers={"Last-Event-ID": "0"})
+        kinds = re.findall(r"^event: (\S+)", answer.text, re.MULTILINE)
+        assert kinds == ["video.accepted", "video.deleted"]
+        assert (await bob.get(f"/v1/videos/{made}/events")).status_code == 404
+        assert (await alice.get(f"/v1/videos/{made}")).status_code == 404
+        assert (await alice.get("/v1/videos/vid_0/events")).status_code == 404
+
+    run(scenario())
+
+
 def test_what_is_made_anew_is_bounded_by_the_key_too(tmp_path: Path) -> None:
     async def scenario() -> None:
         service = Service(Settings(data_dir=tmp_path))

@@ -35,6 +35,7 @@ await reel.refresh().then(() => reel.mark(shownId())).catch(() => {});
 if (!locked) api.follow(
   (event) => {
     page?.happened(event);
+    if (event.kind === "video.deleted") reel.drop(event.video_id);
     if (event.kind.startsWith("video.") || event.kind === "step.done") reel.refreshSoon();
   },
   (open) => {

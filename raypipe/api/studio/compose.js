@@ -86,7 +86,7 @@ export function compose(stage) {
     try {
       await work();
     } catch (error) {
-      say(problem, error.message.replace(/^spec\.beats\[(\d+)\]\.\w+: /, (_, index) => `Beat ${Number(index) + 1}: what it shows `));
+      say(problem, error.message.replace(/^spec\.beats\[(\d+)\]\.prompt: /, (_, index) => `Beat ${Number(index) + 1}: what it shows `));
     } finally {
       button.disabled = button === start && planned === null;
     }

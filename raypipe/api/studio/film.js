@@ -60,6 +60,7 @@ export function film(stage, id, announce) {
 
   function sayDeleted() {
     gone = true;
+    clearInterval(ticking);
     stage.replaceChildren(h("p", { class: "notice" }, "There is no such film. It may have been deleted. ", h("a", { href: "#/" }, "Make a new one.")));
   }
 
@@ -122,8 +123,13 @@ export function film(stage, id, announce) {
 
   async function remove() {
     if (!confirm("Delete this film and all that was made for it?")) return;
-    await api.remove(id);
     gone = true;
+    try {
+      await api.remove(id);
+    } catch (error) {
+      gone = false;
+      throw error;
+    }
     location.hash = "#/";
   }
 
@@ -158,6 +164,7 @@ export function film(stage, id, announce) {
     const { image, chunk } = beat;
     say(card.number, `${beat.beat_index + 1} · ${seconds(beat.duration)}${beat.role === "follower" ? ` · follows ${beat.beat_index}` : ""}`);
     say(card.shows, beat.prompt);
+    card.prompt = beat.prompt;
     if (image.url && card.seen !== image.url) {
       card.seen = image.url;
       card.image.src = image.url.slice(1);
@@ -209,7 +216,7 @@ export function film(stage, id, announce) {
       h("label", {}, `What beat ${index + 1} shows`, text),
       h("div", { class: "row" }, h("button", { class: "small main" }, "Make it"), h("button", { type: "button", class: "small", onclick: () => close(card) }, "Leave it")));
     card.redo = h("button", { type: "button", class: "small", hidden: true, "aria-label": `Make beat ${index + 1} anew`, onclick: () => {
-      text.value = card.shows.textContent;
+      text.value = card.prompt;
       card.text.append(card.form);
       card.redo.hidden = true;
       text.focus();
@@ -221,7 +228,7 @@ export function film(stage, id, announce) {
   }
 
   async function remake(card, index, text) {
-    const prompt = text.trim() === card.shows.textContent ? {} : { prompt: text.trim() };
+    const prompt = text.trim() === card.prompt.trim() ? {} : { prompt: text.trim() };
     await act(card.form.querySelector("button"), async () => {
       await api.edit(id, index, prompt);
       close(card);

@@ -18,6 +18,12 @@ export async function refresh() {
   if (!page.data.length) list.replaceChildren(h("li", { class: "quiet" }, h("p", { class: "notice" }, "None yet.")));
 }
 
+/** Take a film out of the list. */
+export function drop(id) {
+  const entry = entries.get(id);
+  if (entry) forget(id, entry);
+}
+
 export const refreshSoon = seldom(700, () => refresh().catch(() => {}));
 
 /** Mark the film that is shown. */

@@ -20,4 +20,5 @@ def upgrade() -> None:
         sa.Column("step", sa.String(40)),
         sa.Column("take", sa.Integer),
         sa.Column("beat_index", sa.Integer),
+        sa.Index("deleted_events_by_video", "video_id"),
     )
