@@ -13,6 +13,8 @@ from tests.chaos.installation import Installation
 
 #: seconds within which a video has to come to its end, kills and all
 PATIENCE = 420.0
+#: seconds for which a user bears that nobody knows what became of a create
+DOUBT = 90.0
 #: times that a user tries a failed video again
 TRIES = 4
 OVER = ("completed", "partial", "failed", "cancelled")
@@ -96,13 +98,23 @@ class User:
         await self._reached(video_id, (*OVER, "waiting"))
 
     async def _reached(self, video_id: str, states: tuple[str, ...]) -> str:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        """Wait for a state; a video that is held because nobody knows what became of a create is cancelled."""
+        began = time.monotonic()
+        bears_until = began + DOUBT
+        while time.monotonic() < began + PATIENCE:
             state = str((await self._shown(video_id)).get("state"))
             if state in states:
                 return state
+            if time.monotonic() > bears_until and await self._is_in_doubt(video_id):
+                await self._ask("POST", f"/v1/videos/{video_id}/cancel", may_be=(202, 409))
+                bears_until += DOUBT
             await asyncio.sleep(0.7)
         raise Stuck(f"{video_id} is {state} after {PATIENCE:g} s")
+
+    async def _is_in_doubt(self, video_id: str) -> bool:
+        """Tell whether it is not known what became of the create of an image or clip."""
+        beats = (await self._shown(video_id)).get("beats", ())
+        return any("unknown" in (beat["image"]["state"], beat["chunk"]["state"]) for beat in beats)
 
     async def _shown(self, video_id: str) -> dict[str, Any]:
         answer = await self._ask("GET", f"/v1/videos/{video_id}", may_be=(200, 404))

@@ -140,10 +140,8 @@ def test_who_follows_a_video_that_is_deleted_misses_nothing_and_is_told(
             )
             await journal.delete(video_id)
             await journal.writer.put(journal.event(Event(video_id=other, kind="step.started")))
-            told = [(event.kind, event.data) async for event in one]
-            assert told == [("video.cancelled", {}), ("video.deleted", {})], (
-                "the stream of a deleted video ends"
-            )
+            told = [event.kind async for event in one]
+            assert told == ["video.cancelled", "video.deleted"], "the stream of a deleted video ends"
             kinds = [(await asyncio.wait_for(anext(every), 5)).kind for _ in range(5)]
             assert kinds == ["video.accepted"] * 2 + ["video.cancelled", "video.deleted", "step.started"]
         kept = [(event.kind, event.data) for event in journal.events_after(0, 100, video_id=video_id)]
