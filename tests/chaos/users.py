@@ -89,12 +89,14 @@ class User:
         await self._ask("DELETE", f"/v1/videos/{video_id}", may_be=(200, 404))
 
     async def _made(self, video_id: str) -> None:
-        """Wait for a video's end, and try it again while it failed."""
+        """Wait for a video's end, approve it where it waits for that, and try it again while it failed."""
         for tried in range(TRIES):
-            if await self._reached(video_id, (*OVER, "waiting")) == "completed":
+            state = await self._reached(video_id, (*OVER, "waiting"))
+            if state == "completed":
                 return
             again = {"resubmit": "true"} if tried == TRIES - 2 else {}
-            await self._ask("POST", f"/v1/videos/{video_id}/retry", params=again, may_be=(202, 409))
+            act, params = ("continue", {}) if state == "waiting" else ("retry", again)
+            await self._ask("POST", f"/v1/videos/{video_id}/{act}", params=params, may_be=(202, 409))
         await self._reached(video_id, (*OVER, "waiting"))
 
     async def _reached(self, video_id: str, states: tuple[str, ...]) -> str:
