@@ -295,7 +295,9 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """
-        return events.stream(service.tail.follow(_seen(last_event_id, after) or 0, video_id))
+        seen = _seen(last_event_id, after) or 0
+        await asyncio.to_thread(service.check_news, video_id, seen)
+        return events.stream(service.tail.follow(seen, video_id))
 
 
 def _seen(header: str | None, after: int | None) -> int | None:

@@ -158,6 +158,15 @@ class VideoService:
             edit(None, video_id, beat_index, change, self.journal, self.store, key), video_id
         )
 
+    def check_news(self, video_id: str, seen: int) -> None:
+        """Check that there can be news of a video: of one that is deleted there is none after that it is.
+
+        Raises:
+            VideoNotFound: It is deleted, and who asks has been told so.
+        """
+        if not self.journal.events_after(seen, 1, video_id=video_id):
+            self.journal.tenant_of(video_id)
+
     def detail(self, video_id: str) -> VideoDetail:
         """Read all of a video."""
         return detail(Snapshot.read(self.journal, video_id))

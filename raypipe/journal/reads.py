@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import JSON, Column, Connection, Engine, Row, Select, Table, func, literal, select, union_all
+from sqlalchemy import JSON, Connection, Engine, Row, Select, Table, func, literal, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
@@ -52,7 +52,8 @@ class Reads:
         Raises:
             VideoNotFound: There is no such video.
         """
-        return self._tenant(video_id, tables.videos.c.tenant, tables.videos.c.id)
+        videos = tables.videos.c
+        return self._tenant(video_id, select(videos.tenant).where(videos.id == video_id))
 
     def tenant_of_deleted(self, video_id: str) -> str:
         """Read whose a video was that was deleted not long ago.
@@ -60,10 +61,12 @@ class Reads:
         Raises:
             VideoNotFound: There was no such video.
         """
-        return self._tenant(video_id, tables.deleted_events.c.tenant, tables.deleted_events.c.video_id)
+        gone = tables.deleted_events.c
+        lately = gone.video_id == video_id, gone.at >= time.time() - HEARD
+        return self._tenant(video_id, select(gone.tenant).where(*lately).limit(1))
 
-    def _tenant(self, video_id: str, tenant: Column[Any], key: Column[Any]) -> str:
-        rows = self._read(select(tenant).where(key == video_id).limit(1), "the videos")
+    def _tenant(self, video_id: str, query: Select[Any]) -> str:
+        rows = self._read(query, "the videos")
         if not rows:
             raise VideoNotFound(video_id)
         return str(rows[0][0])

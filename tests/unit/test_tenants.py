@@ -177,6 +177,9 @@ def test_who_comes_back_to_a_video_that_was_deleted_meanwhile_hears_how_it_ended
         answer = await alice.get(f"/v1/videos/{made}/events", headers={"Last-Event-ID": "0"})
         kinds = re.findall(r"^event: (\S+)", answer.text, re.MULTILINE)
         assert kinds == ["video.accepted", "video.deleted"]
+        last = re.findall(r"^id: (\d+)", answer.text, re.MULTILINE)[-1]
+        again = await alice.get(f"/v1/videos/{made}/events", headers={"Last-Event-ID": last})
+        assert again.status_code == 404, "browsers come back when a stream ends, until they are refused"
         assert (await bob.get(f"/v1/videos/{made}/events")).status_code == 404
         assert (await alice.get(f"/v1/videos/{made}")).status_code == 404
         assert (await alice.get("/v1/videos/vid_0/events")).status_code == 404
