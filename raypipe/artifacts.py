@@ -177,12 +177,11 @@ class ArtifactStore:
             ArtifactMissing: The store does not hold it.
             ArtifactStoreUnavailable: The store cannot be read.
         """
-        if self._root is None:
+        if not isinstance(self._backend, Folder):
             return self._copy(artifact, scratch)
-        path = self._root / _key(artifact)
-        if not path.is_file():
+        if not self._backend.holds(_key(artifact)):
             raise _missing(artifact)
-        return path
+        return self._backend.path(_key(artifact))
 
     def export(self, artifact: Artifact, target: Path, replace: bool = False) -> None:
         """Copy an artifact to a file, which is there whole or not at all.

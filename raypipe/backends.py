@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,8 @@ from raypipe.errors import ArtifactStoreUnavailable
 ASIDE = "aside"
 #: what a sweep may remove: artifacts, and what was left of writing or removing one
 _OURS = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{64}}(\.{ASIDE}|\.\d+-\d+-\d+)?")
+#: how long a file that is set aside is waited for: it takes two system calls, unless the sweep was killed just there
+_SET_ASIDE_MS = 100
 #: how long an object store that does not answer is asked again before it counts as unavailable
 _RETRY_SECONDS, _RETRIES = 20, 3
 
@@ -139,11 +142,18 @@ class Folder:
 
     def touch(self, key: str) -> bool:
         """Keep a file from being swept for a while; tells whether it is there."""
-        return _touched(os.path.join(self._root, key))  # noqa: PTH118
+        path = os.path.join(self._root, key)  # noqa: PTH118
+        return _touched(path) or (self.holds(key) and _touched(path))
 
     def read(self, key: str) -> bytes:
         """Return the bytes of a key."""
-        return Path(self._root, key).read_bytes()
+        path = self.path(key)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if not self.holds(key):
+                raise
+            return path.read_bytes()
 
     def sweep(self, named: set[str], before: float) -> Swept:
         """Remove files that are not named and were not written since; also what was left half written.
@@ -169,9 +179,20 @@ class Folder:
                     shutil.rmtree(folder, ignore_errors=True)
         return swept
 
+    def path(self, key: str) -> Path:
+        """Name the file of a key, there or not."""
+        return Path(self._root, key)
+
     def holds(self, key: str) -> bool:
-        """Tell whether a key is there."""
-        return os.path.exists(os.path.join(self._root, key))  # noqa: PTH110, PTH118
+        """Tell whether a key is there; one that a sweep has set aside may be put back at once, and is waited for."""
+        path = os.path.join(self._root, key)  # noqa: PTH118
+        for _ in range(_SET_ASIDE_MS):
+            if os.path.exists(path):  # noqa: PTH110
+                return True
+            if not os.path.exists(f"{path}.{ASIDE}"):  # noqa: PTH110
+                break
+            time.sleep(0.001)
+        return os.path.exists(path)  # noqa: PTH110
 
 
 def _touched(path: str) -> bool:

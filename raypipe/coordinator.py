@@ -171,16 +171,16 @@ class Coordinator:
         await self._hold_lease_for(video_id)
         self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
 
-    async def approve(self, video_id: str) -> None:
-        """Have the rest of a video made that waits for approval of its storyboard.
+    async def continue_(self, video_id: str) -> None:
+        """Have the rest of a video made that waits; a storyboard that waits for approval is approved by that.
 
         Raises:
             VideoNotFound: There is no such video.
-            VideoOver: It does not wait for approval.
+            VideoOver: It does not wait.
             VideoBusy: A coordinator that lives has it.
         """
         await self._hold_lease_for(video_id)
-        self._run_again(await self.journal.approve(self.owner, video_id))
+        self._run_again(await self.journal.continue_(self.owner, video_id))
 
     async def edit(self, video_id: str, beat_index: int, change: BeatEdit) -> None:
         """Make a beat anew, changed, or go back to an earlier take; and so all that depends on it.

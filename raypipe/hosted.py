@@ -240,7 +240,7 @@ class HostedWork:
         if time.time() > (step.sent_at or 0.0) + self._provider.unknown_seconds:
             raise OutcomeUnknown(
                 f"the work was sent and not answered, and it is not known whether it was taken, and paid: {why}. "
-                "`raypipe retry ID --resubmit` sends it again"
+                "To retry the video with `resubmit` sends it again."
             )
         return False
 

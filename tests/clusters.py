@@ -47,11 +47,11 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @asynccontextmanager
-async def _running(settings: Settings, runner: str, ready: bool) -> AsyncIterator[Coordinator]:
-    coordinator = Coordinator(settings, runner)
+async def _running(settings: Settings, runner: str, ready: bool, helpers: int) -> AsyncIterator[Coordinator]:
+    coordinator = Coordinator(settings, runner, helpers)
     try:
         if ready:
-            await coordinator.ready()
+            await coordinator.ready(renders=False)
         yield coordinator
     finally:
         await coordinator.close()
@@ -64,10 +64,13 @@ Test = Callable[[Coordinator], Awaitable[Any]]
 def with_coordinator_of(cluster: Cluster) -> Callable[..., Callable[[Test], Any]]:
     """Runs a test's coroutine function with a coordinator of some settings that is ready."""
 
-    def of(settings: Settings, runner: str = LOCAL, ready: bool = True) -> Callable[[Test], Any]:
+    # one helper: each is a process that every test starts anew
+    def of(
+        settings: Settings, runner: str = LOCAL, ready: bool = True, helpers: int = 1
+    ) -> Callable[[Test], Any]:
         def run(test: Test) -> Any:
             async def main() -> Any:
-                async with _running(settings, runner, ready) as coordinator:
+                async with _running(settings, runner, ready, helpers) as coordinator:
                     return await test(coordinator)
 
             return asyncio.run(main())

@@ -242,8 +242,8 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
 
     @app.post("/v1/videos/{video_id}/continue", status_code=202, tags=["videos"])
     async def continue_video(video_id: VideoId, caller: Calling) -> VideoDetail:
-        """Approve the storyboard of a video that waits for that, and have music and clips made."""
-        return await service.go_on(service.journal.approve(None, video_id, caller.key), video_id)
+        """Go on with a video that waits: its storyboard is approved by that, or there is money for it again."""
+        return await service.go_on(service.journal.continue_(None, video_id, caller.key), video_id)
 
     @app.post("/v1/videos/{video_id}/beats/{beat_index}", status_code=202, tags=["videos"])
     async def edit_beat(

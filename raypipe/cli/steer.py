@@ -70,11 +70,14 @@ def retry(
 
 
 def continue_(video_id: VideoId, output: Output = None, force: Force = False) -> None:
-    """Approve the storyboard of a video that was made --until storyboard, and have music and clips made."""
+    """Go on with a video that waits: one made --until storyboard is approved by that, and music and clips are made.
+
+    What is finished is not made again. For others, as where money had run out, it is the same as `raypipe resume`.
+    """
     from raypipe.cli.generate import going_on
 
     def begin(found: str, _: "Console") -> "Begin":
-        return going_on(found, lambda coordinator: coordinator.approve(found))
+        return going_on(found, lambda coordinator: coordinator.continue_(found))
 
     raise typer.Exit(_again(video_id, output, force, begin, ("waiting",)))
 

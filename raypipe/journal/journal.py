@@ -18,7 +18,7 @@ from raypipe.journal.reads import Reads, parsed, steps_query
 from raypipe.journal.records import DELETED, TERMINAL, Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.retention import check_over, forget
 from raypipe.journal.statements import NO_END, Statements
-from raypipe.journal.steering import allow_missing, approve, cancel, edit, resume, retry
+from raypipe.journal.steering import allow_missing, cancel, continue_, edit, resume, retry
 from raypipe.journal.webhooks import Webhooks, write_down
 from raypipe.journal.writer import PATIENCE, Write, Writer, execute
 from raypipe.models import PhaseOutput, Spec, StepState, VideoState
@@ -224,15 +224,17 @@ class Journal(Reads):
             video_id, lambda connection: retry(connection, owner, video_id, resubmit), key, 1
         )
 
-    async def approve(self, owner: Owner | None, video_id: str, key: ApiKey | None = None) -> VideoRecord:
-        """Take one video that waits for approval, to have the rest of it made; without an owner, by a service.
+    async def continue_(self, owner: Owner | None, video_id: str, key: ApiKey | None = None) -> VideoRecord:
+        """Take one video that waits, to have the rest of it made; without an owner, by a service.
+
+        A storyboard that waits for approval is approved by that.
 
         Raises:
             VideoNotFound: There is no such video.
-            VideoOver: It does not wait for approval.
+            VideoOver: It does not wait.
             VideoBusy: A coordinator that lives has it.
         """
-        return await self._taken(video_id, lambda connection: approve(connection, owner, video_id), key)
+        return await self._taken(video_id, lambda connection: continue_(connection, owner, video_id), key)
 
     async def allow_missing(
         self, owner: Owner | None, video_id: str, key: ApiKey | None = None

@@ -96,7 +96,7 @@ def retry(connection: Connection, owner: Owner | None, video_id: str, resubmit: 
     if found not in (VideoState.FAILED, VideoState.PARTIAL, VideoState.CANCELLED) and (
         found.terminal or not resubmit
     ):
-        how = "" if found.terminal else "; `raypipe resume` goes on with it"
+        how = "; it waits, and can be continued" if found is VideoState.WAITING else ""
         raise VideoOver(f"Video {video_id} is {found}: it has no failed steps to retry{how}.")
     unanswered = _steps.c.state.in_([StepState.SENT, StepState.UNKNOWN] if resubmit else [])
     failed = and_(_in_use(connection, video_id), or_(_steps.c.state == StepState.FAILED, unanswered))
@@ -147,19 +147,21 @@ def _stitch_anew(connection: Connection, video_id: str) -> None:
         connection.execute(update(_steps).where(films).values(**anew))
 
 
-def approve(connection: Connection, owner: Owner | None, video_id: str) -> None:
-    """Take a video that waits for approval, and have the rest of it made.
+def continue_(connection: Connection, owner: Owner | None, video_id: str) -> None:
+    """Take a video that waits, and have the rest of it made; a storyboard that waits for approval is approved by that.
 
     Raises:
         VideoNotFound: There is no such video.
-        VideoOver: It does not wait for approval.
+        VideoOver: It does not wait.
         VideoBusy: A coordinator that lives has it.
     """
     state = _state_if_free(connection, owner, video_id)
+    if state is not VideoState.WAITING:
+        raise VideoOver(f"Video {video_id} is {state}, and does not wait for anybody.")
     code = connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
-    if (state, code) != (VideoState.WAITING, APPROVAL):
-        raise VideoOver(f"Video {video_id} is {state}, and does not wait for approval.")
-    _change_spec(connection, video_id, until=None)
+    if code == APPROVAL:
+        _change_spec(connection, video_id, until=None)
+    _go_on_from(connection, video_id, PAUSING)
     _take_one(connection, owner, video_id)
 
 
@@ -201,7 +203,7 @@ def edit(
         OverBudget: The budget has no room for what the change adds.
     """
     if _state_if_free(connection, owner, video_id) is VideoState.RUNNING:  # its coordinator died
-        owner_gone = "its process is gone; `raypipe resume` goes on with it first"
+        owner_gone = "its process is gone; a service takes it over, or `raypipe resume` does"
         raise VideoBusy(f"Video {video_id} is not over: {owner_gone}.")
     spec, planned = change(Spec.model_validate(_spec_of(connection, video_id)))
     _change_spec(connection, video_id, **spec.model_dump(mode="json"))

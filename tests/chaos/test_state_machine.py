@@ -94,7 +94,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(video_id=Videos)
     def approve(self, video_id: str) -> None:
-        self._asked(self.journal.approve(None, video_id))
+        self._asked(self.journal.continue_(None, video_id))
 
     @rule(video_id=Videos, beat=st.integers(0, 5), prompt=st.sampled_from([None, "A cat", "A dog"]))
     def edit(self, video_id: str, beat: int, prompt: str | None) -> None:

@@ -78,7 +78,7 @@ def test_what_nobody_makes_is_cancelled_at_once(
     bounded = settings.model_copy(update={"active_videos": 1})
 
     async def test(coordinator: Coordinator) -> None:
-        first, second = [await coordinator.submit(simulated(2, clip=3.0)) for _ in range(2)]
+        first, second = [await coordinator.submit(simulated(2, clip=1.0)) for _ in range(2)]
         assert await coordinator.journal.cancel(second) is VideoState.CANCELLED
         assert {step.state for step in steps_of(coordinator, second).values()} == {StepState.INTENT}
         assert await asyncio.wait_for(coordinator.wait(second), 10) is VideoState.CANCELLED

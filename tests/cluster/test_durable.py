@@ -92,7 +92,7 @@ def test_a_video_that_waits_for_a_create_nobody_answered_may_be_stopped_and_have
         finally:
             await other.close(ends_cluster=True)
         assert coordinator.journal.video(video_id).state is VideoState.WAITING
-        with pytest.raises(VideoOver, match="`raypipe resume` goes on with it"):
+        with pytest.raises(VideoOver, match="it waits, and can be continued"):
             await coordinator.retry(video_id)
         await coordinator.retry(video_id, resubmit=True)
         assert await coordinator.wait(video_id) is VideoState.COMPLETED

@@ -122,7 +122,7 @@ def test_beats_are_changed_before_anything_else_is_bought(with_coordinator: Run,
             assert await edited(coordinator, video_id, beat, prompt=prompt) is VideoState.WAITING
         assert coordinator.journal.video(video_id).error_code == "approval"
         assert {step for _, step in creates(settings)} == {f"image/{beat}" for beat in range(4)}
-        await coordinator.approve(video_id)
+        await coordinator.continue_(video_id)
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         assert creates(settings).total() == 4 + 3 + 4 + 1
         video, found = coordinator.journal.video(video_id), rows(coordinator, video_id)
@@ -188,7 +188,7 @@ async def sent_clips(coordinator: Coordinator, video_id: str, number: int) -> li
 def test_a_cancelled_film_that_is_changed_has_what_was_cancelled_made_anew(
     tmp_path: Path, with_coordinator_of: Callable[..., Run]
 ) -> None:
-    with fake("replicate", tmp_path, **{**SMALL, "clip": 3.0}) as vendor:
+    with fake("replicate", tmp_path, **{**SMALL, "clip": 2.0}) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
             video_id = await coordinator.submit(film(4))
@@ -212,16 +212,16 @@ def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
     with fake("replicate", tmp_path, **{**SMALL, "clip": 5.0}) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
-            video_id, state = await make(coordinator, film(2))
+            video_id, state = await make(coordinator, film(1))
             assert state is VideoState.COMPLETED
             before = coordinator.journal.video(video_id)
-            await coordinator.edit(video_id, 1, BeatEdit(prompt="Another end"))
+            await coordinator.edit(video_id, 0, BeatEdit(prompt="Another end"))
             await sent_clips(coordinator, video_id, 1)
             await coordinator.close()
             other = Coordinator(coordinator.settings)
             try:
-                assert await edited(other, video_id, 1, take=1) is VideoState.COMPLETED
-                found = rows(other, video_id)["chunk/1", 2]
+                assert await edited(other, video_id, 0, take=1) is VideoState.COMPLETED
+                found = rows(other, video_id)["chunk/0", 2]
                 assert (found.state, found.error_code) == (StepState.FAILED, "cancelled")
                 assert [line["job_id"] for line in vendor.lines("cancel")] == [found.provider_job_id]
                 snapshot = Snapshot.read(other.journal, video_id)

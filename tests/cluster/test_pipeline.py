@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 
+from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
 from raypipe.media.video import probe, read_picture
@@ -342,7 +343,7 @@ def test_queued_videos_are_claimed_and_made_by_a_service(with_service: Run) -> N
 
 
 def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is(
-    with_coordinator: Run,
+    with_coordinator_of: Callable[..., Run], settings: Settings
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         ids = await asyncio.gather(*(coordinator.submit(simulated(12)) for _ in range(4)))
@@ -353,4 +354,4 @@ def test_cpu_work_spreads_over_both_nodes_and_waiting_stays_where_the_journal_is
         waited_on = {step.node for step in steps if step.step.startswith("image/")}
         assert waited_on == {ray.get_runtime_context().get_node_id()}
 
-    with_coordinator(test)
+    with_coordinator_of(settings, helpers=2)(test)

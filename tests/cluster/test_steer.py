@@ -46,7 +46,7 @@ def test_a_video_stops_when_its_storyboard_is_made_and_nothing_else_is_bought_un
         before = steps_of(coordinator, video_id)
         await coordinator.resume(video_id)  # which approves nothing
         assert await coordinator.wait(video_id) is VideoState.WAITING
-        await coordinator.approve(video_id)
+        await coordinator.continue_(video_id)
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         after = steps_of(coordinator, video_id)
         assert {name: after[name] for name in before if name.startswith("image")} == {
@@ -55,8 +55,8 @@ def test_a_video_stops_when_its_storyboard_is_made_and_nothing_else_is_bought_un
         assert set(creates(settings).values()) == {1}
         assert len(creates(settings)) == 9
         assert coordinator.journal.video(video_id).cost == pytest.approx(0.9)
-        with pytest.raises(VideoOver, match="does not wait for approval"):
-            await coordinator.approve(video_id)
+        with pytest.raises(VideoOver, match="is completed, and does not wait for anybody"):
+            await coordinator.continue_(video_id)
 
     with_coordinator(test)
 
@@ -68,11 +68,11 @@ def test_a_service_goes_on_with_what_is_approved_or_tried_again_in_the_journal(
         serving = asyncio.create_task(coordinator.serve())
         video_id, state = await make(coordinator, simulated(2))  # the setting says where to stop
         assert state is VideoState.WAITING
-        await coordinator.journal.approve(None, video_id)
+        await coordinator.journal.continue_(None, video_id)
         await reached(coordinator, video_id, VideoState.COMPLETED)
         failing = with_(simulated(2, fail={"chunk/1": "no"}), until=None)
         video_id, _ = await make(coordinator, failing)
-        await coordinator.journal.approve(None, video_id)
+        await coordinator.journal.continue_(None, video_id)
         await reached(coordinator, video_id, VideoState.PARTIAL)
         await coordinator.journal.allow_missing(None, video_id)
         async with asyncio.timeout(20):

@@ -1,5 +1,6 @@
 """Films of hosted models, made by fakes of their vendors: real HTTP, real media, and a ledger of every create."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import ray
 
 from raypipe.coordinator import Coordinator
-from raypipe.journal import StepRecord
+from raypipe.journal import LOCAL, SERVICE, StepRecord
 from raypipe.marking import TRAINED
 from raypipe.media.audio import decode
 from raypipe.media.video import frame_as_png, probe, read_picture
@@ -19,6 +20,8 @@ from raypipe.testing import media
 from raypipe.testing.media import CLIP_HZ, TRACK_HZ
 from tests.films import marking
 from tests.vendors import fake, settings_for
+
+from .test_steer import reached
 
 REPLICATE = {
     Kind.IMAGE: ("replicate/black-forest-labs/flux-schnell",),
@@ -181,8 +184,9 @@ def test_garbage_is_a_typed_failure_that_names_vendor_and_beat_and_touches_nothi
         with_coordinator_of(settings)(test)
 
 
-def test_an_empty_account_makes_the_video_wait_and_resume_goes_on_with_what_is_missing(
-    tmp_path: Path, with_coordinator_of: With
+@pytest.mark.parametrize("runner", [LOCAL, SERVICE])
+def test_an_empty_account_makes_the_video_wait_and_what_is_missing_is_gone_on_with(
+    tmp_path: Path, with_coordinator_of: With, runner: str
 ) -> None:
     faults = [
         {"at": "create", "do": "funds", "kind": "clip"},
@@ -191,21 +195,27 @@ def test_an_empty_account_makes_the_video_wait_and_resume_goes_on_with_what_is_m
     with fake("replicate", tmp_path, **SMALL, faults=faults) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
-            video_id, state = await made(coordinator, film(beats=4))
+            video_id, state = await made(coordinator, film(beats=2))
             assert state is VideoState.WAITING
             video = coordinator.journal.video(video_id)
             assert (video.error_code, video.lease_owner) == ("out_of_funds", None)
             assert video.error_message is not None
             assert "no funds left" in video.error_message
             paid = len(vendor.lines())
-            await coordinator.resume(video_id)
-            assert await coordinator.wait(video_id) is VideoState.COMPLETED
+            if runner == LOCAL:
+                await coordinator.resume(video_id)
+                assert await coordinator.wait(video_id) is VideoState.COMPLETED
+            else:  # as over HTTP: it is left to whatever service there is
+                await coordinator.journal.continue_(None, video_id)
+                serving = asyncio.create_task(coordinator.serve())
+                await reached(coordinator, video_id, VideoState.COMPLETED)
+                serving.cancel()
             video = coordinator.journal.video(video_id)
-            assert (video.error_code, video.error_message) == (None, None)
-            assert (len(vendor.lines()), paid) == (9, 9 - 3)  # a clip, its follower and the music
-            assert len({line["job"]["id"] for line in vendor.lines()}) == 9
+            assert (video.error_code, video.error_message, video.runner) == (None, None, runner)
+            assert (len(vendor.lines()), paid) == (5, 5 - 3)  # a clip, its follower and the music
+            assert len({line["job"]["id"] for line in vendor.lines()}) == 5
 
-        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+        with_coordinator_of(settings_for(tmp_path, vendor), runner)(test)
 
 
 def test_the_key_is_in_no_row_no_log_and_no_task(tmp_path: Path, with_coordinator_of: With) -> None:

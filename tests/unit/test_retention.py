@@ -142,6 +142,24 @@ def test_what_was_written_lately_or_half_is_told_apart(store: ArtifactStore, tmp
     assert store.sweep(set(), -1).files == 2
 
 
+@pytest.mark.parametrize("look", ["get", "keep", "path_of"])
+def test_what_a_sweep_has_set_aside_and_puts_back_is_never_missing(
+    store: ArtifactStore, tmp_path: Path, look: str
+) -> None:
+    artifact = store.put(b"touched", "image/png")
+    path = aged(store, artifact)
+    aside = path.rename(path.with_name(f"{path.name}.aside"))
+    back = threading.Timer(0.02, aside.rename, [path])
+    back.start()
+    if look == "get":
+        assert store.get(artifact) == b"touched"
+    elif look == "keep":
+        assert asyncio.run(store.keep(artifact))
+    else:
+        assert store.path_of(artifact, tmp_path) == path
+    back.join()
+
+
 #: seconds for which what was stored is safe from a sweep
 GRACE = 0.05
 

@@ -92,7 +92,7 @@ export function film(stage, id, announce) {
 
   function drawActions(video, approval) {
     const wanted = [
-      approval && ["continue", "Make the clips", "main", () => api.proceed(id)],
+      video.state === "waiting" && ["continue", approval ? "Make the clips" : "Go on", "main", () => api.proceed(id)],
       AGAIN.includes(video.state) && ["retry", "Try again", "main", () => api.retry(id, false)],
       video.state === "partial" && made(video) > 0 && !video.content_url && ["missing", "Make it without what failed", "", () => api.without(id)],
       AGAIN.includes(video.state) && video.doubtful_cost > 0 && ["resubmit", "Try again, also what may be paid twice", "", () => api.retry(id, true)],
