@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,6 +47,22 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, gateways=1)
 
 
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with a journal and a store that tests share, and a coordinator that keeps gateway and helper alive."""
+    settings, over = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateways=1), threading.Event()
+
+    async def keep() -> None:
+        async with _running(settings, LOCAL, ready=True, helpers=1):
+            await asyncio.to_thread(over.wait)
+
+    keeper = threading.Thread(target=asyncio.run, args=[keep()])
+    keeper.start()
+    yield settings
+    over.set()
+    keeper.join()
+
+
 @asynccontextmanager
 async def _running(settings: Settings, runner: str, ready: bool, helpers: int) -> AsyncIterator[Coordinator]:
     coordinator = Coordinator(settings, runner, helpers)
@@ -86,6 +103,14 @@ def with_coordinator(
 ) -> Callable[[Test], Any]:
     """Runs a test's coroutine function with a coordinator that is ready."""
     return with_coordinator_of(settings)
+
+
+@pytest.fixture
+def with_shared(
+    with_coordinator_of: Callable[..., Callable[[Test], Any]], installation: Settings
+) -> Callable[[Test], Any]:
+    """As `with_coordinator`, for tests that look at their own videos alone: gateway and helper are not started anew."""
+    return with_coordinator_of(installation)
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import time
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.errors import KeyReused
 from raypipe.journal import tables
+from raypipe.journal.dialects import insert_of
 
 #: seconds for which a key is remembered
 REMEMBERED = 86_400.0
@@ -44,6 +44,7 @@ def known(connection: Connection, asked: Idempotency) -> str | None:
 def remember(connection: Connection, asked: Idempotency, video_id: str) -> bool:
     """Note that a request makes a video; tells whether it is the first under its key, and forgets old ones."""
     connection.execute(delete(_keys).where(_keys.c.at <= time.time() - REMEMBERED))
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = {**asked._asdict(), "video_id": video_id, "at": time.time()}
-    return bool(connection.execute(insert(_keys).values(row).on_conflict_do_nothing()).rowcount)
+    return bool(
+        connection.execute(insert_of(connection.dialect)(_keys).values(row).on_conflict_do_nothing()).rowcount
+    )

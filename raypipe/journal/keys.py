@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from pydantic import Field
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.errors import InvalidRequest, TenantLimit
 from raypipe.journal import tables
+from raypipe.journal.dialects import insert_of
 from raypipe.journal.money import DAY
 from raypipe.journal.writer import Writer
 from raypipe.models import Artifact, Value, VideoState
@@ -31,8 +31,8 @@ Read = Callable[[Any, str], Sequence[Row[Any]]]
 class ApiKey(Value):
     """A key, without what opens: its name, whose it is and what it allows."""
 
-    name: str = Field(pattern=r"^[\w.@-]{1,80}$")
-    tenant: str = Field(pattern=r"^[\w.@-]{1,40}$")
+    name: str = Field(pattern=r"^[\w.@-]+$", max_length=80)
+    tenant: str = Field(pattern=r"^[\w.@-]+$", max_length=40)
     created_at: float = Field(default_factory=time.time)
     revoked_at: float | None = None
     #: the tenant's videos that may be queued or made at once; None: any number
@@ -162,9 +162,9 @@ def _today() -> int:
 
 
 def _upsert(connection: Connection, table: Any, row: dict[str, Any], changed: dict[str, Any]) -> None:
-    of_dialect = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     keys = [column.name for column in table.primary_key]
-    connection.execute(of_dialect(table).values(row).on_conflict_do_update(index_elements=keys, set_=changed))
+    statement = insert_of(connection.dialect)(table).values(row)
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
 
 def _digest(secret: str) -> str:

@@ -16,9 +16,9 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.journal import tables
+from raypipe.journal.dialects import insert_of
 from raypipe.journal.records import TERMINAL
 from raypipe.journal.writer import Statement
 from raypipe.models import StepState
@@ -28,7 +28,7 @@ class Statements:
     """All that is written row by row, in the order in which rows need each other."""
 
     def __init__(self, dialect: Dialect) -> None:
-        insert_or_update = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
+        insert_or_update = insert_of(dialect)
         self.insert_video = Statement(0, insert(tables.videos), dialect)
         self.put_back = Statement(0, _PUT_BACK, dialect)
         self.finish_video = Statement(0, _FINISH_VIDEO, dialect)

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import Field
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from raypipe.errors import InvalidRequest, WebhookNotFound
 from raypipe.journal import tables
+from raypipe.journal.dialects import insert_of
 from raypipe.journal.writer import Writer
 from raypipe.models import Value
 
@@ -176,7 +176,6 @@ def write_down(connection: Connection, most: int | None = None) -> None:
         _events.c.id > upto, _events.c.id <= last, _events.c.kind.in_(KINDS), _events.c.at >= _hooks.c.created_at,
         _hooks.c.disabled_at.is_(None),
     )  # fmt: skip
-    is_postgres = connection.dialect.name == "postgresql"
     rows = [
         {
             "id": f"msg_{row.id}_{row.webhook_id}",
@@ -187,10 +186,9 @@ def write_down(connection: Connection, most: int | None = None) -> None:
         for row in connection.execute(select(*columns).select_from(joined).where(*wanted))
     ]
     if rows:
-        insert_new = postgresql.insert if is_postgres else sqlite.insert
         timed = [{**row, "created_at": now, "next_at": now} for row in rows]
-        connection.execute(insert_new(_messages).on_conflict_do_nothing(), timed)
-    if is_postgres:  # there an event may be seen after one of a higher id
+        connection.execute(insert_of(connection.dialect)(_messages).on_conflict_do_nothing(), timed)
+    if connection.dialect.name == "postgresql":  # there an event may be seen after one of a higher id
         settled = _events.c.id > upto, _events.c.id <= last, _events.c.at < now - _SEEN
         last = connection.execute(select(func.max(_events.c.id)).where(*settled)).scalar() or upto
     connection.execute(update(_installation).values(told_upto=last))

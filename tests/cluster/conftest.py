@@ -1,5 +1,21 @@
 """One real cluster for all tests here."""
 
-from tests.clusters import cluster, settings, with_coordinator, with_coordinator_of, with_service
+from tests.clusters import (
+    cluster,
+    installation,
+    settings,
+    with_coordinator,
+    with_coordinator_of,
+    with_service,
+    with_shared,
+)
 
-__all__ = ["cluster", "settings", "with_coordinator", "with_coordinator_of", "with_service"]
+__all__ = [
+    "cluster",
+    "installation",
+    "settings",
+    "with_coordinator",
+    "with_coordinator_of",
+    "with_service",
+    "with_shared",
+]

@@ -35,7 +35,7 @@ from raypipe.snapshot import QUEUED, RUNNING, Snapshot
 from .test_pipeline import Run, make, simulated, steps_of
 
 
-def test_an_error_text_that_is_no_text_ends_its_video_and_no_other(with_coordinator: Run) -> None:
+def test_an_error_text_that_is_no_text_ends_its_video_and_no_other(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(2, fail={"image/0": "cut \ud83d"}))
         assert state is VideoState.FAILED
@@ -45,7 +45,7 @@ def test_an_error_text_that_is_no_text_ends_its_video_and_no_other(with_coordina
         _, state = await make(coordinator, simulated(2))
         assert state is VideoState.COMPLETED
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def _raising(error: BaseException) -> Callable[[], None]:
@@ -80,7 +80,7 @@ async def _do(coordinator: Coordinator, way: str, work: Callable[..., Any], *arg
     ids=["ours", "bug", "bad text", "full disk"],
 )
 def test_what_a_worker_raises_arrives_as_what_it_is(
-    with_coordinator: Run, way: str, raised: Exception, named: type[RaypipeError], said: str
+    with_shared: Run, way: str, raised: Exception, named: type[RaypipeError], said: str
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         with pytest.raises(named) as caught:
@@ -89,12 +89,12 @@ def test_what_a_worker_raises_arrives_as_what_it_is(
         assert said in str(caught.value)
         assert "Traceback" not in str(caught.value)
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 @WAYS
 def test_only_a_process_that_died_is_a_lost_worker(
-    with_coordinator: Run, way: str, monkeypatch: pytest.MonkeyPatch
+    with_shared: Run, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "RETRY_AFTER", (0.1,))
 
@@ -103,7 +103,7 @@ def test_only_a_process_that_died_is_a_lost_worker(
             await _do(coordinator, way, os._exit, 1)
         assert await _do(coordinator, way, sum, [1, 2]) == 3
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_a_full_disk_is_named_and_the_video_says_what_is_kept(
@@ -128,7 +128,7 @@ def test_a_full_disk_is_named_and_the_video_says_what_is_kept(
     with_coordinator_of(settings)(test)
 
 
-def test_who_stops_waiting_for_a_video_does_not_stop_the_video(with_coordinator: Run) -> None:
+def test_who_stops_waiting_for_a_video_does_not_stop_the_video(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id = await coordinator.submit(simulated(2, clip=0.5))
         with pytest.raises(TimeoutError):
@@ -136,7 +136,7 @@ def test_who_stops_waiting_for_a_video_does_not_stop_the_video(with_coordinator:
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         assert coordinator.journal.video(video_id).state is VideoState.COMPLETED
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_no_more_videos_run_at_once_than_are_allowed_and_the_rest_follow(
@@ -216,7 +216,7 @@ STEPS = [*(f"image/{i}" for i in range(4)), *(f"chunk/{i}" for i in range(4)), "
 
 
 def test_whatever_fails_steps_phases_and_video_cost_the_same_and_every_phase_is_told(
-    with_coordinator: Run,
+    with_shared: Run,
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         async def check(failing: frozenset[str], price: float) -> None:
@@ -243,7 +243,7 @@ def test_whatever_fails_steps_phases_and_video_cost_the_same_and_every_phase_is_
 
         await asyncio.to_thread(every)
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_music_that_was_paid_is_counted_when_it_cannot_be_fitted(with_coordinator: Run) -> None:
@@ -336,17 +336,17 @@ def test_helpers_that_are_killed_are_started_again(with_coordinator: Run) -> Non
     with_coordinator(test)
 
 
-def test_counts_are_said_however_long_the_cause_is(with_coordinator: Run) -> None:
+def test_counts_are_said_however_long_the_cause_is(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(4, fail={"image/0": "x" * 5_000}))
         message = coordinator.journal.video(video_id).error_message
         assert "4 beats and 3 storyboard images" in message
         assert "2 of 4 chunks" in message
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_render_that_waits_for_a_cpu_is_shown_as_queued(with_coordinator: Run) -> None:
+def test_a_render_that_waits_for_a_cpu_is_shown_as_queued(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         beats = tuple(DraftBeat(prompt="a lake", continues=False) for _ in range(6))
         request = VideoRequest(spec=DraftSpec(beats=beats), size=Size(width=192, height=108))
@@ -361,10 +361,10 @@ def test_a_render_that_waits_for_a_cpu_is_shown_as_queued(with_coordinator: Run)
         assert await end is VideoState.COMPLETED
         assert QUEUED in seen
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_film_can_be_handed_out_once_it_is_there(with_coordinator: Run, tmp_path: Path) -> None:
+def test_a_film_can_be_handed_out_once_it_is_there(with_shared: Run, tmp_path: Path) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id = await coordinator.submit(simulated(1))
         with pytest.raises(VideoNotReady, match="running"):
@@ -373,10 +373,10 @@ def test_a_film_can_be_handed_out_once_it_is_there(with_coordinator: Run, tmp_pa
         saved = await coordinator.save(video_id, tmp_path / "film.mp4")
         assert saved.read_bytes() == coordinator.store.get(coordinator.journal.video(video_id).result)
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_followers_do_not_wait_behind_renders_of_other_videos(with_coordinator: Run) -> None:
+def test_followers_do_not_wait_behind_renders_of_other_videos(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         beats = tuple(DraftBeat(prompt="a lake", continues=False) for _ in range(8))
         rendering = await coordinator.submit(VideoRequest(spec=DraftSpec(beats=beats)))
@@ -392,4 +392,4 @@ def test_followers_do_not_wait_behind_renders_of_other_videos(with_coordinator: 
             f"a render takes seconds; gaps {gaps}, {time.monotonic() - began:.1f} s in all"
         )
 
-    with_coordinator(test)
+    with_shared(test)

@@ -59,7 +59,7 @@ def steps_of(coordinator: Coordinator, video_id: str) -> dict[str, StepRecord]:
 
 @pytest.mark.parametrize("beats", [1, 3, 5, 7])
 def test_every_beat_gets_one_image_and_one_chunk_and_the_film_has_its_exact_length(
-    with_coordinator: Run, beats: int
+    with_shared: Run, beats: int
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(beats))
@@ -75,10 +75,10 @@ def test_every_beat_gets_one_image_and_one_chunk_and_the_film_has_its_exact_leng
         output = coordinator.journal.phases(video_id)[Phase.STORYBOARD].output
         assert [image["beat_index"] for image in output["images"]] == list(range(beats))
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_every_phase_leaves_an_output(with_coordinator: Run) -> None:
+def test_every_phase_leaves_an_output(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(price=0.25))
         phases = coordinator.journal.phases(video_id)
@@ -88,10 +88,10 @@ def test_every_phase_leaves_an_output(with_coordinator: Run) -> None:
         assert phases[Phase.CHUNKS].duration >= 0.2
         assert coordinator.journal.video(video_id).cost == pytest.approx(13 * 0.25)
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_follower_starts_before_an_unrelated_reference_ends(with_coordinator: Run) -> None:
+def test_a_follower_starts_before_an_unrelated_reference_ends(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(clip=[1.0, 0.2, 0.4, 0.2, 0.3, 0.2]))
         steps = steps_of(coordinator, video_id)
@@ -101,10 +101,10 @@ def test_a_follower_starts_before_an_unrelated_reference_ends(with_coordinator: 
         for reference, follower in ((0, 1), (2, 3), (4, 5)):
             assert steps[f"chunk/{follower}"].started_at >= steps[f"chunk/{reference}"].finished_at
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_chain_starts_when_its_own_image_is_there(with_coordinator: Run) -> None:
+def test_a_chain_starts_when_its_own_image_is_there(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         request = simulated(image={"kind": "per_beat", "seconds": [0.05, 0.05, 1.0, 0.05, 0.05, 0.05]})
         video_id, _ = await make(coordinator, request)
@@ -112,10 +112,10 @@ def test_a_chain_starts_when_its_own_image_is_there(with_coordinator: Run) -> No
         assert steps["chunk/0"].started_at < steps["image/2"].finished_at
         assert steps["music"].started_at < steps["image/2"].finished_at
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_coordinator: Run) -> None:
+def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(4))
         steps = steps_of(coordinator, video_id)
@@ -131,11 +131,11 @@ def test_a_follower_continues_in_the_colour_of_its_predecessors_last_frame(with_
             assert abs(mean(f"chunk/{follower}") - mean(f"image/{reference}")).max() < 12
             assert abs(mean(f"chunk/{follower}") - mean(f"image/{follower}")).max() > 20
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_a_failed_reference_fails_its_follower_without_calling_the_provider_and_spares_the_others(
-    with_coordinator: Run,
+    with_shared: Run,
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"chunk/2": "out of credit"}))
@@ -155,10 +155,10 @@ def test_a_failed_reference_fails_its_follower_without_calling_the_provider_and_
         chunks = coordinator.journal.phases(video_id)[Phase.CHUNKS]
         assert chunks.status is PhaseStatus.PARTIAL
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_where_a_model_refuses_the_next_one_named_for_that_work_does_it(with_coordinator: Run) -> None:
+def test_where_a_model_refuses_the_next_one_named_for_that_work_does_it(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         options = {"fragile": {**QUICK, "fail": {"chunk/1": "no sea"}}, "simulated": QUICK}
         request = VideoRequest(
@@ -185,10 +185,10 @@ def test_where_a_model_refuses_the_next_one_named_for_that_work_does_it(with_coo
         )
         assert "no sea" in fell_back.data["reason"]
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_coordinator: Run) -> None:
+def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"chunk/1": "no"}))
         assert state is VideoState.PARTIAL
@@ -197,10 +197,10 @@ def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_coordi
         ]
         assert {f"chunk/{index}" for index in (0, 2, 3, 4, 5)} <= set(done)
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_a_failed_image_is_a_storyboard_mismatch_naming_both_counts(with_coordinator: Run) -> None:
+def test_a_failed_image_is_a_storyboard_mismatch_naming_both_counts(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"image/0": "refused"}))
         assert state is VideoState.PARTIAL
@@ -215,11 +215,11 @@ def test_a_failed_image_is_a_storyboard_mismatch_naming_both_counts(with_coordin
         assert coordinator.journal.phases(video_id)[Phase.STITCH].status is PhaseStatus.FAILED
         assert steps_of(coordinator, video_id)["chunk/0"].error_code == "upstream_failed"
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_a_film_that_lacks_only_an_image_nobody_started_from_is_made_kept_and_partial(
-    with_coordinator: Run, tmp_path: Path
+    with_shared: Run, tmp_path: Path
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"image/1": "refused"}))
@@ -232,16 +232,16 @@ def test_a_film_that_lacks_only_an_image_nobody_started_from_is_made_kept_and_pa
         film = await coordinator.save(video_id, tmp_path / "film.mp4")
         assert probe(film).frames == 720
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_failed_music_leaves_a_silent_film(with_coordinator: Run) -> None:
+def test_failed_music_leaves_a_silent_film(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(2, fail={"music": "no musicians"}))
         assert state is VideoState.COMPLETED
         assert coordinator.journal.phases(video_id)[Phase.MUSIC].status is PhaseStatus.FAILED
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_failed_music_leaves_a_silent_film(with_coordinator: Run) -> None:
     ids=["one", "two", "three", "all references", "four", "six"],
 )
 def test_sequences_as_the_spec_says_become_chains_of_that_shape(
-    with_coordinator: Run, continues: tuple[bool, ...]
+    with_shared: Run, continues: tuple[bool, ...]
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, from_beats(*continues))
@@ -260,10 +260,10 @@ def test_sequences_as_the_spec_says_become_chains_of_that_shape(
         chains = [e.data["beats"] for e in coordinator.journal.events(video_id) if e.kind == "chain.done"]
         assert sorted(chain.from_iterable(chains)) == list(range(len(continues)))
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_ten_videos_at_once_take_hardly_longer_than_one(with_coordinator: Run) -> None:
+def test_ten_videos_at_once_take_hardly_longer_than_one(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         await make(coordinator, simulated())
         one = time.perf_counter()
@@ -278,10 +278,10 @@ def test_ten_videos_at_once_take_hardly_longer_than_one(with_coordinator: Run) -
         assert set(states) == {VideoState.COMPLETED}
         assert ten < 5 * one, f"one {one:.2f} s, ten {ten:.2f} s"
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_progress_never_goes_backwards_and_ends_at_100(with_coordinator: Run) -> None:
+def test_progress_never_goes_backwards_and_ends_at_100(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id = await coordinator.submit(simulated(image=0.2, clip=[0.5, 0.1, 0.3, 0.1, 0.2, 0.1]))
         end = asyncio.create_task(coordinator.wait(video_id))
@@ -295,21 +295,21 @@ def test_progress_never_goes_backwards_and_ends_at_100(with_coordinator: Run) ->
             assert numbers[-1] == 100
             assert len(set(numbers)) > 4
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_events_are_numbered_without_gaps(with_coordinator: Run) -> None:
+def test_events_are_numbered_without_gaps(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(clip=[0.5, 0.1, 0.3, 0.1, 0.2, 0.1]))
         events = coordinator.journal.events(video_id)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         assert (events[0].kind, events[-1].kind) == ("video.accepted", "video.completed")
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_chains_and_counts_are_logged_where_the_coordinator_is(
-    with_coordinator: Run, caplog: pytest.LogCaptureFixture
+    with_shared: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(2, image=0.5))
@@ -321,7 +321,7 @@ def test_chains_and_counts_are_logged_where_the_coordinator_is(
         )
 
     with caplog.at_level(logging.INFO, logger="raypipe"):
-        with_coordinator(test)
+        with_shared(test)
     assert "Chain of beats [0, 1]" in caplog.text
     assert "beat count 2, image count 2" in caplog.text
     assert "Gathered 2 chunks of 2 beats" in caplog.text

@@ -1,0 +1,15 @@
+"""What SQLite and PostgreSQL have in common and SQLAlchemy has twice."""
+
+from typing import Any
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import sqlite
+
+
+def insert_of(dialect: Dialect) -> Any:
+    """Return the `insert` of a dialect that knows what to do where a row is there already."""
+    if dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert
+    return sqlite.insert
