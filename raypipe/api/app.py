@@ -34,6 +34,7 @@ from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.api.webhooks import add_webhook_routes
 from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable, NotReady
+from raypipe.journal.records import VIDEO_ID
 from raypipe.snapshot import Snapshot
 
 #: seconds after which to ask again for a video that is not over
@@ -192,7 +193,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     def list_videos(
         caller: Calling,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
-        after: Annotated[str | None, Query(description="The last id already seen.")] = None,
+        after: Annotated[str | None, Query(pattern=VIDEO_ID, description="The last id already seen.")] = None,
         order: Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first.")] = "desc",
         status: Annotated[OpenAIStatus | None, Query(description="Only these.")] = None,
     ) -> VideoPage:

@@ -8,6 +8,9 @@ from pydantic import Field
 
 from raypipe.models import Artifact, Phase, Spec, StepState, Value, VideoRequest, VideoState
 
+#: what ids of videos look like
+VIDEO_ID = r"^vid_[0-9a-f]{28}$"
+
 
 def new_video_id() -> str:
     """Make an id that sorts by the time it was made."""

@@ -296,7 +296,8 @@ def test_lists_go_by_cursor(client: httpx.Client) -> None:
     assert following["first_id"] == ids[0]
     upwards = client.get("/v1/videos", params={"order": "asc", "after": ids[0]}).json()
     assert [video["id"] for video in upwards["data"]] == ids[1:]
-    assert client.get("/v1/videos", params={"limit": 0}).status_code == 422
+    for wrong in ({"limit": 0}, {"after": "nobody"}):
+        assert client.get("/v1/videos", params=wrong).status_code == 422
 
 
 def test_a_failed_step_is_told_with_beat_phase_provider_and_reason(client: httpx.Client) -> None:
