@@ -171,8 +171,12 @@ class Coordinator:
         await self._hold_lease_for(video_id)
         self._run_again(await self.journal.retry(self.owner, video_id, resubmit))
 
-    async def continue_(self, video_id: str) -> None:
+    async def continue_(self, video_id: str, budget: float | None = None) -> None:
         """Have the rest of a video made that waits; a storyboard that waits for approval is approved by that.
+
+        Args:
+            video_id: Which.
+            budget: US dollars that it may cost from now on; None leaves that as it is.
 
         Raises:
             VideoNotFound: There is no such video.
@@ -180,7 +184,7 @@ class Coordinator:
             VideoBusy: A coordinator that lives has it.
         """
         await self._hold_lease_for(video_id)
-        self._run_again(await self.journal.continue_(self.owner, video_id))
+        self._run_again(await self.journal.continue_(self.owner, video_id, budget=budget))
 
     async def edit(self, video_id: str, beat_index: int, change: BeatEdit) -> None:
         """Make a beat anew, changed, or go back to an earlier take; and so all that depends on it.

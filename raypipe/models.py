@@ -124,6 +124,7 @@ class Artifact(Value):
     media_type: str
 
 
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=1, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 _Label = Annotated[str, Field(min_length=1, max_length=80)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -171,7 +172,7 @@ class Brief(Value):
     #: stands for every kind of work that `models` leaves out
     model: Models | None = None
     #: US dollars that the video may cost
-    budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    budget: Dollars | None = None
     models: dict[Kind, Models] | None = None
     #: settings by kind of work, provider or model, the closer before the wider; checked by the provider
     options: Annotated[dict[_Name, dict[str, Any]], AfterValidator(valid_json)] | None = None

@@ -42,7 +42,12 @@ async def _count(journal: Journal) -> None:
         await asyncio.sleep(COUNT_SECONDS)
 
 
-@serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
+@serve.deployment(
+    num_replicas=1,
+    ray_actor_options=ON_HEAD,
+    max_ongoing_requests=1_000,
+    logging_config={"enable_access_log": False},
+)
 class Coordination:
     """Claims accepted videos and runs them; Serve starts it again if it dies, or if its gateway does not answer."""
 

@@ -35,6 +35,7 @@ from raypipe.api.webhooks import add_webhook_routes
 from raypipe.config import Settings
 from raypipe.errors import JournalUnavailable, NotReady
 from raypipe.journal.records import VIDEO_ID
+from raypipe.models import Dollars
 from raypipe.snapshot import Snapshot
 
 #: seconds after which to ask again for a video that is not over
@@ -242,9 +243,15 @@ def _add_steering_routes(app: FastAPI, service: VideoService) -> None:
         return {"id": video_id, "object": "video.deleted", "deleted": True}
 
     @app.post("/v1/videos/{video_id}/continue", status_code=202, tags=["videos"])
-    async def continue_video(video_id: VideoId, caller: Calling) -> VideoDetail:
+    async def continue_video(
+        video_id: VideoId,
+        caller: Calling,
+        budget: Annotated[
+            Dollars | None, Query(description="US dollars that the video may cost from now on.")
+        ] = None,
+    ) -> VideoDetail:
         """Go on with a video that waits: its storyboard is approved by that, or there is money for it again."""
-        return await service.go_on(service.journal.continue_(None, video_id, caller.key), video_id)
+        return await service.go_on(service.journal.continue_(None, video_id, caller.key, budget), video_id)
 
     @app.post("/v1/videos/{video_id}/beats/{beat_index}", status_code=202, tags=["videos"])
     async def edit_beat(

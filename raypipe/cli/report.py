@@ -13,7 +13,7 @@ from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
 from raypipe.costs import dollars
-from raypipe.errors import APPROVAL, ArtifactMissing, JournalRowBroken, OutcomeUnknown
+from raypipe.errors import APPROVAL, ArtifactMissing, BudgetReached, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
 from raypipe.phases.takes import chunk_take_of, takes_of
@@ -78,6 +78,8 @@ def next_command(snapshot: Snapshot) -> str:
         return f"retry {snapshot.handle}{' --resubmit' if unknown else ''}"
     if snapshot.video.error_code == APPROVAL:
         return f"continue {snapshot.handle}"
+    if snapshot.video.error_code == BudgetReached.code and snapshot.video.spec.budget is not None:
+        return f"continue {snapshot.handle} --budget USD"
     return f"{'show' if state.terminal else 'resume'} {snapshot.handle}"
 
 

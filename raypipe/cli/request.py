@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import RootModel, ValidationError, model_validator
+from pydantic import RootModel, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import SettingsError
 
 from raypipe.config import Settings
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
 from raypipe.explain import others, place, reason
-from raypipe.models import Artifact, BeatEdit, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
+from raypipe.models import Artifact, BeatEdit, Dollars, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
 
 #: what stands on the command line for fields that have another name there
 _OPTION_OF = {"prompt": "PROMPT", "reference_pictures": "--reference"}
@@ -115,6 +115,18 @@ def read_edit(prompt: str | None, image: Path | None, take: int | None) -> BeatE
         first = error.errors(include_url=False)[0]
         option = f"--{first['loc'][0]}" if first["loc"] else "--take"
         raise InvalidRequest(f"{option}: {reason(first)}.") from error
+
+
+def read_budget(text: str | None) -> float | None:
+    """Read a sum in US dollars that was typed.
+
+    Raises:
+        InvalidRequest: It is none.
+    """
+    try:
+        return TypeAdapter(Dollars | None).validate_python(text)
+    except ValidationError as error:
+        raise InvalidRequest(f"--budget: {reason(error.errors(include_url=False)[0])}.") from error
 
 
 def read_spec(source: str) -> bytes:

@@ -1,5 +1,6 @@
 """`raypipe serve`: Ray, Ray Serve and the application, in the foreground until a signal asks to stop."""
 
+import logging
 import socket
 import threading
 
@@ -57,8 +58,10 @@ def _deploy(host: str, port: int) -> None:
 
     from raypipe.serving import app
 
+    # what Serve does is in its own log files; here is what clients ask, and what goes wrong
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
-        serve.start(http_options={"host": host, "port": port})
+        serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
         serve.run(app, name=_APPLICATION, route_prefix="/")
     except (RuntimeError, RayError) as error:
         raise RayUnavailable(f"Ray Serve cannot serve raypipe: {str(error).partition(chr(10))[0]}") from error

@@ -69,15 +69,26 @@ def retry(
     raise typer.Exit(_again(video_id, output, force, begin, ("failed", "partial", "cancelled", *stopped)))
 
 
-def continue_(video_id: VideoId, output: Output = None, force: Force = False) -> None:
+def continue_(
+    video_id: VideoId,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="What it may cost from now on.", show_default=False),
+    ] = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
     """Go on with a video that waits: one made --until storyboard is approved by that, and music and clips are made.
 
-    What is finished is not made again. For others, as where money had run out, it is the same as `raypipe resume`.
+    What is finished is not made again. Where money had run out the rest is tried again; --budget allows it more.
     """
     from raypipe.cli.generate import going_on
+    from raypipe.cli.request import read_budget
+
+    dollars = read_budget(budget)
 
     def begin(found: str, _: "Console") -> "Begin":
-        return going_on(found, lambda coordinator: coordinator.continue_(found))
+        return going_on(found, lambda coordinator: coordinator.continue_(found, dollars))
 
     raise typer.Exit(_again(video_id, output, force, begin, ("waiting",)))
 

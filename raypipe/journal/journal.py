@@ -224,17 +224,26 @@ class Journal(Reads):
             video_id, lambda connection: retry(connection, owner, video_id, resubmit), key, 1
         )
 
-    async def continue_(self, owner: Owner | None, video_id: str, key: ApiKey | None = None) -> VideoRecord:
+    async def continue_(
+        self,
+        owner: Owner | None,
+        video_id: str,
+        key: ApiKey | None = None,
+        budget: float | None = None,
+    ) -> VideoRecord:
         """Take one video that waits, to have the rest of it made; without an owner, by a service.
 
-        A storyboard that waits for approval is approved by that.
+        A storyboard that waits for approval is approved by that. From then on the video may cost `budget` US dollars,
+        if that is given.
 
         Raises:
             VideoNotFound: There is no such video.
             VideoOver: It does not wait.
             VideoBusy: A coordinator that lives has it.
         """
-        return await self._taken(video_id, lambda connection: continue_(connection, owner, video_id), key)
+        return await self._taken(
+            video_id, lambda connection: continue_(connection, owner, video_id, budget), key
+        )
 
     async def allow_missing(
         self, owner: Owner | None, video_id: str, key: ApiKey | None = None

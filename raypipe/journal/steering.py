@@ -147,8 +147,14 @@ def _stitch_anew(connection: Connection, video_id: str) -> None:
         connection.execute(update(_steps).where(films).values(**anew))
 
 
-def continue_(connection: Connection, owner: Owner | None, video_id: str) -> None:
+def continue_(connection: Connection, owner: Owner | None, video_id: str, budget: float | None) -> None:
     """Take a video that waits, and have the rest of it made; a storyboard that waits for approval is approved by that.
+
+    Args:
+        connection: Where.
+        owner: Who makes it; None has it queued for a service.
+        video_id: Which.
+        budget: US dollars that it may cost from now on; None leaves that as it is.
 
     Raises:
         VideoNotFound: There is no such video.
@@ -161,6 +167,8 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str) -> Non
     code = connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
     if code == APPROVAL:
         _change_spec(connection, video_id, until=None)
+    if budget is not None:
+        _change_spec(connection, video_id, budget=budget)
     _go_on_from(connection, video_id, PAUSING)
     _take_one(connection, owner, video_id)
 

@@ -101,5 +101,12 @@ def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
         steps = {each.step: each for each in coordinator.journal.steps(video_id)}
         assert (steps["chunk/0"].state, steps["chunk/0"].reserved_cost) == (StepState.FAILED, None)
         assert len(ledger.read_text().splitlines()) == 3  # the refused clip among them
+        # as it is, it waits again; with more, what was paid is not paid again
+        await coordinator.continue_(video_id)
+        assert await coordinator.wait(video_id) is VideoState.WAITING
+        await coordinator.continue_(video_id, budget=0.7)
+        assert await coordinator.wait(video_id) is VideoState.COMPLETED
+        assert coordinator.journal.video(video_id).cost == pytest.approx(0.6)
+        assert len(ledger.read_text().splitlines()) == 4
 
     with_coordinator_of(Settings(data_dir=tmp_path, gateways=1, simulated_ledger=ledger))(test)

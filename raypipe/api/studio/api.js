@@ -39,7 +39,8 @@ export const list = (after) => ask("GET", `v1/videos?limit=30${after ? `&after=$
 export const show = (id) => ask("GET", video(id));
 export const timeline = (id) => ask("GET", `${video(id)}/timeline`);
 export const cancel = (id) => ask("POST", `${video(id)}/cancel`);
-export const proceed = (id) => ask("POST", `${video(id)}/continue`);
+/** Go on with a film that waits; `budget`: US dollars that it may cost from then on, or null. */
+export const proceed = (id, budget) => ask("POST", `${video(id)}/continue${budget ? `?budget=${encodeURIComponent(budget)}` : ""}`);
 export const retry = (id, resubmit) => ask("POST", `${video(id)}/retry${resubmit ? "?resubmit=true" : ""}`);
 /** Have a film made of the beats that there are. */
 export const without = (id) => ask("POST", `${video(id)}/retry?allow_missing=true`);

@@ -92,7 +92,7 @@ export function film(stage, id, announce) {
 
   function drawActions(video, approval) {
     const wanted = [
-      video.state === "waiting" && ["continue", approval ? "Make the clips" : "Go on", "main", () => api.proceed(id)],
+      video.state === "waiting" && ["continue", approval ? "Make the clips" : "Go on", "main", () => proceed(video)],
       AGAIN.includes(video.state) && ["retry", "Try again", "main", () => api.retry(id, false)],
       video.state === "partial" && made(video) > 0 && !video.content_url && ["missing", "Make it without what failed", "", () => api.without(id)],
       AGAIN.includes(video.state) && video.doubtful_cost > 0 && ["resubmit", "Try again, also what may be paid twice", "", () => api.retry(id, true)],
@@ -119,6 +119,13 @@ export function film(stage, id, announce) {
     } finally {
       button.disabled = false;
     }
+  }
+
+  /** Go on with a film that waits; one that has reached its own budget needs another. */
+  async function proceed(video) {
+    const own = video.error?.code === "budget_reached" ? video.spec.budget ?? null : null;
+    const budget = own === null ? null : prompt("What may this film cost, in US dollars?", own);
+    if (own === null || budget !== null) await api.proceed(id, budget);
   }
 
   async function remove() {
