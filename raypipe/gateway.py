@@ -371,23 +371,25 @@ class Gateway:
         return await (await self._opened()).run(step, job.epoch, kind, make)
 
     async def _provide(self, log: StepLog, work: Work) -> Artifact:
-        """Have the job's models do a piece of work, in turn until one has; the row's own first, if it has begun."""
+        """Have the job's models do a piece of work, in turn until one has; from the one on that the row names."""
         names = work.job.models[work.kind]
         own = log.record.model
-        begun = log.record.state is not StepState.INTENT or log.record.provider_job_id is not None
-        if begun and own is not None:
+        if own is not None:  # those before it have refused, which may be paid
             names = (own, *names[names.index(own) + 1 :]) if own in names else (own, *names)
-        if not begun:
+        if log.record.state is StepState.INTENT and log.record.provider_job_id is None:
             self._check_keys(work)
-        unpaid: OutOfFunds | None = None
+        unpaid: tuple[str, OutOfFunds] | None = None
         for name, following in pairwise((*names, None)):
             assert name is not None  # noqa: S101 - only the last has none following
             try:
                 return await self._provide_with(name, log, work)
             except ProviderError as error:
-                unpaid = unpaid or (error if isinstance(error, OutOfFunds) else None)
+                unpaid = unpaid or ((name, error) if isinstance(error, OutOfFunds) else None)
+                if following is None and unpaid is not None:
+                    log.note_model(unpaid[0])  # which goes on, once there are funds
+                    raise unpaid[1] from error
                 if following is None:
-                    raise (unpaid or error) from error
+                    raise
                 # a job that is there is only given up for what is wrong with itself
                 theirs = isinstance(error, ProviderRejected | TookTooLong)
                 if isinstance(error, OutcomeUnknown) or (

@@ -183,7 +183,8 @@ class StepLog:
     def note_model(self, name: str) -> None:
         """Remember which model does the work."""
         if name != self.record.model:
-            self.record = self.record.evolve(model=name, provider=provider_of(name), estimated_cost=None)
+            estimated = self.record.estimated_cost if self.record.model is None else None
+            self.record = self.record.evolve(model=name, provider=provider_of(name), estimated_cost=estimated)
 
     def note_fallback(self, name: str, why: RaypipeError) -> None:
         """Remember that another model is tried, from the beginning, because the one before did not deliver."""

@@ -132,6 +132,7 @@ def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
     kept = ("provider_job_id", "started_at", "sent_at", "reserved_cost")
     again: dict[str, Any] = {name: case((made, steps[name]), else_=None) for name in kept}
     again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)
+    again["model"] = case((made, steps.model), else_=None)  # the first one that the video names
     unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
     again["doubtful_cost"] = steps.doubtful_cost + unsettled
     return connection.execute(update(_steps).where(which).values(**again, **_NO_OUTCOME, starts=0)).rowcount

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .serving import api
 
-SECONDS = os.environ.get("RAYPIPE_SCHEMA_SECONDS", "20")
+SECONDS = os.environ.get("RAYPIPE_SCHEMA_SECONDS", "15")
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
     "response_schema_conformance", "unsupported_method", "use_after_free", "ensure_resource_availability",

@@ -104,7 +104,7 @@ def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
         # as it is, it waits again; with more, what was paid is not paid again
         await coordinator.continue_(video_id)
         assert await coordinator.wait(video_id) is VideoState.WAITING
-        await coordinator.continue_(video_id, budget=0.7)
+        await coordinator.continue_(video_id, budget=0.7)  # of which the refused clip may have taken 0.1
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         assert coordinator.journal.video(video_id).cost == pytest.approx(0.6)
         assert len(ledger.read_text().splitlines()) == 4

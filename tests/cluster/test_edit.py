@@ -79,7 +79,7 @@ def digests(coordinator: Coordinator) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_beat_that_is_made_once_more_looks_different(with_coordinator: Run) -> None:
+def test_a_beat_that_is_made_once_more_looks_different(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(
             coordinator, with_(simulated(1), model=("local",), options=None, size=Size(width=160, height=90))
@@ -89,7 +89,7 @@ def test_a_beat_that_is_made_once_more_looks_different(with_coordinator: Run) ->
         assert found["image/0", 1].artifact != found["image/0", 2].artifact
         assert found["chunk/0", 1].artifact != found["chunk/0", 2].artifact
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 def test_a_beat_that_failed_can_be_changed_and_the_film_is_made(
@@ -136,7 +136,7 @@ def test_beats_are_changed_before_anything_else_is_bought(with_coordinator: Run,
     with_coordinator(test)
 
 
-def test_what_cannot_be_changed_is_refused_and_nothing_is_changed(with_coordinator: Run) -> None:
+def test_what_cannot_be_changed_is_refused_and_nothing_is_changed(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(2))
         before = coordinator.journal.video(video_id), coordinator.journal.events(video_id)
@@ -155,10 +155,10 @@ def test_what_cannot_be_changed_is_refused_and_nothing_is_changed(with_coordinat
         # what was cancelled is made, and the changed beat as it is now
         assert await edited(coordinator, running, 0, prompt="quick") is VideoState.COMPLETED
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_of_two_who_change_a_beat_at_once_one_is_told_that_the_other_does(with_coordinator: Run) -> None:
+def test_of_two_who_change_a_beat_at_once_one_is_told_that_the_other_does(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, _ = await make(coordinator, simulated(2))
         results = await asyncio.gather(
@@ -168,7 +168,7 @@ def test_of_two_who_change_a_beat_at_once_one_is_told_that_the_other_does(with_c
         assert sorted(type(each) for each in results if each is not None) == [VideoBusy]
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
 
-    with_coordinator(test)
+    with_shared(test)
 
 
 async def sent_clips(coordinator: Coordinator, video_id: str, number: int) -> list[StepRecord]:
@@ -236,7 +236,7 @@ def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
 
 
 def test_a_change_that_the_budget_has_no_room_for_is_refused_and_changes_nothing(
-    with_coordinator: Run,
+    with_shared: Run,
 ) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, with_(simulated(3, price=0.1), budget=0.75))
@@ -248,10 +248,10 @@ def test_a_change_that_the_budget_has_no_room_for_is_refused_and_changes_nothing
             await coordinator.edit(video_id, 0, BeatEdit(prompt="too much"))
         assert coordinator.journal.video(video_id) == before
 
-    with_coordinator(test)
+    with_shared(test)
 
 
-def test_of_other_takes_nothing_is_tried_again(with_coordinator: Run) -> None:
+def test_of_other_takes_nothing_is_tried_again(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(4, fail={"chunk/2": "no", "music": "no sound"}))
         assert state is VideoState.PARTIAL
@@ -261,4 +261,4 @@ def test_of_other_takes_nothing_is_tried_again(with_coordinator: Run) -> None:
         await coordinator.wait(video_id)
         assert rows(coordinator, video_id)["chunk/2", 1] == left
 
-    with_coordinator(test)
+    with_shared(test)
