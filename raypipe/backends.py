@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import threading
-import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +21,6 @@ from raypipe.errors import ArtifactStoreUnavailable
 ASIDE = "aside"
 #: what a sweep may remove: artifacts, and what was left of writing or removing one
 _OURS = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{64}}(\.{ASIDE}|\.\d+-\d+-\d+)?")
-#: how long a file that is set aside is waited for: it takes two system calls, unless the sweep was killed just there
-_SET_ASIDE_MS = 100
 #: how long an object store that does not answer is asked again before it counts as unavailable
 _RETRY_SECONDS, _RETRIES = 20, 3
 
@@ -169,10 +166,11 @@ class Folder:
             with suppress(FileNotFoundError):
                 about = file.stat()
                 if about.st_mtime < before and (rest or digest not in named):
-                    half_written = rest not in ("", ASIDE)
-                    if half_written or _remove(file, digest in named, before):
-                        file.unlink(missing_ok=True)
-                        swept = Swept(swept.files + 1, swept.bytes + about.st_size)
+                    if rest not in ("", ASIDE):
+                        file.unlink()  # half written
+                    elif not _removed(file, digest in named, before):
+                        continue
+                    swept = Swept(swept.files + 1, swept.bytes + about.st_size)
         for folder in Path(self._root).glob(f"{PARTS}/*"):
             with suppress(FileNotFoundError):
                 if max(each.stat().st_mtime for each in (folder, *folder.iterdir())) < before:
@@ -184,14 +182,11 @@ class Folder:
         return Path(self._root, key)
 
     def holds(self, key: str) -> bool:
-        """Tell whether a key is there; one that a sweep has set aside may be put back at once, and is waited for."""
+        """Tell whether a key is there; one that a sweep has set aside is put back, and left to the next sweep."""
         path = os.path.join(self._root, key)  # noqa: PTH118
-        for _ in range(_SET_ASIDE_MS):
-            if os.path.exists(path):  # noqa: PTH110
-                return True
-            if not os.path.exists(f"{path}.{ASIDE}"):  # noqa: PTH110
-                break
-            time.sleep(0.001)
+        if not os.path.exists(path):  # noqa: PTH110
+            with suppress(OSError):  # it is there by now, was never there, or nothing may be written here
+                os.link(f"{path}.{ASIDE}", path)
         return os.path.exists(path)  # noqa: PTH110
 
 
@@ -204,7 +199,7 @@ def _touched(path: str) -> bool:
     return True
 
 
-def _remove(file: Path, named: bool, before: float) -> bool:
+def _removed(file: Path, named: bool, before: float) -> bool:
     """Remove a file, or put it back if it was touched in the last moment; tells whether it is gone."""
     path = file.with_suffix("")
     aside = path.with_name(f"{path.name}.{ASIDE}")

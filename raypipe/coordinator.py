@@ -182,6 +182,8 @@ class Coordinator:
             VideoNotFound: There is no such video.
             VideoOver: It does not wait.
             VideoBusy: A coordinator that lives has it.
+            InvalidRequest: The budget is none, or the video was begun without one.
+            OverBudget: The budget has no room for what is to come.
         """
         await self._hold_lease_for(video_id)
         self._run_again(await self.journal.continue_(self.owner, video_id, budget=budget))

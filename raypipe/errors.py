@@ -24,6 +24,7 @@ RaypipeError
 ├── WebhookRefused                   a webhook is not surely the vendor's
 ├── SecretsExposed                   others may read the file of secrets
 ├── BudgetReached                    no more may be spent on it; what is made is kept
+│   └── DailyBudgetReached           nor on any video today
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 │   └── DeliveryExpired              what was made is not at the provider any more
@@ -245,6 +246,12 @@ class BudgetReached(RaypipeError):
     code = "budget_reached"
 
 
+class DailyBudgetReached(BudgetReached):
+    """No more may be spent today."""
+
+    code = "daily_budget_reached"
+
+
 class ProviderUnusable(RaypipeError):
     """A provider is installed but cannot be loaded."""
 
@@ -461,7 +468,7 @@ APPROVAL = "approval"
 #: code of a step that was not attempted, because what it needs failed
 UPSTREAM_FAILED = "upstream_failed"
 #: codes of errors for whose sake a video waits, and does not fail
-PAUSING = (OutOfFunds.code, BudgetReached.code)
+PAUSING = (OutOfFunds.code, BudgetReached.code, DailyBudgetReached.code)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -142,11 +142,12 @@ class HostedWork:
         """Send the work; None if it is not known whether the provider has taken it."""
         expected = self._log.record.estimated_cost
         price = price_of(self._work) if expected is None else expected
-        if price is None and (self._work.job.budget, self._daily_budget) != (None, None):
+        bounded = self._work.job.budget is not None
+        if price is None and (bounded or self._daily_budget is not None):
             raise BudgetReached(f"there is a budget, and what {self._work.model} costs is not known")
         if self._turn is not None:
             await self._turn.acquire()
-        await self._log.reserve(price or 0.0, self._work.job.budget, self._daily_budget)
+        await self._log.reserve(price or 0.0, bounded, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
         try:
             return await self._submit()
@@ -240,7 +241,7 @@ class HostedWork:
         if time.time() > (step.sent_at or 0.0) + self._provider.unknown_seconds:
             raise OutcomeUnknown(
                 f"the work was sent and not answered, and it is not known whether it was taken, and paid: {why}. "
-                "To retry the video with `resubmit` sends it again."
+                "Retrying the video with `resubmit` sends it again."
             )
         return False
 

@@ -345,7 +345,7 @@ class Spec(Value):
     models: dict[Kind, tuple[str, ...]]
     options: dict[str, dict[str, Any]]
     #: US dollars that it may cost
-    budget: float | None = None
+    budget: Dollars | None = None
     #: pictures of characters and products that all storyboard images are made from
     reference_pictures: tuple[Artifact, ...] = ()
     #: whether sound that clips have is heard under the music
@@ -402,7 +402,8 @@ class Job(Value):
     seed: int
     models: dict[Kind, tuple[str, ...]]
     options: dict[str, dict[str, Any]]
-    budget: float | None = None
+    #: as it was when this was made; the video's row says what it is now
+    budget: Dollars | None = None
     reference_pictures: tuple[Artifact, ...] = ()
     clip_sound: bool = False
     #: take of each step that is not at its first

@@ -101,22 +101,27 @@ class StepLog:
         self._happened.append(self._event(kind, now, **data))
         await self.write()
 
-    async def reserve(self, price: float, budget: float | None, daily: float | None) -> None:
+    async def reserve(self, price: float, bounded: bool, daily: float | None) -> None:
         """Reserve what the work costs, before it is sent.
+
+        Args:
+            price: US dollars.
+            bounded: Whether the video has a budget; what it is now, its row says.
+            daily: US dollars that may be spent a day; None for any sum.
 
         Raises:
             BudgetReached: The video's budget, or the day's, has no room for it.
         """
         self._settle()
-        if price > 0 and (budget, daily) != (None, None):
-            await self._reserve(price, budget, daily)
+        if price > 0 and (bounded or daily is not None):
+            await self._reserve(price, daily)
         self.record = self.record.evolve(reserved_cost=price)
 
-    async def _reserve(self, price: float, budget: float | None, daily: float | None) -> None:
+    async def _reserve(self, price: float, daily: float | None) -> None:
         while True:
             epoch = self._epoch
             try:
-                return await self._steps.journal.reserve(self.record, price, budget, daily, epoch)
+                return await self._steps.journal.reserve(self.record, price, daily, epoch)
             except LeaseLost:
                 await self._newer_than(epoch)
 

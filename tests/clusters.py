@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,23 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture(scope="session")
 def installation(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings with a journal and a store that tests share, and a coordinator that keeps gateway and helper alive."""
-    settings, over = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateways=1), threading.Event()
+    settings = Settings(data_dir=tmp_path_factory.mktemp("installation"), gateways=1)
+    ready: Future[None] = Future()
+    over = threading.Event()
 
     async def keep() -> None:
         async with _running(settings, LOCAL, ready=True, helpers=1):
+            ready.set_result(None)
             await asyncio.to_thread(over.wait)
 
-    keeper = threading.Thread(target=asyncio.run, args=[keep()])
-    keeper.start()
-    yield settings
-    over.set()
-    keeper.join()
+    with ThreadPoolExecutor(1) as thread:
+        keeper = thread.submit(asyncio.run, keep())
+        wait([ready, keeper], return_when=FIRST_COMPLETED)
+        if keeper.done():
+            keeper.result()
+        yield settings
+        over.set()
+        keeper.result()
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
             guard_serve()
             start_ray(settings, stop, log_to_driver=True)
             if not asked.is_set():
-                _deploy(host, port)
+                _deploy(host, port, local)
                 stop.listen()
                 for address in _metrics():
                     say(console, f"Metrics on {address}")
@@ -52,16 +52,17 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
     return 0 if stop.signal is None else 128 + stop.signal
 
 
-def _deploy(host: str, port: int) -> None:
+def _deploy(host: str, port: int, local: bool) -> None:
     from ray import serve
     from ray.exceptions import RayError
 
     from raypipe.serving import app
 
-    # what Serve does is in its own log files; here is what clients ask, and what goes wrong
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    # on a Ray of our own Serve says what goes wrong, and nothing else: it would drown what clients ask
+    level = "WARNING" if local else "INFO"
+    logging.getLogger("ray.serve").setLevel(level)
     try:
-        serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
+        serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": level})
         serve.run(app, name=_APPLICATION, route_prefix="/")
     except (RuntimeError, RayError) as error:
         raise RayUnavailable(f"Ray Serve cannot serve raypipe: {str(error).partition(chr(10))[0]}") from error

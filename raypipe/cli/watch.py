@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from raypipe.cli.board import board
+from raypipe.costs import dollars
 from raypipe.errors import JournalUnavailable
 from raypipe.journal import Event, Journal
 from raypipe.snapshot import Snapshot
@@ -113,6 +114,8 @@ def line_of(event: Event, snapshot: Snapshot) -> str | None:
         return (
             f"{event.video_id}: {snapshot.title}, {len(spec.beats)} beats, {spec.duration:g} s, {spec.size}"
         )
+    if event.kind == "video.edited" and "budget" in event.data:
+        return f"the video may cost {dollars(event.data['budget'])} from now on"
     if event.kind == "video.edited":
         take = event.data.get("take")
         return f"beat {event.beat_index} " + (f"goes back to take {take}" if take else "is made anew")

@@ -118,9 +118,7 @@ class Journal(Reads):
         found: str | None = await self.writer.read(lambda connection: known(connection, asked))
         return found
 
-    async def reserve(
-        self, step: StepRecord, price: float, budget: float | None, daily: float | None, epoch: int
-    ) -> None:
+    async def reserve(self, step: StepRecord, price: float, daily: float | None, epoch: int) -> None:
         """Reserve what a step will cost.
 
         Raises:
@@ -128,7 +126,7 @@ class Journal(Reads):
             LeaseLost: That epoch of the video is over.
             JournalUnavailable: It cannot be written.
         """
-        await self.writer.transact(reserve(step, price, budget, daily, epoch), patience=float("inf"))
+        await self.writer.transact(reserve(step, price, daily, epoch), patience=float("inf"))
 
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""
@@ -240,10 +238,17 @@ class Journal(Reads):
             VideoNotFound: There is no such video.
             VideoOver: It does not wait.
             VideoBusy: A coordinator that lives has it.
+            InvalidRequest: The budget is none, or the video was begun without one.
+            OverBudget: The budget has no room for what is to come.
         """
-        return await self._taken(
-            video_id, lambda connection: continue_(connection, owner, video_id, budget), key
-        )
+
+        def run(connection: Connection) -> None:
+            continue_(connection, owner, video_id, budget)
+            if budget is not None:
+                changed = Event(video_id=video_id, kind="video.edited", data={"budget": budget})
+                execute(connection, [self.event(changed)])
+
+        return await self._taken(video_id, run, key)
 
     async def allow_missing(
         self, owner: Owner | None, video_id: str, key: ApiKey | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select, update
 
-from raypipe.errors import BudgetReached, LeaseLost, OverBudget
+from raypipe.errors import BudgetReached, DailyBudgetReached, LeaseLost, OverBudget
 from raypipe.journal import tables
 from raypipe.journal.records import StepRecord, VideoRecord
 from raypipe.models import VideoState
@@ -36,22 +36,23 @@ def check_daily(video: VideoRecord, budget: float) -> Callable[[Connection], Non
     return check
 
 
-def reserve(
-    step: StepRecord, price: float, budget: float | None, daily: float | None, epoch: int
-) -> Callable[[Connection], None]:
-    """Return a transaction that reserves a step's price, if the video's and the day's budgets allow it.
+def reserve(step: StepRecord, price: float, daily: float | None, epoch: int) -> Callable[[Connection], None]:
+    """Return a transaction that reserves a step's price, if the video's budget, as it is now, and the day's allow it.
 
     Raises:
-        BudgetReached: One of them does not.
+        BudgetReached: One of them does not; DailyBudgetReached if it is the day's.
         LeaseLost: That epoch of the video is over.
     """
-    its_epoch = select(_videos.c.epoch).where(_videos.c.id == step.video_id)
+    budget_now = _videos.c.spec["budget"].as_float().label("budget")
+    as_it_is = select(_videos.c.epoch, budget_now).where(_videos.c.id == step.video_id)
     own = step.cost + step.doubtful_cost
     mine = (_steps.c.video_id == step.video_id) & (_steps.c.step == step.step) & (_steps.c.take == step.take)
 
     def run(connection: Connection) -> None:
-        if (connection.execute(its_epoch).scalar() or 0) > epoch:
+        video = connection.execute(as_it_is).one_or_none()
+        if video is not None and video.epoch > epoch:
             raise LeaseLost(step.video_id)
+        budget = None if video is None else video.budget
         spent = connection.execute(
             select(_committed()).where(_steps.c.video_id == step.video_id, ~mine)
         ).scalar_one()
@@ -66,7 +67,7 @@ def reserve(
                 select(_committed()).where(_steps.c.video_id == step.video_id, ~mine, _is_todays())
             ).scalar_one()
             if others + today + own + price > daily + ROUNDING:
-                raise BudgetReached(
+                raise DailyBudgetReached(
                     f"${price:.2f} more would be over the ${daily:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)"
                 )
         connection.execute(

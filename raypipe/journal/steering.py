@@ -3,6 +3,7 @@
 Each function runs in a transaction, checks that the video stands so, and gives it to who goes on with it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from raypipe.errors import (
     Cancelled,
     ContentRefused,
     DeliveryExpired,
+    InvalidRequest,
     MediaError,
     OutcomeUnknown,
     OverBudget,
@@ -161,6 +163,8 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str, budget
         VideoNotFound: There is no such video.
         VideoOver: It does not wait.
         VideoBusy: A coordinator that lives has it.
+        InvalidRequest: The budget is none, or the video was begun without one.
+        OverBudget: The budget has no room for what is to come.
     """
     state = _state_if_free(connection, owner, video_id)
     if state is not VideoState.WAITING:
@@ -168,9 +172,9 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str, budget
     code = connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
     if code == APPROVAL:
         _change_spec(connection, video_id, until=None)
-    if budget is not None:
-        _change_spec(connection, video_id, budget=budget)
     _go_on_from(connection, video_id, PAUSING)
+    if budget is not None:
+        _change_budget(connection, video_id, budget)
     _take_one(connection, owner, video_id)
 
 
@@ -212,7 +216,9 @@ def edit(
         OverBudget: The budget has no room for what the change adds.
     """
     if _state_if_free(connection, owner, video_id) is VideoState.RUNNING:  # its coordinator died
-        owner_gone = "its process is gone; a service takes it over, or `raypipe resume` does"
+        owner_gone = (
+            "its process is gone. A service takes its own over; of a command line, `raypipe resume` does"
+        )
         raise VideoBusy(f"Video {video_id} is not over: {owner_gone}.")
     spec, planned = change(Spec.model_validate(_spec_of(connection, video_id)))
     _change_spec(connection, video_id, **spec.model_dump(mode="json"))
@@ -232,6 +238,36 @@ def edit(
     return missing
 
 
+def _change_budget(connection: Connection, video_id: str, budget: float) -> None:
+    """Give a video that has a budget another.
+
+    Raises:
+        InvalidRequest: It is no sum of dollars, or the video was begun without one.
+        OverBudget: It has no room for what is to come.
+    """
+    if not 0 <= budget < math.inf:
+        raise InvalidRequest(f"A budget is a sum of US dollars, not {budget}.")
+    if _spec_of(connection, video_id).get("budget") is None:
+        raise InvalidRequest(f"Video {video_id} was begun without a budget, and goes on without one.")
+    open_ = and_(
+        _in_use(connection, video_id), _steps.c.state.not_in([StepState.DONE, StepState.FAILED]),
+        _steps.c.reserved_cost.is_(None),
+    )  # fmt: skip
+    more = connection.execute(select(func.sum(_steps.c.estimated_cost)).where(open_)).scalar() or 0.0
+    spent = _spent(connection, video_id)
+    if spent + more > budget + ROUNDING:
+        raise OverBudget(
+            f"${spent:.2f} is spent and the rest is estimated at ${more:.2f}: a budget of ${budget:.2f} has no room."
+        )
+    _change_spec(connection, video_id, budget=budget)
+
+
+def _spent(connection: Connection, video_id: str) -> float:
+    """Sum what a video has cost, may have cost and has reserved, in US dollars."""
+    paid = _steps.c.cost + _steps.c.doubtful_cost + func.coalesce(_steps.c.reserved_cost, 0.0)
+    return connection.execute(select(func.sum(paid)).where(_steps.c.video_id == video_id)).scalar() or 0.0
+
+
 def _check_budget(connection: Connection, spec: Spec, video_id: str, missing: Sequence[StepRecord]) -> None:
     """Check that what a change adds fits into the video's budget.
 
@@ -240,8 +276,7 @@ def _check_budget(connection: Connection, spec: Spec, video_id: str, missing: Se
     """
     if spec.budget is None:
         return
-    paid = _steps.c.cost + _steps.c.doubtful_cost + func.coalesce(_steps.c.reserved_cost, 0.0)
-    spent = connection.execute(select(func.sum(paid)).where(_steps.c.video_id == video_id)).scalar() or 0.0
+    spent = _spent(connection, video_id)
     more = sum(step.estimated_cost or 0.0 for step in missing)
     if more and spent + more > spec.budget + ROUNDING:
         raise OverBudget(

@@ -228,7 +228,7 @@ class HttpProvider(KnownModels):
         """Say that what a job made is gone."""
         return DeliveryExpired(
             f"{self.name} made it, and was paid, but does not have it any more (job {job_id}: {why}); "
-            "to retry the video has it made, and paid, again"
+            "retrying the video has it made, and paid, again"
         )
 
     async def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:

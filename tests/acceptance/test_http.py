@@ -88,6 +88,9 @@ def test_a_video_is_approved_cancelled_and_tried_again_over_http(client: httpx.C
         time.sleep(0.05)
     assert video["error"]["code"] == "approval"
     assert client.get(f"{url}/storyboard/0").status_code == 200
+    for wrong in ("-1", "nan", "much", "5"):  # the last one because it was begun without
+        refused = client.post(f"{url}/continue", params={"budget": wrong})
+        assert (refused.status_code, "budget" in refused.json()["error"]["message"]) == (422, True), wrong
     assert client.post(f"{url}/continue").status_code == 202
     assert client.post(f"{url}/continue").status_code == 409
     while not any(beat["chunk"]["state"] == "accepted" for beat in client.get(url).json()["beats"]):

@@ -40,9 +40,9 @@ def main(data: Path) -> list[str]:
     nodes = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": True, "dashboard_port": 0}
     )
-    dashboard = f"http://{ray.init(address=nodes.address, log_to_driver=False).dashboard_url}"
-    session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
     try:
+        dashboard = f"http://{ray.init(address=nodes.address, log_to_driver=False).dashboard_url}"
+        session = Path(ray._private.worker._global_node.get_session_dir_path())  # type: ignore[union-attr]
         with fake("fal", data.parent, image=3.0, width=640, height=360) as vendor:
             settings = Settings(data_dir=data, gateways=1, provider_urls={"fal": vendor.url})
             shown = asyncio.run(_film_with_a_crash(settings, dashboard))

@@ -376,7 +376,7 @@ def test_a_film_can_be_handed_out_once_it_is_there(with_shared: Run, tmp_path: P
     with_shared(test)
 
 
-def test_followers_do_not_wait_behind_renders_of_other_videos(with_shared: Run) -> None:
+def test_followers_do_not_wait_behind_renders_of_other_videos(with_coordinator: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         beats = tuple(DraftBeat(prompt="a lake", continues=False) for _ in range(8))
         rendering = await coordinator.submit(VideoRequest(spec=DraftSpec(beats=beats)))
@@ -392,4 +392,4 @@ def test_followers_do_not_wait_behind_renders_of_other_videos(with_shared: Run) 
             f"a render takes seconds; gaps {gaps}, {time.monotonic() - began:.1f} s in all"
         )
 
-    with_shared(test)
+    with_coordinator(test)

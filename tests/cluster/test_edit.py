@@ -212,16 +212,16 @@ def test_a_take_that_is_left_while_it_is_made_is_stopped_at_its_vendor(
     with fake("replicate", tmp_path, **{**SMALL, "clip": 5.0}) as vendor:
 
         async def test(coordinator: Coordinator) -> None:
-            video_id, state = await make(coordinator, film(1))
+            video_id, state = await make(coordinator, film(2))
             assert state is VideoState.COMPLETED
             before = coordinator.journal.video(video_id)
-            await coordinator.edit(video_id, 0, BeatEdit(prompt="Another end"))
+            await coordinator.edit(video_id, 1, BeatEdit(prompt="Another end"))
             await sent_clips(coordinator, video_id, 1)
             await coordinator.close()
             other = Coordinator(coordinator.settings)
             try:
-                assert await edited(other, video_id, 0, take=1) is VideoState.COMPLETED
-                found = rows(other, video_id)["chunk/0", 2]
+                assert await edited(other, video_id, 1, take=1) is VideoState.COMPLETED
+                found = rows(other, video_id)["chunk/1", 2]
                 assert (found.state, found.error_code) == (StepState.FAILED, "cancelled")
                 assert [line["job_id"] for line in vendor.lines("cancel")] == [found.provider_job_id]
                 snapshot = Snapshot.read(other.journal, video_id)

@@ -188,6 +188,24 @@ def test_where_a_model_refuses_the_next_one_named_for_that_work_does_it(with_sha
     with_shared(test)
 
 
+def test_what_is_tried_again_is_asked_of_the_first_model_first(with_shared: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        failing = {**QUICK, "fail": {"chunk/1": "no sea"}}
+        request = VideoRequest(
+            prompt="A boat", duration=10, model="simulated", models={Kind.CLIP: ("fragile", "simulated")},
+            options={"fragile": failing, "simulated": failing},
+        )  # fmt: skip
+        video_id, state = await make(coordinator, request)
+        assert state is VideoState.PARTIAL
+        await coordinator.retry(video_id)
+        assert await coordinator.wait(video_id) is VideoState.PARTIAL
+        events = [each for each in coordinator.journal.events(video_id) if each.kind == "step.fell_back"]
+        assert [(each.step, each.data["model"]) for each in events] == [("chunk/1", "fragile")] * 2
+        assert steps_of(coordinator, video_id)["chunk/1"].attempt == 4
+
+    with_shared(test)
+
+
 def test_a_failed_follower_leaves_its_reference_and_the_other_chains(with_shared: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id, state = await make(coordinator, simulated(fail={"chunk/1": "no"}))

@@ -168,6 +168,13 @@ def test_a_bad_option_is_named_in_one_sentence(
     assert_one_sentence(raypipe(command, *args), said, tmp_path / "data", tmp_path / "here")
 
 
+@pytest.mark.parametrize(
+    ("budget", "said"), [("much", "a number, not much"), ("-1", "at least 0"), ("nan", "a finite number")]
+)
+def test_a_budget_that_is_none_is_named_in_one_sentence(raypipe: Run, budget: str, said: str) -> None:
+    assert_one_sentence(raypipe("continue", "last", "--budget", budget), f"--budget: must be {said}")
+
+
 @pytest.mark.parametrize(("spec", "said"), BAD_SPECS, ids=range(len(BAD_SPECS)))
 def test_a_bad_spec_is_refused_with_the_field_that_is_wrong(
     raypipe: Run, folder: Path, tmp_path: Path, spec: Any, said: str

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
@@ -23,7 +24,7 @@ from raypipe.errors import (
 )
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept
-from raypipe.journal import Journal, Owner, StepRecord, Token
+from raypipe.journal import Journal, Owner, StepRecord, Token, tables
 from raypipe.models import (
     Artifact,
     Image,
@@ -571,7 +572,10 @@ def test_what_is_to_be_sent_again_is_so_by_a_gateway_that_lives_and_asks_for_it(
 
 def test_money_that_may_have_been_spent_counts_in_a_budget(with_rig: Callable[[Test], None]) -> None:
     async def test(rig: Rig) -> None:
-        rig.job = rig.job.model_copy(update={"budget": 2.5 * PRICE})
+        spec = rig.video.spec.model_copy(update={"budget": 2.5 * PRICE})
+        rig.job = Job.of(rig.video.id, spec, rig.video.epoch)
+        bounded = update(tables.videos).values(spec=spec.model_dump(mode="json"))
+        await rig.journal.writer.transact(lambda connection: connection.execute(bounded))
         for _ in range(2):
             await rig.run(hosted(rig, Vendor(None, delivers=ProviderRejected("failed"))))
             await _retried(rig)

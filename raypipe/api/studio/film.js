@@ -92,7 +92,7 @@ export function film(stage, id, announce) {
 
   function drawActions(video, approval) {
     const wanted = [
-      video.state === "waiting" && ["continue", approval ? "Make the clips" : "Go on", "main", () => proceed(video)],
+      video.state === "waiting" && ["continue", approval ? "Make the clips" : "Go on", "main", proceed],
       AGAIN.includes(video.state) && ["retry", "Try again", "main", () => api.retry(id, false)],
       video.state === "partial" && made(video) > 0 && !video.content_url && ["missing", "Make it without what failed", "", () => api.without(id)],
       AGAIN.includes(video.state) && video.doubtful_cost > 0 && ["resubmit", "Try again, also what may be paid twice", "", () => api.retry(id, true)],
@@ -100,7 +100,7 @@ export function film(stage, id, announce) {
       video.content_url && ["download", "Download", "main", null],
       (AGAIN.includes(video.state) || video.state === "completed") && ["delete", "Delete", "danger", remove],
     ].filter(Boolean);
-    const names = wanted.map(([name]) => name).join();
+    const names = wanted.map(([name, text]) => `${name}: ${text}`).join();
     if (actions.dataset.names === names) return;
     actions.dataset.names = names;
     actions.replaceChildren(...wanted.map(([name, text, kind, call]) => (call === null
@@ -122,10 +122,10 @@ export function film(stage, id, announce) {
   }
 
   /** Go on with a film that waits; one that has reached its own budget needs another. */
-  async function proceed(video) {
-    const own = video.error?.code === "budget_reached" ? video.spec.budget ?? null : null;
+  async function proceed() {
+    const own = shown.error?.code === "budget_reached" ? shown.spec.budget ?? null : null;
     const budget = own === null ? null : prompt("What may this film cost, in US dollars?", own);
-    if (own === null || budget !== null) await api.proceed(id, budget);
+    if (own === null || budget) await api.proceed(id, budget);
   }
 
   async function remove() {
