@@ -206,7 +206,7 @@ class VideoRun:
             state = VideoState.WAITING if cause.code in PAUSING else VideoState.FAILED
             return _Ending(state, error_code=cause.code, error=_brief(cause))
         rest = total(cost or 0.0 for step, cost in estimate(self.spec).steps.items() if "image" not in step)
-        said = f"the storyboard is made; to continue has the rest made, estimated at {dollars(rest)}"
+        said = f"the storyboard is made and waits for approval; the rest is estimated at {dollars(rest)}"
         return _Ending(VideoState.WAITING, error_code=APPROVAL, error=said)
 
     async def _storyboard(self, refs: Sequence[Ref]) -> tuple[StoryboardMismatch, StepFailure] | None:
