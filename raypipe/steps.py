@@ -83,6 +83,8 @@ class Steps:
         self._flights: dict[StepKey, _Flight] = {}
         self._rows: dict[str, _Rows] = {}
         self._trials = asyncio.Lock()
+        #: calls that wait for a step
+        self._calls = 0
         self.stopping = False
 
     @property
@@ -108,11 +110,13 @@ class Steps:
                 while any(flight.log.record.state is StepState.SENT for flight in self._flights.values()):
                     await asyncio.sleep(0.01)
         await self.journal.writer.drain()
-        tasks = [flight.task for flight in self._flights.values()]
-        for task in tasks:
-            task.cancel()
-        if tasks:  # their calls are answered before the gateway is killed: Ray would tell the user of each that is not
-            await asyncio.wait(tasks, timeout=END_SECONDS)
+        for flight in self._flights.values():
+            flight.task.cancel()
+        # their calls are answered before the gateway is killed: Ray would tell the user of each that is not
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while self._calls or self._flights:
+                    await asyncio.sleep(0.01)
 
     async def abandon(self, video_id: str, is_left: Callable[[StepRecord], bool]) -> None:
         """End those of a video's steps where they stand, once creates under way are answered and written."""
@@ -187,12 +191,15 @@ class Steps:
             log = StepLog(self, step, epoch)
             flight = self._flights[key] = _Flight(log, asyncio.create_task(do(log)))
             flight.task.add_done_callback(lambda _: self._flights.pop(key))
+        self._calls += 1
         try:
             return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
             if flight.task.cancelled():  # and not who waits for it
                 raise LeaseLost(step.video_id) from None
             raise
+        finally:
+            self._calls -= 1
 
     async def _goes_on_for(self, flight: _Flight, epoch: int) -> bool:
         """Have a step go on for a newer coordinator, if it is where its row says.
