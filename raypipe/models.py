@@ -124,6 +124,7 @@ class Artifact(Value):
     media_type: str
 
 
+#: a sum of money, in US dollars
 Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=1, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 _Label = Annotated[str, Field(min_length=1, max_length=80)]

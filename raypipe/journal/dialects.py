@@ -9,6 +9,7 @@ from sqlalchemy.dialects import sqlite
 def insert_of(dialect: Dialect) -> Any:
     """Return the `insert` of a dialect that knows what to do where a row is there already."""
     if dialect.name == "postgresql":
+        # here, because it takes a tenth of a second that most processes need not spend
         from sqlalchemy.dialects import postgresql
 
         return postgresql.insert

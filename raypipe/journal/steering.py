@@ -248,7 +248,7 @@ def _change_budget(connection: Connection, video_id: str, budget: float) -> None
     if not 0 <= budget < math.inf:
         raise InvalidRequest(f"A budget is a sum of US dollars, not {budget}.")
     if _spec_of(connection, video_id).get("budget") is None:
-        raise InvalidRequest(f"Video {video_id} was begun without a budget, and goes on without one.")
+        raise InvalidRequest(f"Video {video_id} was begun without a budget: continue it without one.")
     open_ = and_(
         _in_use(connection, video_id), _steps.c.state.not_in([StepState.DONE, StepState.FAILED]),
         _steps.c.reserved_cost.is_(None),

@@ -213,10 +213,8 @@ def test_an_empty_account_makes_the_video_wait_and_what_is_missing_is_gone_on_wi
             video = coordinator.journal.video(video_id)
             assert (video.error_code, video.error_message, video.runner) == (None, None, runner)
             all_of_it = 9 if runner == LOCAL else 5
-            assert (len(vendor.lines()), paid) == (
-                all_of_it,
-                all_of_it - 3,
-            )  # a clip, its follower and the music
+            # a clip, its follower and the music
+            assert (len(vendor.lines()), paid) == (all_of_it, all_of_it - 3)
             assert len({line["job"]["id"] for line in vendor.lines()}) == all_of_it
 
         with_coordinator_of(settings_for(tmp_path, vendor), runner)(test)
