@@ -169,6 +169,11 @@ def guard_serve() -> None:
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.proxy.in_proxy")
 
 
+def put_answers_first() -> None:
+    """Have the Ray that this process starts give its workers its own priority; what makes videos takes a lower one."""
+    os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 def memory_tries_are_bounded() -> bool:
     """Tell whether Ray does not try such work for ever, in this process's cluster."""
     return os.environ.get(MEMORY_TRIES, "-1") != "-1"

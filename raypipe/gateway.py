@@ -67,7 +67,7 @@ from raypipe.providers.base import (
 from raypipe.providers.registry import provider_class
 from raypipe.step_log import StepLog
 from raypipe.steps import Steps, new_step
-from raypipe.workers import Helpers, Ran, render, run_on_cpu
+from raypipe.workers import WORK_NICENESS, Helpers, Ran, give_way, render, run_on_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +102,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, helpers: Helpers, family: str) -> None:
         relax_garbage_collection()
+        give_way(WORK_NICENESS)
         self._settings, self._helpers = settings, helpers
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}

@@ -51,8 +51,14 @@ HELPER_THREADS = 2
 HELPER_SECONDS = 600.0
 #: what becomes of work when its process dies: seconds before each further try
 RETRY_AFTER = (0.1, 0.2, 0.5, 1.0, 2.0)
-#: renders give way to what others wait for: the lowest priority there is
-RENDER_NICENESS = 19
+#: what makes videos gives way to what answers people, where Ray starts processes at a higher priority than its default;
+#: renders give way to that too: the lowest priority there is
+WORK_NICENESS, RENDER_NICENESS = 15, 19
+
+
+def give_way(niceness: int) -> None:
+    """Give this thread, and those that it starts, a priority of `niceness` (0 to 19) at most."""
+    os.nice(max(0, niceness - os.nice(0)))
 
 
 class Ran(NamedTuple):
@@ -278,13 +284,14 @@ def _task(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
 
 @ray.remote
 def _reporting_task(function: Callable[..., Any], args: tuple[Any, ...]) -> Iterator[Any]:
-    os.nice(max(0, RENDER_NICENESS - os.nice(0)))
+    give_way(RENDER_NICENESS)
     yield ray.get_runtime_context().get_node_id(), time.time()
     yield _run(function, args).value
 
 
 def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> Ran:
     """Call a function; what it raises leaves the process as an error of raypipe's, whose text any process can read."""
+    give_way(WORK_NICENESS)
     began = time.time()
     try:
         value = function(*args)

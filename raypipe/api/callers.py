@@ -121,8 +121,12 @@ def _is_local(scope: Scope, headers: dict[bytes, bytes]) -> bool:
     return (mapped or address).is_loopback
 
 
-def caller_of(request: Request) -> Caller:
-    """Return who calls."""
+async def caller_of(request: Request) -> Caller:
+    """Return who calls; not in a thread, which FastAPI would start anew for each request under Serve."""
+    return _caller(request)
+
+
+def _caller(request: Request) -> Caller:
     found: Caller = request.state.caller
     return found
 
@@ -165,7 +169,7 @@ _PathId = Annotated[str, PathParameter(max_length=64, pattern=r"^[^\x00]*$", des
 
 def _owned(request: Request, video_id: _PathId) -> str:
     """Return the id of a video of the caller's; others' are as if there were none."""
-    if request.app.state.journal.tenant_of(video_id) != caller_of(request).tenant:
+    if request.app.state.journal.tenant_of(video_id) != _caller(request).tenant:
         raise VideoNotFound(video_id)
     return video_id
 
@@ -175,7 +179,7 @@ def _owned_or_deleted(request: Request, video_id: _PathId) -> str:
     try:
         return _owned(request, video_id)
     except VideoNotFound:
-        if request.app.state.journal.tenant_of_deleted(video_id) != caller_of(request).tenant:
+        if request.app.state.journal.tenant_of_deleted(video_id) != _caller(request).tenant:
             raise
         return video_id
 

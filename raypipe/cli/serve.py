@@ -10,7 +10,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.cli.generate import StopRequest, start_ray, stop_ray
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
-from raypipe.config import Settings, guard_serve
+from raypipe.config import Settings, guard_serve, put_answers_first
 from raypipe.errors import InvalidRequest, RayUnavailable
 
 _APPLICATION = "raypipe"
@@ -36,6 +36,7 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
         say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
         try:
             guard_serve()
+            put_answers_first()
             start_ray(settings, stop, log_to_driver=True)
             if not asked.is_set():
                 _deploy(host, port, local)
@@ -61,9 +62,10 @@ def _deploy(host: str, port: int, local: bool) -> None:
     # on a Ray of our own Serve says what goes wrong, and nothing else: it would drown what clients ask
     level = "WARNING" if local else "INFO"
     logging.getLogger("ray.serve").setLevel(level)
+    logs = {"log_level": level}
     try:
-        serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": level})
-        serve.run(app, name=_APPLICATION, route_prefix="/")
+        serve.start(http_options={"host": host, "port": port}, logging_config=logs)
+        serve.run(app, name=_APPLICATION, route_prefix="/", logging_config=logs)
     except (RuntimeError, RayError) as error:
         raise RayUnavailable(f"Ray Serve cannot serve raypipe: {str(error).partition(chr(10))[0]}") from error
 

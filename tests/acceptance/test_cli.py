@@ -40,14 +40,14 @@ def options(**more: Any) -> tuple[str, str]:
     return "--options", json.dumps({"simulated": {**QUICK, **more}})
 
 
-def processes_of(data: Path) -> list[str]:
-    """Processes that were started for this data directory and are alive."""
-    found = []
+def processes_of(data: Path) -> dict[int, str]:
+    """Processes that were started for this data directory and are alive, by their ids, with their commands."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             started_for = f"RAYPIPE_DATA_DIR={data}\0".encode() in (process / "environ").read_bytes()
             if started_for and "\nState:\tZ" not in (process / "status").read_text():
-                found.append((process / "cmdline").read_text().replace("\0", " ")[:80])
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")[:80]
         except OSError:
             continue  # it ended, or is not ours to look at
     return found

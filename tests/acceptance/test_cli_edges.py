@@ -1,6 +1,8 @@
 """The real command line at its edges: outputs, signals, what it prints and takes, what it cannot write."""
 
 import json
+import os
+import re
 import signal
 import stat
 import subprocess
@@ -12,7 +14,16 @@ import pytest
 
 from raypipe.media.video import probe
 
-from .test_cli import RAYPIPE, SIMULATED, assert_no_process_is_left, environment, options, raypipe
+from .test_cli import (
+    QUICK,
+    RAYPIPE,
+    SIMULATED,
+    assert_no_process_is_left,
+    environment,
+    options,
+    processes_of,
+    raypipe,
+)
 
 
 def start(data: Path, *args: str, **more: Any) -> subprocess.Popen[str]:
@@ -142,6 +153,13 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         read_until(process, "Serving on")
         url = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+        made = {"prompt": "A keeper", "seconds": 5, "model": "simulated", "options": {"simulated": QUICK}}
+        film = httpx.post(f"{url}/v1/videos", json=made, headers={"Prefer": "wait=60"}, timeout=70).json()
+        assert (film["state"], film["error"]) == ("completed", None)
+        assert httpx.get(f"{url}/v1/videos/vid_0").status_code == 404
+        niceness = niceness_of_actors(tmp_path)
+        assert niceness["Gateway"] == 15, "what makes videos gives way to what answers people"
+        assert {niceness["ServeReplica:raypipe:Api"], niceness["ProxyActor"]} == {os.nice(0)}
         busy = raypipe(tmp_path, "serve", "--port", port)
         assert (busy.returncode, busy.stderr.count("\n")) == (2, 1)
         assert "nothing can listen" in busy.stderr
@@ -150,7 +168,20 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert_no_process_is_left(tmp_path, within=20)
-    assert "beat" not in said
+    assert "is completed" in said
+    assert not re.search("GET|POST|ray.serve", said), "what clients ask is not told"
+
+
+def niceness_of_actors(data: Path) -> dict[str, int]:
+    """Return how far the actors of a Ray give way, by their names in the list of processes."""
+    named = {number: re.match(r"ray::((?:\w+:)*\w+)", title) for number, title in processes_of(data).items()}
+    return {name[1]: niceness_of_threads(number) for number, name in named.items() if name}
+
+
+def niceness_of_threads(process: int) -> int:
+    """Return how far the threads of a process give way that do so the most."""
+    threads = (int(each.name) for each in Path(f"/proc/{process}/task").iterdir())
+    return max(os.getpriority(os.PRIO_PROCESS, each) for each in threads)
 
 
 OUTPUTS = {
