@@ -7,6 +7,7 @@ from raypipe.models import Kind, Spec
 from raypipe.providers.base import Model, Work
 from raypipe.providers.inputs import paid_seconds
 from raypipe.providers.registry import model_of
+from raypipe.text import dollars
 
 
 class Estimate(NamedTuple):
@@ -57,8 +58,3 @@ def price_of(work: Work) -> float | None:
 def total(amounts: Iterable[float]) -> float:
     """Add amounts of money, without what floating point adds to them."""
     return round(sum(amounts), 9)
-
-
-def dollars(amount: float) -> str:
-    """Write an amount of money, with tenths of a cent where there are any."""
-    return f"${amount:.2f}" if round(amount, 2) == round(amount, 3) else f"${amount:.3f}"

@@ -54,6 +54,7 @@ _WORDS = {
     "less_than_equal": "must be at most {le:.15g}",
     "missing": "is missing",
     "multiple_of": "must be a multiple of {multiple_of:.15g}",
+    "string_pattern_mismatch": "must be of the form {pattern}",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must not be empty",
     "string_type": "must be text",

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import ray
@@ -20,6 +19,7 @@ import ray
 from raypipe import cpu_work
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
+from raypipe.costs import price_of
 from raypipe.errors import (
     Cancelled,
     InternalError,
@@ -373,31 +373,28 @@ class Gateway:
 
     async def _provide(self, log: StepLog, work: Work) -> Artifact:
         """Have the job's models do a piece of work, in turn until one has; from the one on that the row names."""
-        names = work.job.models[work.kind]
+        names = list(work.job.models[work.kind])
         own = log.record.model
         if own is not None:  # those before it have refused, which may be paid
-            names = (own, *names[names.index(own) + 1 :]) if own in names else (own, *names)
+            names = [own, *names[names.index(own) + 1 :]] if own in names else [own, *names]
         if log.record.state is StepState.INTENT and log.record.provider_job_id is None:
             self._check_keys(work)
         unpaid: tuple[str, OutOfFunds] | None = None
-        for name, following in pairwise((*names, None)):
-            assert name is not None  # noqa: S101 - only the last has none following
+        while names:
+            name, *names = names
             try:
                 return await self._provide_with(name, log, work)
             except ProviderError as error:
-                unpaid = unpaid or ((name, error) if isinstance(error, OutOfFunds) else None)
-                if following is None and unpaid is not None:
-                    log.note_model(unpaid[0])  # which goes on, once there are funds
+                if isinstance(error, OutOfFunds) and unpaid is None:
+                    unpaid = name, error
+                    gone = await log.given_up() if name == own else set()
+                    names = [each for each in names if each not in gone]  # they would be paid once more
+                following = names[0] if names else unpaid[0] if unpaid is not None else name
+                if following == name or _may_deliver(log, error):
+                    raise
+                log.note_fallback(following, price_of(work.model_copy(update={"model": following})), error)
+                if not names and unpaid is not None:  # it goes on, once there are funds
                     raise unpaid[1] from error
-                if following is None:
-                    raise
-                # a job that is there is only given up for what is wrong with itself
-                theirs = isinstance(error, ProviderRejected | TookTooLong)
-                if isinstance(error, OutcomeUnknown) or (
-                    log.record.provider_job_id is not None and not theirs
-                ):
-                    raise
-                log.note_fallback(following, error)
         raise InternalError(f"{work.step} names no model")
 
     def _check_keys(self, work: Work) -> None:
@@ -481,6 +478,12 @@ def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
     made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models", "takes"}})
     return hashlib.sha256(made_from.encode()).hexdigest()
+
+
+def _may_deliver(log: StepLog, error: ProviderError) -> bool:
+    """Tell whether a model may still deliver: a job that is there is only given up for what is wrong with itself."""
+    theirs = isinstance(error, ProviderRejected | TookTooLong)
+    return isinstance(error, OutcomeUnknown) or (log.record.provider_job_id is not None and not theirs)
 
 
 def _value_of(log: StepLog, ran: Ran) -> Any:

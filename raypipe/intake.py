@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.costs import Estimate, dollars, estimate
+from raypipe.costs import Estimate, estimate
 from raypipe.errors import (
     ArtifactMissing,
     BeatNotFound,
@@ -52,6 +52,7 @@ from raypipe.phases.takes import find_take, with_take
 from raypipe.providers.base import Model, provider_of
 from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
+from raypipe.text import dollars
 
 logger = logging.getLogger(__name__)
 

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from raypipe.costs import dollars, total
+from raypipe.costs import total
 from raypipe.errors import UPSTREAM_FAILED, InvalidSpec, JournalRowBroken
 from raypipe.journal import Journal, StepRecord, VideoRecord
 from raypipe.models import Beat, BeatSequence, Phase, PhaseOutput, PhaseStatus, StepState, VideoState
 from raypipe.phases.references import group_sequences
 from raypipe.progress import Progress, outline_of, progress_of
-from raypipe.text import printable, seconds
+from raypipe.text import dollars, printable, seconds
 
 WAITING, QUEUED, RUNNING, DONE, FAILED, SKIPPED, STOPPED = (
     "waiting", "queued", "running", "done", "failed", "skipped", "stopped",

@@ -186,18 +186,28 @@ class StepLog:
         self.record = self.record.evolve(input_key=key)
 
     def note_model(self, name: str) -> None:
-        """Remember which model does the work."""
-        if name != self.record.model:
-            estimated = self.record.estimated_cost if self.record.model is None else None
-            self.record = self.record.evolve(model=name, provider=provider_of(name), estimated_cost=estimated)
+        """Remember which model does the work, if there was none."""
+        if self.record.model is None:
+            self.record = self.record.evolve(model=name, provider=provider_of(name))
 
-    def note_fallback(self, name: str, why: RaypipeError) -> None:
-        """Remember that another model is tried, from the beginning, because the one before did not deliver."""
-        data = {"model": self.record.model, "reason": valid_text(why), "next": name}
+    def note_fallback(self, name: str, price: float | None, why: RaypipeError) -> None:
+        """Remember that another model is next, from the beginning, because the one before did not deliver.
+
+        Args:
+            name: The other.
+            price: What the work costs there, in US dollars; None if that is not known.
+            why: What the one before has said.
+        """
+        data = {"model": self.record.model, "code": why.code, "reason": valid_text(why), "next": name}
         self._happened.append(self._event("step.fell_back", time.time(), **data))
         self._settle()
         again = {"provider_job_id": None, "sent_at": None, "started_at": None}
-        self.record = self.record.evolve(state=StepState.INTENT, **again)
+        now = {"model": name, "provider": provider_of(name), "estimated_cost": price}
+        self.record = self.record.evolve(state=StepState.INTENT, **again, **now)
+
+    async def given_up(self) -> set[str]:
+        """Return the models that were asked and have not delivered, for other reasons than money."""
+        return await self._steps.journal.given_up(self.record)
 
     async def done(self, result: ResultT) -> ResultT:
         """Journal that the work is done, and return its result with the step's times and cost."""

@@ -88,3 +88,8 @@ def without_controls(text: str) -> str:
     """Drop control characters and the blanks around a text; lines stay."""
     kept = (char if unicodedata.category(char) != "Cc" or char == "\n" else " " for char in text)
     return "".join(kept).strip()
+
+
+def dollars(amount: float) -> str:
+    """Write an amount of money, with tenths of a cent where there are any."""
+    return f"${amount:.2f}" if round(amount, 2) == round(amount, 3) else f"${amount:.3f}"

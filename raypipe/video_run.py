@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import ActorDiedError, RayError
 
-from raypipe.costs import dollars, estimate, total
+from raypipe.costs import estimate, total
 from raypipe.errors import (
     APPROVAL,
     PAUSING,
@@ -39,7 +39,7 @@ from raypipe.models import (
 from raypipe.phases.references import group_sequences, roles_of
 from raypipe.phases.storyboard import check_storyboard, name_beats
 from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch, launch_storyboard, works_of
-from raypipe.text import valid_text
+from raypipe.text import dollars, valid_text
 from raypipe.workers import error_of
 
 logger = logging.getLogger(__name__)

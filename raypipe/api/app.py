@@ -7,13 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from fastapi_offline import FastAPIOffline
 from sse_starlette import EventSourceResponse
 
 from raypipe.api import callers, events, failures, hooks
+from raypipe.api.access import AccessLog
 from raypipe.api.bodies import (
     CreateVideo,
     EditBeat,
@@ -29,6 +30,7 @@ from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import OwnPagesOnly
 from raypipe.api.page import add_page
+from raypipe.api.queries import known_query
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.api.webhooks import add_webhook_routes
@@ -102,6 +104,7 @@ def create_app(
         title="raypipe",
         description="One prompt in, one finished multi-scene video out. In the shape of OpenAI's videos API.",
         responses=_ERRORS,
+        dependencies=[Depends(known_query)],
     )
     service = VideoService(settings, poke)
     app.state.journal = service.journal
@@ -109,6 +112,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(KnownCallers, settings=settings, journal=service.journal)
     app.add_middleware(OwnPagesOnly, settings=settings)
+    app.add_middleware(AccessLog)
     failures.install(app)
     _add_routes(app, service)
     _add_health_routes(app, service, ready)

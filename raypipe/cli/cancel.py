@@ -9,10 +9,10 @@ from raypipe.cli.generate import going_on, make
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings
-from raypipe.costs import dollars
 from raypipe.journal import LOCAL, Journal, VideoRecord
 from raypipe.models import VideoState
 from raypipe.snapshot import Snapshot
+from raypipe.text import dollars
 
 #: seconds that whoever makes the video gets to notice, and to stop its jobs at providers
 NOTICE_SECONDS = 15.0

@@ -12,13 +12,12 @@ from rich.text import Text
 from raypipe.artifacts import ArtifactStore, place_of
 from raypipe.cli.board import MARKS, beats, cell, facts
 from raypipe.config import Settings
-from raypipe.costs import dollars
 from raypipe.errors import APPROVAL, ArtifactMissing, BudgetReached, JournalRowBroken, OutcomeUnknown
 from raypipe.journal import INTERRUPTED
 from raypipe.models import Artifact, Phase, StepState, VideoState
 from raypipe.phases.takes import chunk_take_of, takes_of
 from raypipe.snapshot import DONE, FAILED, RUNNING, SKIPPED, STOPPED, WAITING, Snapshot, Status
-from raypipe.text import clock, printable, seconds, size_of
+from raypipe.text import clock, dollars, printable, seconds, size_of
 from raypipe.timeline import short_node
 
 STATES = {

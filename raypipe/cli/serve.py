@@ -59,7 +59,7 @@ def _deploy(host: str, port: int, local: bool) -> None:
 
     from raypipe.serving import app
 
-    # on a Ray of our own Serve says what goes wrong, and nothing else: it would drown what clients ask
+    # on a Ray of our own Serve says what goes wrong alone: it would tell of every look at a film
     level = "WARNING" if local else "INFO"
     logging.getLogger("ray.serve").setLevel(level)
     logs = {"log_level": level}

@@ -9,11 +9,10 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from raypipe.cli.board import board
-from raypipe.costs import dollars
 from raypipe.errors import JournalUnavailable
 from raypipe.journal import Event, Journal
 from raypipe.snapshot import Snapshot
-from raypipe.text import printable, seconds
+from raypipe.text import dollars, printable, seconds
 
 LOOKS_PER_SECOND = 5
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from raypipe.errors import JournalRowBroken, JournalUnavailable
+from raypipe.errors import PAUSING, JournalRowBroken, JournalUnavailable
 from raypipe.journal import tables
 from raypipe.journal.database import open_database
 from raypipe.journal.hints import HINTED, hint, hinted_since
@@ -415,6 +415,16 @@ class Journal(Reads):
         query = steps_query([video_id])
         rows = await self.writer.read(lambda connection: connection.execute(query).all(), float("inf"))
         return [parsed(StepRecord, row) for row in rows]
+
+    async def given_up(self, step: StepRecord) -> set[str]:
+        """Read which models of a step have not delivered, for other reasons than money."""
+        told = tables.events.c
+        its = (told.video_id == step.video_id, told.step == step.step, told.take == step.take)
+        query = select(told.data).where(*its, told.kind == "step.fell_back")
+        found = await self.writer.read(
+            lambda connection: connection.execute(query).scalars().all(), float("inf")
+        )
+        return {data["model"] for data in found if data.get("code") not in PAUSING}
 
 
 def _claim(connection: Connection, owner: Owner, limit: int, own_only: bool) -> list[VideoRecord]:

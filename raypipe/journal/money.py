@@ -10,6 +10,7 @@ from raypipe.errors import BudgetReached, DailyBudgetReached, LeaseLost, OverBud
 from raypipe.journal import tables
 from raypipe.journal.records import StepRecord, VideoRecord
 from raypipe.models import VideoState
+from raypipe.text import dollars
 
 DAY = 86_400
 #: US dollars by which sums may differ that are equal: money is added up in floating point
@@ -27,10 +28,11 @@ def check_daily(video: VideoRecord, budget: float) -> Callable[[Connection], Non
 
     def check(connection: Connection) -> None:
         left = budget - _lock_and_sum_today(connection, None)
-        if (video.estimated_cost or 0.0) > left + ROUNDING:
+        expected = video.estimated_cost or 0.0
+        if expected > left + ROUNDING:
             raise OverBudget(
-                f"The video is estimated at ${video.estimated_cost:.2f}, and ${max(0.0, left):.2f} is left of the "
-                f"${budget:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)."
+                f"The video is estimated at {dollars(expected)}, and {dollars(max(0.0, left))} is left of the "
+                f"{dollars(budget)} that may be spent a day (RAYPIPE_DAILY_BUDGET)."
             )
 
     return check
@@ -59,7 +61,7 @@ def reserve(step: StepRecord, price: float, daily: float | None, epoch: int) -> 
         spent += own
         if budget is not None and spent + price > budget + ROUNDING:
             raise BudgetReached(
-                f"${price:.2f} more would be ${spent + price:.2f}, and the video's budget is ${budget:.2f}"
+                f"{dollars(price)} more would be {dollars(spent + price)}, and the video's budget is {dollars(budget)}"
             )
         if daily is not None:
             others = _lock_and_sum_today(connection, step.video_id)
@@ -68,7 +70,8 @@ def reserve(step: StepRecord, price: float, daily: float | None, epoch: int) -> 
             ).scalar_one()
             if others + today + own + price > daily + ROUNDING:
                 raise DailyBudgetReached(
-                    f"${price:.2f} more would be over the ${daily:.2f} that may be spent a day (RAYPIPE_DAILY_BUDGET)"
+                    f"{dollars(price)} more would be over the {dollars(daily)} that may be spent a day "
+                    "(RAYPIPE_DAILY_BUDGET)"
                 )
         connection.execute(
             update(_steps).where(mine).values(reserved_cost=price, doubtful_cost=step.doubtful_cost)

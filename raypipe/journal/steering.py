@@ -14,6 +14,7 @@ from raypipe.errors import (
     APPROVAL,
     PAUSING,
     UPSTREAM_FAILED,
+    BudgetReached,
     Cancelled,
     ContentRefused,
     DeliveryExpired,
@@ -32,6 +33,7 @@ from raypipe.journal.leases import SERVICE, Owner, hand_over, living, renew
 from raypipe.journal.money import ROUNDING
 from raypipe.journal.records import StepRecord
 from raypipe.models import Phase, Spec, StepState, VideoState
+from raypipe.text import dollars
 
 #: what is said of a cancelled video
 CANCELLED = "cancelled; what was finished is kept"
@@ -164,7 +166,7 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str, budget
         VideoOver: It does not wait.
         VideoBusy: A coordinator that lives has it.
         InvalidRequest: The budget is none, or the video was begun without one.
-        OverBudget: The budget has no room for what is to come.
+        OverBudget: The budget, as it is or as it is to be, has no room for what is to come.
     """
     state = _state_if_free(connection, owner, video_id)
     if state is not VideoState.WAITING:
@@ -175,6 +177,8 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str, budget
     _go_on_from(connection, video_id, PAUSING)
     if budget is not None:
         _change_budget(connection, video_id, budget)
+    elif code == BudgetReached.code:  # where else should the money have come from?
+        _check_room(connection, video_id, _spec_of(connection, video_id)["budget"])
     _take_one(connection, owner, video_id)
 
 
@@ -249,6 +253,16 @@ def _change_budget(connection: Connection, video_id: str, budget: float) -> None
         raise InvalidRequest(f"A budget is a sum of US dollars, not {budget}.")
     if _spec_of(connection, video_id).get("budget") is None:
         raise InvalidRequest(f"Video {video_id} was begun without a budget: continue it without one.")
+    _check_room(connection, video_id, budget)
+    _change_spec(connection, video_id, budget=budget)
+
+
+def _check_room(connection: Connection, video_id: str, budget: float) -> None:
+    """Check that a budget has room for what a video has spent and what is to come.
+
+    Raises:
+        OverBudget: It has not.
+    """
     open_ = and_(
         _in_use(connection, video_id), _steps.c.state.not_in([StepState.DONE, StepState.FAILED]),
         _steps.c.reserved_cost.is_(None),
@@ -257,9 +271,9 @@ def _change_budget(connection: Connection, video_id: str, budget: float) -> None
     spent = _spent(connection, video_id)
     if spent + more > budget + ROUNDING:
         raise OverBudget(
-            f"${spent:.2f} is spent and the rest is estimated at ${more:.2f}: a budget of ${budget:.2f} has no room."
+            f"{dollars(spent)} is spent and the rest is estimated at {dollars(more)}: "
+            f"a budget of {dollars(budget)} has no room for it."
         )
-    _change_spec(connection, video_id, budget=budget)
 
 
 def _spent(connection: Connection, video_id: str) -> float:
@@ -280,8 +294,8 @@ def _check_budget(connection: Connection, spec: Spec, video_id: str, missing: Se
     more = sum(step.estimated_cost or 0.0 for step in missing)
     if more and spent + more > spec.budget + ROUNDING:
         raise OverBudget(
-            f"The change is estimated at ${more:.2f} more, ${spent:.2f} is spent, and the video's budget is "
-            f"${spec.budget:.2f}. Going back to an earlier take costs nothing."
+            f"The change is estimated at {dollars(more)} more, {dollars(spent)} is spent, and the video's budget is "
+            f"{dollars(spec.budget)}. Going back to an earlier take costs nothing."
         )
 
 

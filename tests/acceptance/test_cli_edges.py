@@ -169,7 +169,11 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
     assert process.returncode == 128 + signal.SIGTERM, said
     assert_no_process_is_left(tmp_path, within=20)
     assert "is completed" in said
-    assert not re.search("GET|POST|ray.serve", said), "what clients ask is not told"
+    told = [line for line in said.splitlines() if re.search("GET|POST|ray.serve", line)]
+    assert [re.sub(".* INFO |, .*", "", line) for line in told] == [
+        "raypipe.api.access: POST /v1/videos: 202",
+        "raypipe.api.access: GET /v1/videos/vid_0: 404",
+    ], "of what clients ask only what changes something or is refused"
 
 
 def niceness_of_actors(data: Path) -> dict[str, int]:

@@ -101,9 +101,13 @@ def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
         steps = {each.step: each for each in coordinator.journal.steps(video_id)}
         assert (steps["chunk/0"].state, steps["chunk/0"].reserved_cost) == (StepState.FAILED, None)
         assert len(ledger.read_text().splitlines()) == 3  # the refused clip among them
-        # as it is, it waits again; with more, what was paid is not paid again
-        await coordinator.continue_(video_id)
-        assert await coordinator.wait(video_id) is VideoState.WAITING
+        # with no more, or too little, there is no use in going on; with enough, what was paid is not paid again
+        for too_little in (None, 0.51):
+            with pytest.raises(
+                OverBudget, match=r"rest is estimated at \$0.40: a budget of \$0.5.* has no room"
+            ):
+                await coordinator.continue_(video_id, budget=too_little)
+        assert coordinator.journal.video(video_id).state is VideoState.WAITING
         await coordinator.continue_(video_id, budget=0.7)  # of which the refused clip may have taken 0.1
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         assert coordinator.journal.video(video_id).cost == pytest.approx(0.6)

@@ -220,6 +220,37 @@ def test_an_empty_account_makes_the_video_wait_and_what_is_missing_is_gone_on_wi
         with_coordinator_of(settings_for(tmp_path, vendor), runner)(test)
 
 
+def test_a_step_goes_on_with_the_model_that_had_no_funds_and_asks_no_other_twice(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    models = {**REPLICATE, Kind.CLIP: (REPLICATE[Kind.CLIP][0], FAL[Kind.CLIP][0])}
+    funds = {"at": "create", "do": "funds", "kind": "clip", "times": 2}
+    fails = {"at": "poll", "do": "fail", "kind": "clip", "times": 100}
+    with (
+        fake("replicate", tmp_path, **SMALL, faults=[funds]) as unpaid,
+        fake("fal", tmp_path, **SMALL, faults=[fails]) as other,
+    ):
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id, state = await made(coordinator, film(beats=1, models=models))
+            for _ in range(2):  # the second time there are still no funds
+                clip = steps_of(coordinator, video_id)["chunk/0"]
+                assert (state, clip.error_code, clip.model) == (
+                    VideoState.WAITING,
+                    "out_of_funds",
+                    models[Kind.CLIP][0],
+                )
+                assert (clip.provider, clip.provider_job_id, clip.reserved_cost) == ("replicate", None, None)
+                assert len(other.lines()) == 1
+                await coordinator.continue_(video_id)
+                state = await coordinator.wait(video_id)
+            clip = steps_of(coordinator, video_id)["chunk/0"]
+            assert (state, clip.provider, len(other.lines())) == (VideoState.COMPLETED, "replicate", 1)
+            assert (clip.cost, clip.cost + clip.doubtful_cost) == (pytest.approx(0.27), pytest.approx(0.52))
+
+        with_coordinator_of(settings_for(tmp_path, unpaid, other))(test)
+
+
 def test_the_key_is_in_no_row_no_log_and_no_task(tmp_path: Path, with_coordinator_of: With) -> None:
     with fake("replicate", tmp_path, **SMALL) as vendor:
 

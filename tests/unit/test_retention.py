@@ -164,6 +164,15 @@ def test_what_a_sweep_has_set_aside_is_never_missing(store: ArtifactStore, tmp_p
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+def test_what_was_put_back_beside_itself_is_removed_once(store: ArtifactStore) -> None:
+    artifact = store.put(b"x" * 100, "image/png")
+    path = aged(store, artifact)
+    path.rename(path.with_name(f"{path.name}.aside"))  # a sweep that was killed
+    assert store.get(artifact) == b"x" * 100  # puts it back
+    swept = store.sweep(set(), -1)
+    assert (swept.files, swept.bytes, list(path.parent.iterdir())) == (1, 100, [])
+
+
 #: seconds for which what was stored is safe from a sweep
 GRACE = 0.05
 
