@@ -5,18 +5,20 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from raypipe.api.origins import SAFE
 from raypipe.text import printable
 
 logger = logging.getLogger(__name__)
 
-#: methods that change nothing: pages and pollers ask every second
-_READING = ("GET", "HEAD", "OPTIONS")
 #: longest part of a path that is told, in characters
 _LONGEST = 120
 
 
 class AccessLog:
-    """Logs method, path, status and milliseconds once an answer has begun; a query may hold secrets and is left out."""
+    """Logs method, path, status and milliseconds once an answer has begun; a query may hold secrets and is left out.
+
+    So are looks that find what they look for: pages and pollers ask every second.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,6 +39,6 @@ class AccessLog:
 
 
 def _tell(scope: Scope, status: int, seconds: float) -> None:
-    if status >= 400 or scope["method"] not in _READING:
+    if status >= 400 or scope["method"] not in SAFE:
         path = printable(scope["path"])[:_LONGEST]
         logger.info("%s %s: %d, %.0f ms", scope["method"], path, status, 1_000 * seconds)

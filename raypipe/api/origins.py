@@ -11,7 +11,7 @@ from raypipe.api.failures import failure
 from raypipe.config import Settings
 
 #: methods that change nothing
-_SAFE = ("GET", "HEAD", "OPTIONS")
+SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class OwnPagesOnly:
@@ -35,7 +35,7 @@ class OwnPagesOnly:
                 message = f"This service is not known as {host!r}; name it in RAYPIPE_HOSTS if it is."
                 await failure(421, "unknown_host", message)(scope, receive, send)
                 return
-            if scope["method"] not in _SAFE and _is_foreign(headers, host):
+            if scope["method"] not in SAFE and _is_foreign(headers, host):
                 message = "This request comes from a page of another site."
                 await failure(403, "foreign_origin", message)(scope, receive, send)
                 return

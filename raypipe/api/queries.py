@@ -3,12 +3,11 @@
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 
+from raypipe.api.origins import SAFE
 from raypipe.errors import InvalidRequest
 
 #: routes that refuse what they do not know; vendors call their webhooks with what they like
 _STRICT = "/v1/videos"
-#: methods that change nothing: caches are told apart by anything in a query
-_READING = ("GET", "HEAD")
 
 
 async def known_query(request: Request) -> None:
@@ -18,7 +17,7 @@ async def known_query(request: Request) -> None:
         InvalidRequest: It does not.
     """
     given = request.query_params
-    if not given or request.method in _READING or not request.url.path.startswith(_STRICT):
+    if not given or request.method in SAFE or not request.url.path.startswith(_STRICT):
         return
     known = _names(request.scope["route"].dependant)
     for name in given:
