@@ -204,9 +204,8 @@ def _removed(file: Path, named: bool, before: float) -> bool:
     path = file.with_suffix("")
     aside = path.with_name(f"{path.name}.{ASIDE}")
     if file != aside:
-        aside.unlink(missing_ok=True)  # where both are the same file, to rename it would do nothing
-        file.rename(aside)
-    back = named or aside.stat().st_mtime >= before
+        file.rename(aside)  # does nothing where somebody has put the same file back
+    back = named or (path.exists() and path.samefile(aside)) or aside.stat().st_mtime >= before
     if back:
         with suppress(FileExistsError):  # it was written anew
             path.hardlink_to(aside)

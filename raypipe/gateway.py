@@ -19,18 +19,13 @@ import ray
 from raypipe import cpu_work
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.costs import price_of
 from raypipe.errors import (
     Cancelled,
     InternalError,
     KeyMissing,
     KeyRefused,
-    OutcomeUnknown,
-    OutOfFunds,
-    ProviderError,
-    ProviderRejected,
-    TookTooLong,
 )
+from raypipe.fallback import in_turn
 from raypipe.hints import Hints
 from raypipe.hosted import HostedWork, Pause, in_time
 from raypipe.journal import UNDER_WAY, Journal, StepRecord
@@ -372,30 +367,10 @@ class Gateway:
         return await (await self._opened()).run(step, job.epoch, kind, make)
 
     async def _provide(self, log: StepLog, work: Work) -> Artifact:
-        """Have the job's models do a piece of work, in turn until one has; from the one on that the row names."""
-        names = list(work.job.models[work.kind])
-        own = log.record.model
-        if own is not None:  # those before it have refused, which may be paid
-            names = [own, *names[names.index(own) + 1 :]] if own in names else [own, *names]
+        """Have the job's models do a piece of work, in turn until one has."""
         if log.record.state is StepState.INTENT and log.record.provider_job_id is None:
             self._check_keys(work)
-        unpaid: tuple[str, OutOfFunds] | None = None
-        while names:
-            name, *names = names
-            try:
-                return await self._provide_with(name, log, work)
-            except ProviderError as error:
-                if isinstance(error, OutOfFunds) and unpaid is None:
-                    unpaid = name, error
-                    gone = await log.given_up() if name == own else set()
-                    names = [each for each in names if each not in gone]  # they would be paid once more
-                following = names[0] if names else unpaid[0] if unpaid is not None else name
-                if following == name or _may_deliver(log, error):
-                    raise
-                log.note_fallback(following, price_of(work.model_copy(update={"model": following})), error)
-                if not names and unpaid is not None:  # it goes on, once there are funds
-                    raise unpaid[1] from error
-        raise InternalError(f"{work.step} names no model")
+        return await in_turn(log, work, lambda model: self._provide_with(model, log, work))
 
     def _check_keys(self, work: Work) -> None:
         """Check that what comes after this work can be paid, before anything is.
@@ -419,7 +394,6 @@ class Gateway:
         return None
 
     async def _provide_with(self, model: str, log: StepLog, work: Work) -> Artifact:
-        log.note_model(model)
         work = work.model_copy(update={"model": model})
         log.note_input(input_key(work))
         provider = self._provider(provider_of(model))
@@ -478,12 +452,6 @@ def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
     made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models", "takes"}})
     return hashlib.sha256(made_from.encode()).hexdigest()
-
-
-def _may_deliver(log: StepLog, error: ProviderError) -> bool:
-    """Tell whether a model may still deliver: a job that is there is only given up for what is wrong with itself."""
-    theirs = isinstance(error, ProviderRejected | TookTooLong)
-    return isinstance(error, OutcomeUnknown) or (log.record.provider_job_id is not None and not theirs)
 
 
 def _value_of(log: StepLog, ran: Ran) -> Any:

@@ -124,8 +124,8 @@ class Artifact(Value):
     media_type: str
 
 
-#: a sum of money, in US dollars; of more than a million some digits are a slip
-Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+#: a sum of money, in US dollars
+Dollars = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=1, le=MAX_VIDEO_SECONDS, allow_inf_nan=False)]
 _Label = Annotated[str, Field(min_length=1, max_length=80)]
 _Name = Annotated[str, Field(min_length=1, max_length=200)]

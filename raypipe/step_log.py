@@ -185,29 +185,30 @@ class StepLog:
         """Remember what the work is made from."""
         self.record = self.record.evolve(input_key=key)
 
-    def note_model(self, name: str) -> None:
-        """Remember which model does the work, if there was none."""
-        if self.record.model is None:
-            self.record = self.record.evolve(model=name, provider=provider_of(name))
+    def note_model(self, name: str, price: float | None) -> None:
+        """Remember which model does the work, and what that costs by its price, in US dollars, where it is known."""
+        self.record = self.record.evolve(model=name, provider=provider_of(name), estimated_cost=price)
 
-    def note_fallback(self, name: str, price: float | None, why: RaypipeError) -> None:
-        """Remember that another model is next, from the beginning, because the one before did not deliver.
+    async def fell_back(self, name: str, price: float | None, why: RaypipeError) -> None:
+        """Journal that another model is next, from the beginning, because the one before did not deliver.
 
         Args:
             name: The other.
             price: What the work costs there, in US dollars; None if that is not known.
             why: What the one before has said.
         """
+        had_job = self.record.provider_job_id is not None
         data = {"model": self.record.model, "code": why.code, "reason": valid_text(why), "next": name}
-        self._happened.append(self._event("step.fell_back", time.time(), **data))
+        self._happened.append(self._event("step.fell_back", time.time(), **data, had_job=had_job))
         self._settle()
         again = {"provider_job_id": None, "sent_at": None, "started_at": None}
         now = {"model": name, "provider": provider_of(name), "estimated_cost": price}
         self.record = self.record.evolve(state=StepState.INTENT, **again, **now)
+        await self.write()
 
-    async def given_up(self) -> set[str]:
-        """Return the models that were asked and have not delivered, for other reasons than money."""
-        return await self._steps.journal.given_up(self.record)
+    async def fallbacks(self) -> dict[str, dict[str, Any]]:
+        """Return what was journalled of each model that was left for another, since the step was last tried anew."""
+        return await self._steps.journal.fallbacks(self.record)
 
     async def done(self, result: ResultT) -> ResultT:
         """Journal that the work is done, and return its result with the step's times and cost."""

@@ -57,7 +57,7 @@ WORK_NICENESS, RENDER_NICENESS = 15, 19
 
 
 def give_way(niceness: int) -> None:
-    """Give this thread, and those that it starts, a priority of `niceness` (0 to 19) at most."""
+    """Raise the niceness of this thread, and of those that it starts, to `niceness` (0 to 19) at least."""
     os.nice(max(0, niceness - os.nice(0)))
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,9 +16,9 @@ _LONGEST = 120
 
 
 class AccessLog:
-    """Logs method, path, status and milliseconds once an answer has begun; a query may hold secrets and is left out.
+    """Logs method, path, status and milliseconds of a request; its query may hold secrets and is left out.
 
-    So are looks that find what they look for: pages and pollers ask every second.
+    Reads that succeed are left out too: pages and pollers ask every second.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,17 +29,24 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began, status = time.perf_counter(), cast(int | None, None)
 
-        async def send_and_tell(message: Message) -> None:
-            await send(message)
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                _tell(scope, message["status"], time.perf_counter() - began)
+                status = message["status"]
+            await send(message)
 
-        await self._app(scope, receive, send_and_tell)
+        try:
+            await self._app(scope, receive, send_and_see)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            _tell(scope, status, time.perf_counter() - began)
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
-    if status >= 400 or scope["method"] not in SAFE:
-        path = printable(scope["path"])[:_LONGEST]
-        logger.info("%s %s: %d, %.0f ms", scope["method"], path, status, 1_000 * seconds)
+def _tell(scope: Scope, status: int | None, seconds: float) -> None:
+    if status is None or status >= 400 or scope["method"] not in SAFE:
+        path, became = printable(scope["path"])[:_LONGEST], "no answer" if status is None else status
+        logger.info("%s %s: %s, %.0f ms", scope["method"], path, became, 1_000 * seconds)

@@ -416,15 +416,19 @@ class Journal(Reads):
         rows = await self.writer.read(lambda connection: connection.execute(query).all(), float("inf"))
         return [parsed(StepRecord, row) for row in rows]
 
-    async def given_up(self, step: StepRecord) -> set[str]:
-        """Read which models of a step have not delivered, for other reasons than money."""
+    async def fallbacks(self, step: StepRecord) -> dict[str, dict[str, Any]]:
+        """Read what was said of each model of a step that was left for another, since the step was last tried anew."""
         told = tables.events.c
         its = (told.video_id == step.video_id, told.step == step.step, told.take == step.take)
-        query = select(told.data).where(*its, told.kind == "step.fell_back")
-        found = await self.writer.read(
-            lambda connection: connection.execute(query).scalars().all(), float("inf")
-        )
-        return {data["model"] for data in found if data.get("code") not in PAUSING}
+        query = select(told.kind, told.data).where(*its).order_by(told.seq)
+        rows = await self.writer.read(lambda connection: connection.execute(query).all(), float("inf"))
+        found: dict[str, dict[str, Any]] = {}
+        for kind, data in rows:
+            if kind == "step.failed" and data["code"] not in PAUSING:
+                found = {}
+            elif kind == "step.fell_back":
+                found[data["model"]] = data
+        return found
 
 
 def _claim(connection: Connection, owner: Owner, limit: int, own_only: bool) -> list[VideoRecord]:

@@ -65,6 +65,8 @@ def resume(connection: Connection, owner: Owner, video_id: str) -> None:
     if state.terminal:
         raise VideoOver(f"Video {video_id} is {state}: there is nothing to go on with.")
     _go_on_from(connection, video_id, PAUSING)
+    if state is VideoState.WAITING and _code_of(connection, video_id) == BudgetReached.code:
+        _check_own_room(connection, video_id)
     _take_one(connection, owner, video_id)
 
 
@@ -124,6 +126,12 @@ _OUTCOME_UNKNOWN = or_(
 )
 
 
+#: whether a step's newest model is not its first, so that its estimate is of another
+_told = tables.events.c
+_ITS = and_(_told.video_id == _steps.c.video_id, _told.step == _steps.c.step, _told.take == _steps.c.take)
+_FELL_BACK = select(_told.id).where(_ITS, _told.kind == "step.fell_back").correlate(_steps).exists()
+
+
 def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
     """Have steps be as if they had not been tried; gives how many.
 
@@ -137,6 +145,7 @@ def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
     again: dict[str, Any] = {name: case((made, steps[name]), else_=None) for name in kept}
     again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)
     again["model"] = case((made, steps.model), else_=None)  # the first one that the video names
+    again["estimated_cost"] = case((or_(made, not_(_FELL_BACK)), steps.estimated_cost), else_=None)
     unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
     again["doubtful_cost"] = steps.doubtful_cost + unsettled
     return connection.execute(update(_steps).where(which).values(**again, **_NO_OUTCOME, starts=0)).rowcount
@@ -171,14 +180,14 @@ def continue_(connection: Connection, owner: Owner | None, video_id: str, budget
     state = _state_if_free(connection, owner, video_id)
     if state is not VideoState.WAITING:
         raise VideoOver(f"Video {video_id} is {state}, and does not wait for anybody.")
-    code = connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
+    code = _code_of(connection, video_id)
     if code == APPROVAL:
         _change_spec(connection, video_id, until=None)
     _go_on_from(connection, video_id, PAUSING)
     if budget is not None:
         _change_budget(connection, video_id, budget)
-    elif code == BudgetReached.code:  # where else should the money have come from?
-        _check_room(connection, video_id, _spec_of(connection, video_id)["budget"])
+    elif code == BudgetReached.code:
+        _check_own_room(connection, video_id)
     _take_one(connection, owner, video_id)
 
 
@@ -257,6 +266,16 @@ def _change_budget(connection: Connection, video_id: str, budget: float) -> None
     _change_spec(connection, video_id, budget=budget)
 
 
+def _check_own_room(connection: Connection, video_id: str) -> None:
+    """Check that a video's own budget, if it has one, has room: what was reserved may have cost less.
+
+    Raises:
+        OverBudget: It has not.
+    """
+    if (budget := _spec_of(connection, video_id).get("budget")) is not None:
+        _check_room(connection, video_id, budget)
+
+
 def _check_room(connection: Connection, video_id: str, budget: float) -> None:
     """Check that a budget has room for what a video has spent and what is to come.
 
@@ -315,6 +334,10 @@ def _reopen(connection: Connection, owner: Owner | None, video_id: str) -> None:
     reopened = {"finished_at": None, "result": None}
     connection.execute(update(_videos).where(_videos.c.id == video_id).values(reopened))
     _take_one(connection, owner, video_id)
+
+
+def _code_of(connection: Connection, video_id: str) -> str | None:
+    return connection.execute(select(_videos.c.error_code).where(_videos.c.id == video_id)).scalar()
 
 
 def _spec_of(connection: Connection, video_id: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_a_video_is_approved_cancelled_and_tried_again_over_http(client: httpx.C
     for wrong in ("-1", "nan", "much", "5"):  # the last one because it was begun without
         refused = client.post(f"{url}/continue", params={"budget": wrong})
         assert (refused.status_code, "budget" in refused.json()["error"]["message"]) == (422, True), wrong
-    for wrong, said in (("bugdet=5", "there are budget"), ("budget=1&budget=2", "more than once")):
+    for wrong, said in (("bugdet=5", "this request takes budget"), ("budget=1&budget=2", "more than once")):
         refused = client.post(f"{url}/continue?{wrong}")
         assert (refused.status_code, said in refused.json()["error"]["message"]) == (422, True), refused.text
     assert client.post(f"{url}/continue").status_code == 202

@@ -169,8 +169,9 @@ def test_what_was_put_back_beside_itself_is_removed_once(store: ArtifactStore) -
     path = aged(store, artifact)
     path.rename(path.with_name(f"{path.name}.aside"))  # a sweep that was killed
     assert store.get(artifact) == b"x" * 100  # puts it back
-    swept = store.sweep(set(), -1)
-    assert (swept.files, swept.bytes, list(path.parent.iterdir())) == (1, 100, [])
+    swept = [store.sweep(set(), -1), store.sweep(set(), -1)]
+    assert (sum(each.files for each in swept), sum(each.bytes for each in swept)) == (1, 100)
+    assert list(path.parent.iterdir()) == []
 
 
 #: seconds for which what was stored is safe from a sweep
