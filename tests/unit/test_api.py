@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -125,6 +126,20 @@ def test_only_pages_of_our_own_can_spend_money(
     app = create_app(settings.model_copy(update={"hosts": ("films.example.org",)}))
     assert asyncio.run(post_as(app, **headers)) == status
     assert len(journal.video_ids()) == (status == 202)
+
+
+def test_a_change_may_not_name_what_is_not_known_and_a_vendors_webhook_may(app: FastAPI) -> None:
+    async def ask(path: str) -> tuple[int, str]:
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post(path)
+        return answer.status_code, answer.json()["error"]["message"]
+
+    for path in ("/v1/videos/vid_0/cancel?now=1", "/v1/videos/vid_0/retry?resubmit=true&resubmit=true"):
+        status, said = asyncio.run(ask(path))
+        assert (status, "The query names" in said) == (422, True), said
+    _, said = asyncio.run(ask("/v1/hooks/replicate?step=x&seal=y&from=them"))
+    assert said == "the address of the webhook names no step"
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 10])
