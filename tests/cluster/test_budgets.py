@@ -107,6 +107,8 @@ def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
                 OverBudget, match=r"rest is estimated at \$0.40: a budget of \$0.5.* has no room"
             ):
                 await coordinator.continue_(video_id, budget=too_little)
+        with pytest.raises(OverBudget):
+            await coordinator.resume(video_id)
         assert coordinator.journal.video(video_id).state is VideoState.WAITING
         await coordinator.continue_(video_id, budget=0.7)  # of which the refused clip may have taken 0.1
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
