@@ -62,9 +62,13 @@ async def _left(log: StepLog, work: Work) -> tuple[list[str], _Unpaid | None]:
     models, own = list(work.job.models[work.kind]), log.record.model
     if own is None or models == [own] or log.record.attempt == 0:
         return models, None
-    said, at = await log.fallbacks(), models.index(own) if own in models else -1
-    broke = [each for each in models[: max(at, 0)] if each in said and said[each]["code"] == OutOfFunds.code]
-    later = [each for each in models[at + 1 :] if each not in said or not said[each]["had_job"]]
+    said = await log.fallbacks()
+    # what an older raypipe has journalled has no code, and does not say whether there was a job
+    no_funds = {each for each, data in said.items() if data.get("code") == OutOfFunds.code}
+    had_job = {each for each, data in said.items() if data.get("had_job", True)}
+    at = models.index(own) if own in models else -1
+    broke = [each for each in models[: max(at, 0)] if each in no_funds]
+    later = [each for each in models[at + 1 :] if each not in had_job]
     return [own, *later], _Unpaid(broke[0], OutOfFunds(said[broke[0]]["reason"])) if broke else None
 
 

@@ -126,9 +126,10 @@ _OUTCOME_UNKNOWN = or_(
 )
 
 
-#: whether a step's newest model is not its first, so that its estimate is of another
 _told = tables.events.c
+#: whether an event is of a step
 _ITS = and_(_told.video_id == _steps.c.video_id, _told.step == _steps.c.step, _told.take == _steps.c.take)
+#: whether a step has come to a model that is not its first, so that its estimate is of another
 _FELL_BACK = select(_told.id).where(_ITS, _told.kind == "step.fell_back").correlate(_steps).exists()
 
 
@@ -291,7 +292,7 @@ def _check_room(connection: Connection, video_id: str, budget: float) -> None:
     if spent + more > budget + ROUNDING:
         raise OverBudget(
             f"{dollars(spent)} is spent and the rest is estimated at {dollars(more)}: "
-            f"a budget of {dollars(budget)} has no room for it."
+            f"a budget of {dollars(budget)} has no room for it; it takes {dollars(spent + more)} or more."
         )
 
 
