@@ -149,6 +149,9 @@ class HostedWork:
             await self._turn.acquire()
         await self._log.reserve(price or 0.0, bounded, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
+        while time.time() > self._create_ends - self._provider.create_seconds / 2:
+            # the journal took its time: whoever reads that would count the create as over before it is answered
+            await self._log.sent_only_now()
         try:
             return await self._submit()
         except ProviderUnavailable as error:

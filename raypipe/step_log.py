@@ -101,6 +101,22 @@ class StepLog:
         self._happened.append(self._event(kind, now, **data))
         await self.write()
 
+    async def sent_only_now(self) -> None:
+        """Journal that the work is given to the provider only now, because it took long to journal it before.
+
+        Raises:
+            LeaseLost: The gateway is being ended, or another one has gone on with the step meanwhile.
+        """
+        record = self.record
+        for row in await self._steps.journal.steps_async(record.video_id):
+            same = (row.step, row.take) == (record.step, record.take)
+            if same and (row.state, row.attempt) != (StepState.SENT, record.attempt):
+                raise LeaseLost(record.video_id)
+        if self._steps.stopping:
+            raise LeaseLost(record.video_id)
+        self.record = record.evolve(sent_at=time.time())
+        await self.write()
+
     async def reserve(self, price: float, bounded: bool, daily: float | None) -> None:
         """Reserve what the work costs, before it is sent.
 

@@ -12,11 +12,17 @@ ROOM = Path("/tmp/raypipe-chaos")  # noqa: S108 - nobody outside sees what is mo
 _GROUPS = Path("/sys/fs/cgroup/memory")
 
 
-def enter(module: str, disk_mib: int, memory_mib: int) -> int:
+def enter(module: str, disk_mib: int, memory_mib: int, like_a_container: bool = False) -> int:
     """Run a module with this process's arguments inside, and return its exit code.
 
     Its first process is 1, so that all others end with it. Its memory is bounded by a control group where one can be
     made; it says so where none can.
+
+    Args:
+        module: To run inside.
+        disk_mib: Size of its disk.
+        memory_mib: What all its processes may take together.
+        like_a_container: Whether Ray is to see these bounds and that use in place of the machine's.
     """
     group = _group(memory_mib)
     if group is None:
@@ -28,6 +34,8 @@ def enter(module: str, disk_mib: int, memory_mib: int) -> int:
     joined = f"echo $$ > {group}/cgroup.procs; " if group else ""
     mounts = f"mount -t tmpfs -o size=2g chaos {root} && mkdir {disk} && "
     mounts += f"mount -t tmpfs -o size={disk_mib}m chaos {disk} && mkdir -p {scratch}/ray"
+    if group and like_a_container:
+        mounts += f" && mount --bind {group} {_GROUPS}"
     script = f'{joined}{mounts} && exec "$@"'
     inner = ["bash", "-c", script, "chaos", sys.executable, "-m", module, *sys.argv[1:]]
     environment = {

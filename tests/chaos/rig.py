@@ -51,6 +51,18 @@ async def ended(journal: Journal, video_ids: list[str], seconds: float) -> list[
         await asyncio.sleep(0.1)
 
 
+async def all_completed(journal: Journal, video_ids: list[str], seconds: float) -> None:
+    """Return when all videos are completed; fails with what went wrong where one is not, or not in so many seconds."""
+    states = await ended(journal, video_ids, seconds)
+    others = [
+        each for each, state in zip(video_ids, states, strict=True) if state is not VideoState.COMPLETED
+    ]
+    assert not others, [
+        (video.state, video.error_message, [step.error_message for step in journal.steps(video.id)])
+        for video in (await asyncio.to_thread(journal.videos, others)).values()
+    ]
+
+
 async def put_to_sleep(process: "subprocess.Popen[str]", settings: Settings) -> None:
     """SIGSTOP a process, but not in the middle of a commit: then it would hold SQLite's lock in its sleep."""
     while True:

@@ -23,7 +23,16 @@ from raypipe.coordinator import Coordinator
 from raypipe.journal import Journal, StepRecord
 from raypipe.models import Size, StepState, VideoRequest, VideoState
 from tests.chaos.invariants import broken, creates
-from tests.chaos.rig import ROOT, ended, hand_in, kill_gateway, put_to_sleep, service, six_beats
+from tests.chaos.rig import (
+    ROOT,
+    all_completed,
+    ended,
+    hand_in,
+    kill_gateway,
+    put_to_sleep,
+    service,
+    six_beats,
+)
 from tests.cluster.test_durable import DONE, fragile
 from tests.cluster.test_pipeline import Run, make, steps_of
 from tests.films import same_pictures
@@ -111,7 +120,7 @@ def test_a_killed_coordinators_50_videos_are_taken_over_and_nothing_is_made_agai
             second.kill()
             killed = time.monotonic()
             with service(settings, cluster.address, log):
-                assert set(await ended(journal, ids, 60)) == DONE
+                await all_completed(journal, ids, 60)
             assert time.monotonic() - killed < 30
         assert set(creates(settings).values()) == {1}
         assert sum(creates(settings).values()) == 13 * 50
@@ -147,7 +156,7 @@ def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_u
             await under_way(journal, ids, 20)
             await put_to_sleep(sleeper, settings)
             with service(settings, cluster.address, log):
-                assert set(await ended(journal, ids, 60)) == DONE
+                await all_completed(journal, ids, 60)
                 before = rows(journal, ids)
                 last = {each: len(journal.events(each)) for each in ids}
                 os.kill(sleeper.pid, signal.SIGCONT)
@@ -155,7 +164,7 @@ def test_a_coordinator_that_slept_past_its_lease_changes_nothing_when_it_wakes_u
                 assert rows(journal, ids) == before
                 assert {each: len(journal.events(each)) for each in ids} == last
                 more = await hand_in(settings, journal, map(six_beats, range(20, 26)))
-                assert set(await ended(journal, more, 30)) == DONE, "both go on with other videos"
+                await all_completed(journal, more, 30)
             assert sleeper.poll() is None
         assert set(creates(settings).values()) == {1}
         assert {video.epoch for video in journal.videos(ids).values()} == {2}
@@ -177,7 +186,7 @@ def test_a_service_that_is_stopped_and_started_again_goes_on_by_itself(
         assert {video.state for video in journal.videos(ids).values()} <= {VideoState.QUEUED, *DONE}
         began = time.monotonic()
         with service(settings, cluster.address, log):
-            assert set(await ended(journal, ids, 60)) == DONE
+            await all_completed(journal, ids, 60)
         assert time.monotonic() - began < 20
         assert set(creates(settings).values()) == {1}
         assert broken(settings, ids) == []
@@ -277,7 +286,7 @@ def test_a_video_that_brings_its_coordinator_down_three_times_is_quarantined_and
                     await asyncio.sleep(0.1)
                 deaths += process.poll() is not None
                 if process.poll() is None:
-                    assert set(await ended(journal, [each for each in ids if each != bad], 30)) == DONE
+                    await all_completed(journal, [each for each in ids if each != bad], 30)
         assert deaths == 3
         assert journal.video(bad).error_code == "quarantined"
         assert broken(settings, ids) == []
@@ -301,8 +310,9 @@ def test_messages_that_ray_loses_or_delays_lose_nothing(tmp_path: Path) -> None:
     assert "30 completed" in ran.stdout, ran.stdout
 
 
-def test_work_that_takes_more_memory_than_there_is_fails_alone_after_three_tries(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.chaos.greedy", "--data", str(tmp_path)]
+@pytest.mark.usefixtures("namespaces")
+def test_work_that_takes_more_memory_than_there_is_fails_alone_after_three_tries() -> None:
+    command = [sys.executable, "-m", "tests.chaos.greedy"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
     assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
     said = [line for line in ran.stdout.splitlines() if line.startswith(("video: ", "step: "))]
@@ -328,7 +338,7 @@ def test_services_that_are_restarted_one_after_the_other_lose_nothing_of_100_vid
                 assert await asyncio.to_thread(old.wait, 30) == 0
                 assert time.monotonic() - began < 20, "it ends within its grace"
                 await asyncio.to_thread(replaced.enter_context, service(settings, cluster.address, log))
-            assert set(await ended(journal, ids, 90)) == DONE
+            await all_completed(journal, ids, 90)
         assert set(creates(settings).values()) == {1}
         assert sum(creates(settings).values()) == 13 * 100
         assert broken(settings, ids) == []

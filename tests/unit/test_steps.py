@@ -1,8 +1,10 @@
 """Steps answer from their rows: on a real journal, with a gateway's restart as a new `Steps` on the same file."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -824,8 +826,33 @@ def test_a_job_that_takes_too_long_is_cancelled_and_fails(with_rig: Callable[[Te
     with_rig(test)
 
 
-def test_a_process_that_was_stopped_before_its_create_does_not_send_it_too_late(
-    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+def test_a_create_that_took_long_to_journal_is_sent_once_with_all_its_time(
+    with_rig: Callable[[Test], None], settings: Settings
+) -> None:
+    async def test(rig: Rig) -> None:
+        class Timed(Vendor):
+            async def submit(self, work: Work, token: str) -> str:
+                left = (rig.row().sent_at or 0.0) + self.create_seconds - time.time()
+                self.calls.append("in time" if left > self.create_seconds / 2 else "late")
+                return await super().submit(work, token)
+
+        vendor = Timed(None)
+        with closing(sqlite3.connect(settings.data_dir / "journal.db", isolation_level=None)) as other:
+            other.execute("begin immediate")
+            step = asyncio.create_task(rig.run(hosted(rig, vendor)))
+            await asyncio.sleep(4 * Vendor.create_seconds)
+            assert vendor.told == []
+            other.execute("rollback")
+        assert isinstance(await step, Image)
+        assert vendor.told == ["in time", "submit 1", "poll job 2"]
+        assert rig.row().attempt == 1
+
+    with_rig(test)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "sent again", "stopping"])
+def test_a_process_that_was_stopped_before_its_create_sends_it_only_if_nobody_else_has_gone_on_with_it(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     async def test(rig: Rig) -> None:
         vendor, sent = Vendor("job of another process"), StepLog.sent
@@ -833,9 +860,17 @@ def test_a_process_that_was_stopped_before_its_create_does_not_send_it_too_late(
         async def stopped(self: StepLog, *args: Any) -> None:
             await sent(self, *args)
             time.sleep(Vendor.create_seconds + 0.1)
+            if meanwhile == "sent again":
+                await rig.leave(state=StepState.SENT, attempt=2, sent_at=time.time())
+            rig.steps.stopping = meanwhile == "stopping"
 
         monkeypatch.setattr(StepLog, "sent", stopped)
-        await rig.run(hosted(rig, vendor))
-        assert vendor.told == ["find", "poll job of another process"]
+        if meanwhile == "nothing":
+            assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+            assert vendor.told == ["submit 1", "poll job 2"]
+        else:
+            with pytest.raises(LeaseLost):
+                await rig.run(hosted(rig, vendor))
+            assert vendor.told == []
 
     with_rig(test)
