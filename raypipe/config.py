@@ -165,8 +165,12 @@ def bound_memory_tries() -> None:
 
 
 def guard_serve() -> None:
-    """Have the Serve of the Ray that this process starts wrap its proxy in what `raypipe.api.proxy` has for it."""
+    """Have the Serve that this process starts wrap its proxy in what `raypipe.api.proxy` has for it, and look after it.
+
+    One that died is noticed at the third look: by default that takes half a minute, in which nobody is answered.
+    """
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.proxy.in_proxy")
+    os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
 
 
 def put_answers_first() -> None:

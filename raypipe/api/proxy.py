@@ -1,21 +1,29 @@
 """What Serve's HTTP proxy is wrapped in: it runs in the proxy, before anything is passed on to a replica."""
 
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.failures import failure
 from raypipe.api.limits import BodyLimit
 from raypipe.config import Settings
+from raypipe.errors import NotReady
 
 #: headers that the proxy heeds, whoever sends them
 _FOR_SERVE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 #: new videos that a proxy passes on at once: more would wait for each other, until all of them take too long
 MOST_CREATES = 8
+#: what a proxy says of every path while it knows of no application that is there
+_NO_ROUTE = b"/-/routes for available routes"
 
 
 def in_proxy() -> list[Middleware]:
     """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function."""
-    return [Middleware(OwnHeadersAlone), Middleware(BoundedCreates, most_bytes=Settings().max_body_bytes)]
+    most_bytes = Settings().max_body_bytes
+    return [
+        Middleware(OwnHeadersAlone),
+        Middleware(RoutesAwaited),
+        Middleware(BoundedCreates, most_bytes=most_bytes),
+    ]
 
 
 class OwnHeadersAlone:
@@ -30,6 +38,34 @@ class OwnHeadersAlone:
             kept = [each for each in scope["headers"] if each[0] not in _FOR_SERVE]
             scope = {**scope, "headers": kept}
         await self._app(scope, receive, send)
+
+
+class RoutesAwaited:
+    """Has clients come again to a proxy that was just started and knows no routes: it would say 404 of every film."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and its answer."""
+        not_found: Message | None = None
+
+        async def answered(message: Message) -> None:
+            nonlocal not_found
+            if message["type"] == "http.response.start" and message["status"] == 404:
+                not_found = message
+                return
+            if not_found is not None:
+                start, not_found = not_found, None
+                if _NO_ROUTE in message.get("body", b""):
+                    said = "The service is being started; come again in a second."
+                    answer = failure(503, NotReady.code, said, headers={"Retry-After": "1"})
+                    await answer(scope, receive, send)
+                    return
+                await send(start)
+            await send(message)
+
+        await self._app(scope, receive, answered)
 
 
 class BoundedCreates:

@@ -156,6 +156,11 @@ def test_a_film_that_has_used_its_budget_goes_on_with_another(page: Page, client
     page.goto(f"/#/films/{film['id']}")
     expect(page.locator("article > div .state").first).to_have_text("waiting", timeout=15_000)
     expect(page.get_by_text("budget is $0.30").first).to_be_visible()
+    expect(page.locator(".why").first).to_have_text(
+        "Beat 1 waits: why is said there. 0 of 1 clips are made and kept."
+    )
+    expect(page.get_by_text("clip waiting")).to_be_visible()
+    expect(page.get_by_text("failed")).to_have_count(0)
     asked: list[str] = []
     page.once("dialog", lambda dialog: (asked.append(dialog.default_value), dialog.dismiss()))
     page.get_by_role("button", name="Go on").click()

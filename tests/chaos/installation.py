@@ -19,7 +19,7 @@ from ray import serve
 from ray.cluster_utils import Cluster
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.config import Settings
+from raypipe.config import Settings, guard_serve
 from raypipe.journal import Journal, StepKey, StepRecord
 from raypipe.models import Kind, StepState
 from raypipe.workers import NAMESPACE
@@ -67,6 +67,7 @@ class Installation:
     def start(self) -> None:
         """Start the cluster, Serve and the other coordinator, with raypipe's settings in their environment."""
         os.environ |= self.environment
+        guard_serve()
         self.cluster = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
         )

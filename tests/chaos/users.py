@@ -131,7 +131,7 @@ class User:
             try:
                 answer = await self._client.request(method, path, **more)
                 if answer.status_code in may_be:
-                    return answer
+                    return self._told(answer)
                 said = f"{answer.status_code} {answer.text[:200]}"
                 if answer.status_code in (400, 404, 422):
                     break
@@ -139,6 +139,13 @@ class User:
                 said = repr(error)
             await asyncio.sleep(0.5)
         raise Stuck(f"{method} {path}: {said}")
+
+    @staticmethod
+    def _told(answer: httpx.Response) -> httpx.Response:
+        """Give an answer back that is in our shape, whoever gave it."""
+        if answer.headers.get("content-type") != "application/json":
+            raise Stuck(f"{answer.request.url} answered {answer.status_code}: {answer.text[:200]!r}")
+        return answer
 
 
 async def everybody(

@@ -329,6 +329,7 @@ def test_the_head_and_a_worker_run_what_they_should(config: Any, tmp_path: Path)
         assert installs == [f"pip install --quiet {nodes[kind].home}/raypipe[aws]"]
         # as `raypipe serve` has it on a Ray of its own
         assert nodes[kind].ray_start["RAY_worker_niceness"] == "0"
+        assert nodes[kind].ray_start["RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S"] == "1"
         guard = nodes[kind].ray_start["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"]
         assert guard == "raypipe.api.proxy.in_proxy"
     assert nodes["head"].calls[-1] == "serve run --non-blocking serve_app:app"

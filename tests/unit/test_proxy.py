@@ -3,7 +3,13 @@
 import asyncio
 from typing import Any
 
-from raypipe.api.proxy import MOST_CREATES, BoundedCreates, OwnHeadersAlone, in_proxy
+import httpx
+import pytest
+from ray.serve._private.proxy import HTTPProxy
+from ray.serve._private.proxy_request_response import ASGIProxyRequest, ResponseStatus
+
+from raypipe.api.failures import failure
+from raypipe.api.proxy import MOST_CREATES, BoundedCreates, OwnHeadersAlone, RoutesAwaited, in_proxy
 
 
 class Client:
@@ -75,6 +81,33 @@ def test_no_client_tells_serve_how_long_to_wait() -> None:
         )
         await client.ask(OwnHeadersAlone(app))
         assert seen == [kept]
-        assert len(in_proxy()) == 2
+        assert [each.cls for each in in_proxy()] == [OwnHeadersAlone, RoutesAwaited, BoundedCreates]
 
     asyncio.run(scenario())
+
+
+async def without_routes(scope: Any, receive: Any, send: Any) -> None:
+    """Answer as Serve's proxy does while it knows no routes."""
+    request = ASGIProxyRequest(scope=scope, receive=receive, send=send)
+    async for message in HTTPProxy.not_found_response(None, request):
+        if not isinstance(message, ResponseStatus):
+            await send(message)
+
+
+async def without_video(scope: Any, receive: Any, send: Any) -> None:
+    """Answer as the service does where there is no such video."""
+    await failure(404, "video_not_found", "There is no such video.")(scope, receive, send)
+
+
+@pytest.mark.parametrize(("app", "status"), [(without_routes, 503), (without_video, 404)])
+def test_only_the_service_says_that_there_is_no_video(app: Any, status: int) -> None:
+    answer = asyncio.run(_get(RoutesAwaited(app)))
+    assert answer.status_code == status
+    assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
+    assert answer.json()["error"]["code"] == ("not_ready" if status == 503 else "video_not_found")
+
+
+async def _get(app: Any) -> httpx.Response:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return await client.get("/v1/videos/x")

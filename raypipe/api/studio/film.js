@@ -10,12 +10,18 @@ const made = (video) => video.beats.filter((beat) => beat.chunk.state === "done"
 /** What befell a step for the sake of another, or because the film was cancelled, did not go wrong with it. */
 const wentWrong = (error) => error && !["upstream_failed", "cancelled"].includes(error.code);
 
-/** Say what went wrong in the numbers that the page gives beats, which begin with 1. */
+/** A step that lacks money is asked for again when its film goes on. */
+const waits = (video, error) => Boolean(error) && video.state === "waiting" && error.code === video.error?.code;
+
+/** Say what went wrong, or is waited for, in the numbers that the page gives beats, which begin with 1. */
 function whatIsWrong(video) {
-  const broken = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some(wentWrong));
-  if (!broken.length) return video.error.message;
-  const numbers = broken.map((beat) => beat.beat_index + 1).join(", ");
-  return `Beat${broken.length > 1 ? "s" : ""} ${numbers} failed: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
+  const waiting = video.state === "waiting";
+  const concerned = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some((error) => (waiting ? waits(video, error) : wentWrong(error))));
+  if (!concerned.length) return video.error.message;
+  const numbers = concerned.map((beat) => beat.beat_index + 1).join(", ");
+  const several = concerned.length > 1;
+  const what = waiting ? (several ? "wait" : "waits") : "failed";
+  return `Beat${several ? "s" : ""} ${numbers} ${what}: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
 }
 
 /** The page of one film: its beats as they are made, what runs when, the film itself, and what can be done with it. */
@@ -179,11 +185,12 @@ export function film(stage, id, announce) {
       card.image.hidden = false;
     }
     card.empty.hidden = Boolean(image.url);
-    say(card.empty, wentWrong(image.error) ? "no image" : image.error ? "image cancelled" : image.state === "waiting" ? "image to come" : "image in the making");
+    say(card.empty, waits(video, image.error) ? "image waits" : wentWrong(image.error) ? "no image" : image.error ? "image cancelled" : image.state === "waiting" ? "image to come" : "image in the making");
     const over = ["cancelled", "failed", "partial", "waiting"].includes(video.state);
-    const word = wordFor(chunk, over);
-    card.state.dataset.is = ["cancelled", "not made", "queued"].includes(word) ? word : chunk.state;
+    const word = waits(video, chunk.error) ? "waiting" : wordFor(chunk, over);
+    card.state.dataset.is = ["cancelled", "not made", "queued", "waiting"].includes(word) ? word : chunk.state;
     say(card.state, chunk.url ? `clip done in ${seconds(chunk.finished_at - chunk.started_at)}` : `clip ${word}`);
+    card.why.dataset.is = waits(video, image.error ?? chunk.error) ? "waiting" : "";
     say(card.why, [image.error, chunk.error].filter((error) => error && error.code !== "cancelled").map((error) => error.message).join(" · "));
     card.play.hidden = !chunk.url;
     card.clip = chunk.url;
