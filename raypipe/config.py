@@ -165,9 +165,10 @@ def bound_memory_tries() -> None:
 
 
 def guard_serve() -> None:
-    """Have the Serve that this process starts wrap its proxy in what `raypipe.api.proxy` has for it, and look after it.
+    """Have the Serve that this process starts wrap its proxies in what `raypipe.api.proxy` has for them.
 
-    One that died is noticed at the third look: by default that takes half a minute, in which nobody is answered.
+    It looks each second whether they live: one that died is noticed at the third look, and by default looks are ten
+    seconds apart.
     """
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.proxy.in_proxy")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")

@@ -149,9 +149,10 @@ class HostedWork:
             await self._turn.acquire()
         await self._log.reserve(price or 0.0, bounded, self._daily_budget)
         await self._log.sent(self._node, possible_duplicate)
-        while time.time() > self._create_ends - self._provider.create_seconds / 2:
-            # the journal took its time: whoever reads that would count the create as over before it is answered
-            await self._log.sent_only_now()
+        took = time.time() - (self._log.record.sent_at or 0.0)
+        if took > self._provider.create_seconds / 2:  # others would count it as over before it is answered
+            await self._log.take_back(f"it took {took:.1f} s to journal it")
+            return None
         try:
             return await self._submit()
         except ProviderUnavailable as error:

@@ -101,21 +101,24 @@ class StepLog:
         self._happened.append(self._event(kind, now, **data))
         await self.write()
 
-    async def sent_only_now(self) -> None:
-        """Journal that the work is given to the provider only now, because it took long to journal it before.
+    async def take_back(self, why: str) -> None:
+        """Journal that nothing was sent after all.
 
         Raises:
-            LeaseLost: The gateway is being ended, or another one has gone on with the step meanwhile.
+            LeaseLost: Another process has gone on with the step meanwhile.
         """
-        record = self.record
-        for row in await self._steps.journal.steps_async(record.video_id):
-            same = (row.step, row.take) == (record.step, record.take)
-            if same and (row.state, row.attempt) != (StepState.SENT, record.attempt):
-                raise LeaseLost(record.video_id)
-        if self._steps.stopping:
-            raise LeaseLost(record.video_id)
-        self.record = record.evolve(sent_at=time.time())
-        await self.write()
+        while True:
+            epoch = self._epoch
+            try:
+                is_mine = await self._steps.journal.take_back(self.record, epoch)
+            except LeaseLost:
+                await self._newer_than(epoch)
+            else:
+                break
+        if not is_mine:
+            raise LeaseLost(self.record.video_id)
+        self.record = self.record.evolve(attempt=self.record.attempt - 1)
+        await self.not_taken(why)
 
     async def reserve(self, price: float, bounded: bool, daily: float | None) -> None:
         """Reserve what the work costs, before it is sent.

@@ -12,16 +12,17 @@ from raypipe.errors import NotReady
 _FOR_SERVE = (b"x-request-timeout-seconds", b"x-request-disconnect-disabled")
 #: new videos that a proxy passes on at once: more would wait for each other, until all of them take too long
 MOST_CREATES = 8
-#: what a proxy says of every path while it knows of no application that is there
-_NO_ROUTE = b"/-/routes for available routes"
+#: how a proxy's answer ends to a path for which it knows no application
+_NO_ROUTE = b"not found. Ping http://.../-/routes for available routes."
 
 
 def in_proxy() -> list[Middleware]:
     """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function."""
     most_bytes = Settings().max_body_bytes
+    # Serve wraps the proxy in the first of them first
     return [
-        Middleware(OwnHeadersAlone),
         Middleware(RoutesAwaited),
+        Middleware(OwnHeadersAlone),
         Middleware(BoundedCreates, most_bytes=most_bytes),
     ]
 
@@ -44,28 +45,32 @@ class RoutesAwaited:
     """Has clients come again to a proxy that was just started and knows no routes: it would say 404 of every film."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self._app, self._knows_routes = app, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and its answer."""
-        not_found: Message | None = None
+        own = scope["type"] != "http" or scope["path"].startswith("/-/")
+        if self._knows_routes or own:
+            await self._app(scope, receive, send)
+            return
+        held: list[Message] = []
 
         async def answered(message: Message) -> None:
-            nonlocal not_found
-            if message["type"] == "http.response.start" and message["status"] == 404:
-                not_found = message
-                return
-            if not_found is not None:
-                start, not_found = not_found, None
-                if _NO_ROUTE in message.get("body", b""):
-                    said = "The service is being started; come again in a second."
-                    answer = failure(503, NotReady.code, said, headers={"Retry-After": "1"})
-                    await answer(scope, receive, send)
-                    return
-                await send(start)
-            await send(message)
+            if (message["type"] == "http.response.start" and message["status"] == 404) or held:
+                held.append(message)
+            else:
+                self._knows_routes = True
+                await send(message)
 
         await self._app(scope, receive, answered)
+        if b"".join(message.get("body", b"") for message in held).endswith(_NO_ROUTE):
+            said = "The service is being started; come again in a second."
+            answer = failure(503, NotReady.code, said, headers={"Retry-After": "1"})
+            await answer(scope, receive, send)
+            return
+        for message in held:
+            self._knows_routes = True
+            await send(message)
 
 
 class BoundedCreates:

@@ -20,7 +20,7 @@ from raypipe.journal.retention import check_over, forget
 from raypipe.journal.statements import NO_END, Statements
 from raypipe.journal.steering import allow_missing, cancel, continue_, edit, resume, retry
 from raypipe.journal.webhooks import Webhooks, write_down
-from raypipe.journal.writer import PATIENCE, Write, Writer, execute
+from raypipe.journal.writer import PATIENCE, Fence, Write, Writer, execute
 from raypipe.models import PhaseOutput, Spec, StepState, VideoState
 
 #: error code of a video whose making was stopped from outside
@@ -127,6 +127,20 @@ class Journal(Reads):
             JournalUnavailable: It cannot be written.
         """
         await self.writer.transact(reserve(step, price, daily, epoch), patience=float("inf"))
+
+    async def take_back(self, step: StepRecord, epoch: int) -> bool:
+        """Write that a step has not been sent after all; False where its row says something else by now.
+
+        Raises:
+            LeaseLost: That epoch of the video is over.
+            JournalUnavailable: It cannot be written.
+        """
+        row = tables.steps.c
+        mine = (row[name] == getattr(step, name) for name in ("video_id", "step", "take", "attempt"))
+        sent = update(tables.steps).where(*mine, row.state == StepState.SENT)
+        not_sent = sent.values(state=StepState.INTENT, attempt=step.attempt - 1)
+        fence = Fence(step.video_id, epoch)
+        return bool(await self.writer.transact(lambda c: c.execute(not_sent).rowcount, float("inf"), fence))
 
     def step(self, step: StepRecord) -> Write:
         """Return the row of a step, replacing what it said before."""

@@ -102,13 +102,16 @@ class Writer:
         """
         return self._submit(writes, fence, patience)
 
-    async def transact(self, run: Callable[[Connection], Any], patience: float = PATIENCE) -> Any:
+    async def transact(
+        self, run: Callable[[Connection], Any], patience: float = PATIENCE, fence: Fence | None = None
+    ) -> Any:
         """Run a function in a transaction of its own and give what it returns.
 
         Raises:
+            LeaseLost: The fence's epoch is over.
             JournalUnavailable: It cannot be run, or not within `patience` seconds.
         """
-        return await self._submit(run, None, patience)
+        return await self._submit(run, fence, patience)
 
     async def read(self, run: Callable[[Connection], Any], patience: float = PATIENCE) -> Any:
         """Run a function that only reads and give what it returns; locks are waited for without blocking the loop.
@@ -213,6 +216,8 @@ class Writer:
             if isinstance(request.run, tuple):
                 return self._write([request])[0]
             with self._transaction() as connection:
+                if (lost := _lost(connection, [request]).get(request.fence)) is not None:
+                    return lost
                 return request.run(connection)
         except SQLAlchemyError as error:
             return JournalUnavailable(f"The journal could not be written: {cause_of(error)}")

@@ -10,6 +10,8 @@ INSIDE = "RAYPIPE_CHAOS_DISK"
 #: everything inside that is written lies here, on disks of its own; a short name, because Ray puts sockets there
 ROOM = Path("/tmp/raypipe-chaos")  # noqa: S108 - nobody outside sees what is mounted there
 _GROUPS = Path("/sys/fs/cgroup/memory")
+_ENDS_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
+_APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
 
 def enter(module: str, disk_mib: int, memory_mib: int, like_a_container: bool = False) -> int:
@@ -26,9 +28,7 @@ def enter(module: str, disk_mib: int, memory_mib: int, like_a_container: bool = 
     """
     group = _group(memory_mib)
     if group is None:
-        print(
-            "No control group can be made here: memory is not bounded, and no memory is taken up.", flush=True
-        )
+        print("No control group can be made here: memory is not bounded.", flush=True)
     root, disk, scratch = ROOM, ROOM / "data", ROOM / "scratch"
     root.mkdir(exist_ok=True)
     joined = f"echo $$ > {group}/cgroup.procs; " if group else ""
@@ -45,11 +45,7 @@ def enter(module: str, disk_mib: int, memory_mib: int, like_a_container: bool = 
         "RAYPIPE_CHAOS_MEMORY": str(memory_mib if group else 0),
     }
     try:
-        return subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *inner],
-            env=environment,
-            check=False,
-        ).returncode
+        return subprocess.run([*_ENDS_WITH_US, *_APART, *inner], env=environment, check=False).returncode
     finally:
         if group is not None:
             group.rmdir()

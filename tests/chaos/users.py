@@ -131,7 +131,7 @@ class User:
             try:
                 answer = await self._client.request(method, path, **more)
                 if answer.status_code in may_be:
-                    return self._told(answer)
+                    return _in_our_shape(answer)
                 said = f"{answer.status_code} {answer.text[:200]}"
                 if answer.status_code in (400, 404, 422):
                     break
@@ -140,12 +140,16 @@ class User:
             await asyncio.sleep(0.5)
         raise Stuck(f"{method} {path}: {said}")
 
-    @staticmethod
-    def _told(answer: httpx.Response) -> httpx.Response:
-        """Give an answer back that is in our shape, whoever gave it."""
-        if answer.headers.get("content-type") != "application/json":
-            raise Stuck(f"{answer.request.url} answered {answer.status_code}: {answer.text[:200]!r}")
-        return answer
+
+def _in_our_shape(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that is JSON, as all of ours are.
+
+    Raises:
+        Stuck: It is not: it is Serve's, where it should be ours.
+    """
+    if answer.headers.get("content-type") != "application/json":
+        raise Stuck(f"{answer.request.url} answered {answer.status_code}: {answer.text[:200]!r}")
+    return answer
 
 
 async def everybody(

@@ -4,7 +4,6 @@ import asyncio
 from typing import Any
 
 import httpx
-import pytest
 from ray.serve._private.proxy import HTTPProxy
 from ray.serve._private.proxy_request_response import ASGIProxyRequest, ResponseStatus
 
@@ -81,7 +80,7 @@ def test_no_client_tells_serve_how_long_to_wait() -> None:
         )
         await client.ask(OwnHeadersAlone(app))
         assert seen == [kept]
-        assert [each.cls for each in in_proxy()] == [OwnHeadersAlone, RoutesAwaited, BoundedCreates]
+        assert [each.cls for each in in_proxy()] == [RoutesAwaited, OwnHeadersAlone, BoundedCreates]
 
     asyncio.run(scenario())
 
@@ -99,15 +98,35 @@ async def without_video(scope: Any, receive: Any, send: Any) -> None:
     await failure(404, "video_not_found", "There is no such video.")(scope, receive, send)
 
 
-@pytest.mark.parametrize(("app", "status"), [(without_routes, 503), (without_video, 404)])
-def test_only_the_service_says_that_there_is_no_video(app: Any, status: int) -> None:
-    answer = asyncio.run(_get(RoutesAwaited(app)))
-    assert answer.status_code == status
-    assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
-    assert answer.json()["error"]["code"] == ("not_ready" if status == 503 else "video_not_found")
+async def cut_off(scope: Any, receive: Any, send: Any) -> None:
+    """Answer as Serve's proxy does where a replica dies in the middle of its answer."""
+    await send({"type": "http.response.start", "status": 404, "headers": []})
 
 
-async def _get(app: Any) -> httpx.Response:
+def test_a_proxy_that_knows_no_routes_does_not_say_that_there_is_no_video() -> None:
+    async def scenario() -> None:
+        apps = [without_routes, without_routes, without_video, without_routes]
+
+        async def proxy(scope: Any, receive: Any, send: Any) -> None:
+            await apps.pop(0)(scope, receive, send)
+
+        app = RoutesAwaited(proxy)
+        for method in ("GET", "HEAD"):
+            answer = await _ask(app, method)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert answer.headers["content-type"] == "application/json"
+        assert (await _ask(app)).json()["error"]["code"] == "video_not_found"
+        assert "/-/routes" in (await _ask(app)).text, "it knows them now, and this path is of no application"
+
+    asyncio.run(scenario())
+
+
+def test_what_is_cut_off_is_passed_on() -> None:
+    client = sending()
+    assert asyncio.run(client.ask(RoutesAwaited(cut_off))) == 404
+
+
+async def _ask(app: Any, method: str = "GET") -> httpx.Response:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        return await client.get("/v1/videos/x")
+        return await client.request(method, "/v1/videos/x")

@@ -826,7 +826,7 @@ def test_a_job_that_takes_too_long_is_cancelled_and_fails(with_rig: Callable[[Te
     with_rig(test)
 
 
-def test_a_create_that_took_long_to_journal_is_sent_once_with_all_its_time(
+def test_a_create_that_took_long_to_journal_is_sent_once_and_has_time_to_be_answered(
     with_rig: Callable[[Test], None], settings: Settings
 ) -> None:
     async def test(rig: Rig) -> None:
@@ -846,6 +846,8 @@ def test_a_create_that_took_long_to_journal_is_sent_once_with_all_its_time(
         assert isinstance(await step, Image)
         assert vendor.told == ["in time", "submit 1", "poll job 2"]
         assert rig.row().attempt == 1
+        told = [event.kind for event in rig.journal.events(rig.video.id) if event.step == "image/0"]
+        assert told == ["step.started", "step.not_taken", "step.started", "step.done"]
 
     with_rig(test)
 
@@ -859,18 +861,22 @@ def test_a_process_that_was_stopped_before_its_create_sends_it_only_if_nobody_el
 
         async def stopped(self: StepLog, *args: Any) -> None:
             await sent(self, *args)
+            monkeypatch.setattr(StepLog, "sent", sent)  # it is stopped once
             time.sleep(Vendor.create_seconds + 0.1)
             if meanwhile == "sent again":
                 await rig.leave(state=StepState.SENT, attempt=2, sent_at=time.time())
             rig.steps.stopping = meanwhile == "stopping"
 
         monkeypatch.setattr(StepLog, "sent", stopped)
-        if meanwhile == "nothing":
-            assert isinstance(await rig.run(hosted(rig, vendor)), Image)
-            assert vendor.told == ["submit 1", "poll job 2"]
-        else:
+        if meanwhile != "nothing":
             with pytest.raises(LeaseLost):
                 await rig.run(hosted(rig, vendor))
             assert vendor.told == []
+        if meanwhile == "sent again":
+            assert (rig.row().state, rig.row().attempt) == (StepState.SENT, 2)
+            return
+        rig.restart()
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert vendor.told == ["submit 1", "poll job 2"]
 
     with_rig(test)

@@ -10,19 +10,27 @@ const made = (video) => video.beats.filter((beat) => beat.chunk.state === "done"
 /** What befell a step for the sake of another, or because the film was cancelled, did not go wrong with it. */
 const wentWrong = (error) => error && !["upstream_failed", "cancelled"].includes(error.code);
 
-/** A step that lacks money is asked for again when its film goes on. */
-const waits = (video, error) => Boolean(error) && video.state === "waiting" && error.code === video.error?.code;
+/** What a step lacks that is asked for again when its film goes on. */
+const lacksMoney = (error) => ["out_of_funds", "budget_reached", "daily_budget_reached"].includes(error?.code);
+const lacks = ({ image, chunk }) => lacksMoney(image.error) || lacksMoney(chunk.error);
+
+/** Whether a beat is made when its film goes on: it lacks money, or the beat that it follows does. */
+function waits(video, beat) {
+  if (video.state !== "waiting") return false;
+  const follows = beat.role === "follower" && beat.chunk.error?.code === "upstream_failed";
+  return lacks(beat) || (follows && waits(video, video.beats[beat.beat_index - 1]));
+}
 
 /** Say what went wrong, or is waited for, in the numbers that the page gives beats, which begin with 1. */
 function whatIsWrong(video) {
-  const waiting = video.state === "waiting";
-  const concerned = video.beats.filter(({ image, chunk }) => [image.error, chunk.error].some((error) => (waiting ? waits(video, error) : wentWrong(error))));
-  if (!concerned.length) return video.error.message;
-  const numbers = concerned.map((beat) => beat.beat_index + 1).join(", ");
-  const several = concerned.length > 1;
-  const what = waiting ? (several ? "wait" : "waits") : "failed";
-  return `Beat${several ? "s" : ""} ${numbers} ${what}: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
+  const waiting = video.state === "waiting" ? video.beats.filter(lacks) : [];
+  const failed = video.beats.filter((beat) => !waiting.includes(beat) && [beat.image.error, beat.chunk.error].some(wentWrong));
+  if (!waiting.length && !failed.length) return video.error.message;
+  const said = [...about(waiting, "waits", "wait"), ...about(failed, "failed", "failed")].join("; ");
+  return `${said}: why is said there. ${made(video)} of ${video.beats.length} clips are made and kept.`;
 }
+
+const about = (beats, one, several) => (beats.length ? [`Beat${beats.length > 1 ? "s" : ""} ${beats.map((beat) => beat.beat_index + 1).join(", ")} ${beats.length > 1 ? several : one}`] : []);
 
 /** The page of one film: its beats as they are made, what runs when, the film itself, and what can be done with it. */
 export function film(stage, id, announce) {
@@ -185,13 +193,15 @@ export function film(stage, id, announce) {
       card.image.hidden = false;
     }
     card.empty.hidden = Boolean(image.url);
-    say(card.empty, waits(video, image.error) ? "image waits" : wentWrong(image.error) ? "no image" : image.error ? "image cancelled" : image.state === "waiting" ? "image to come" : "image in the making");
+    const waiting = waits(video, beat);
+    say(card.empty, waiting && lacksMoney(image.error) ? "image waits" : wentWrong(image.error) ? "no image" : image.error ? "image cancelled" : image.state === "waiting" ? "image to come" : "image in the making");
     const over = ["cancelled", "failed", "partial", "waiting"].includes(video.state);
-    const word = waits(video, chunk.error) ? "waiting" : wordFor(chunk, over);
+    const word = waiting && chunk.error ? "waiting" : wordFor(chunk, over);
     card.state.dataset.is = ["cancelled", "not made", "queued", "waiting"].includes(word) ? word : chunk.state;
     say(card.state, chunk.url ? `clip done in ${seconds(chunk.finished_at - chunk.started_at)}` : `clip ${word}`);
-    card.why.dataset.is = waits(video, image.error ?? chunk.error) ? "waiting" : "";
-    say(card.why, [image.error, chunk.error].filter((error) => error && error.code !== "cancelled").map((error) => error.message).join(" · "));
+    card.why.dataset.is = waiting ? "waiting" : "";
+    const unsaid = waiting ? ["cancelled", "upstream_failed"] : ["cancelled"];
+    say(card.why, [image.error, chunk.error].filter((error) => error && !unsaid.includes(error.code)).map((error) => error.message).join(" · "));
     card.play.hidden = !chunk.url;
     card.clip = chunk.url;
     if (card.played && card.played !== chunk.url) stop(card);
