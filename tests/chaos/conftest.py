@@ -13,6 +13,6 @@ __all__ = ["cluster", "settings", "with_coordinator", "with_coordinator_of", "wi
 @pytest.fixture
 def namespaces() -> None:
     """Skip a test that needs PID and mount namespaces where there can be none; in CI it fails."""
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        assert "CI" not in os.environ, "namespaces need root and unshare"
-        pytest.skip("namespaces need root and unshare")
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
+        assert "CI" not in os.environ, "namespaces need root, unshare and setpriv"
+        pytest.skip("namespaces need root, unshare and setpriv")

@@ -58,9 +58,14 @@ async def all_completed(journal: Journal, video_ids: list[str], seconds: float) 
         each for each, state in zip(video_ids, states, strict=True) if state is not VideoState.COMPLETED
     ]
     assert not others, [
-        (video.state, video.error_message, [step.error_message for step in journal.steps(video.id)])
-        for video in (await asyncio.to_thread(journal.videos, others)).values()
+        (video_id, video.state, video.error_message, _errors(journal, video_id))
+        for video_id, video in (await asyncio.to_thread(journal.videos, others)).items()
     ]
+
+
+def _errors(journal: Journal, video_id: str) -> dict[str, str]:
+    """Return what steps of a video failed with, by their names."""
+    return {step.step: step.error_message for step in journal.steps(video_id) if step.error_message}
 
 
 async def put_to_sleep(process: "subprocess.Popen[str]", settings: Settings) -> None:
