@@ -1,10 +1,22 @@
 """What all kinds of tests share."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.patience import patience
+
+#: seconds after which a test is taken to hang, on a quiet machine
+TEST_SECONDS = 180
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure() -> None:
+    """Give every test its time, before pytest-timeout asks for it."""
+    os.environ.setdefault("PYTEST_TIMEOUT", str(patience(TEST_SECONDS)))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from raypipe.config import Settings
+from tests.patience import patience
 
 KEYS = {"replicate": "r8_fake", "fal": "fal_fake:secret"}
 KEY_NAMES = {"replicate": "REPLICATE_API_TOKEN", "fal": "FAL_KEY"}
@@ -68,10 +69,10 @@ def fake(name: str, folder: Path, tls: Path | None = None, **faults: Any) -> Ite
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection(("127.0.0.1", port), timeout=patience(1)).close()
         except OSError:
             time.sleep(0.05)
         else:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from tests.patience import patience
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,10 +56,10 @@ def _free_port() -> int:
 
 
 def _when_ready(service: Service, process: subprocess.Popen[bytes], log: Path) -> Service:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + patience(90)
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"{service.url}/healthz", timeout=2).status_code == 200:
+            if httpx.get(f"{service.url}/healthz", timeout=patience(2)).status_code == 200:
                 return service
         except httpx.TransportError:
             pass
@@ -68,6 +70,6 @@ def _when_ready(service: Service, process: subprocess.Popen[bytes], log: Path) -
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
+        process.wait(patience(30))
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

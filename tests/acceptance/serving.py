@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.patience import patience
+
 from .conftest import _free_port
 
 _PROGRAM = """
@@ -30,7 +32,7 @@ def api(folder: Path, **settings: str) -> Iterator[str]:
             [sys.executable, "-c", _PROGRAM, str(port)], env=environment, stdout=log, stderr=log
         )
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + patience(30)
             while not _answers(url):
                 assert process.poll() is None, (folder / "api.log").read_text()
                 assert time.monotonic() < deadline
@@ -38,11 +40,11 @@ def api(folder: Path, **settings: str) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(patience(20))
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/healthz", timeout=2).is_success
+        return httpx.get(f"{url}/healthz", timeout=patience(2)).is_success
     except httpx.TransportError:
         return False

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from raypipe.media.video import probe, write_png
+from tests.patience import patience
 
 RAYPIPE = str(Path(sys.executable).with_name("raypipe"))
 QUICK = {"image": 0.05, "clip": [0.3, 0.2], "music": 0.05}
@@ -30,9 +31,10 @@ def environment(data: Path) -> dict[str, str]:
     return {**os.environ, "RAYPIPE_DATA_DIR": str(data), "TERM": "xterm-256color", "COLUMNS": "100"}
 
 
-def raypipe(data: Path, *args: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+def raypipe(data: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    command = [RAYPIPE, *args]
     return subprocess.run(
-        [RAYPIPE, *args], env=environment(data), cwd=data, capture_output=True, text=True, timeout=timeout
+        command, env=environment(data), cwd=data, capture_output=True, text=True, timeout=patience(90)
     )
 
 
@@ -54,7 +56,7 @@ def processes_of(data: Path) -> dict[int, str]:
 
 
 def assert_no_process_is_left(data: Path, within: float = 10) -> None:
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + patience(within)
     while (left := processes_of(data)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
@@ -186,7 +188,7 @@ class Terminal:
 
     def read_until(self, said: str | None, timeout: float = 60) -> None:
         """Read until something is said or, without it, until the end."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + patience(timeout)
         while said is None or said not in self.screen:
             ready, _, _ = select.select([self.handle], [], [], max(0, deadline - time.monotonic()))
             assert ready, f"nothing like {said!r} in {self.screen[-2000:]}"
@@ -232,7 +234,7 @@ def test_ctrl_c_on_a_terminal_stops_soon_cleanly_and_keeps_what_is_finished(
     running.press_ctrl_c()
     running.read_until("Interrupted")
     assert running.exit_code() == 130
-    assert time.monotonic() - pressed < 5
+    assert time.monotonic() - pressed < patience(5)
     assert "Traceback" not in running.screen
     assert "raypipe show vid_" in running.screen
     assert "2 of 4 chunks" in running.screen
@@ -257,7 +259,7 @@ def test_an_interrupt_while_ray_starts_leaves_nothing(tmp_path: Path) -> None:
     assert "Starting Ray" in process.stderr.readline()
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=15)
+    out, err = process.communicate(timeout=patience(15))
     assert process.returncode == 130
     assert "Traceback" not in err
     assert out == ""
@@ -275,7 +277,7 @@ def test_a_cluster_that_is_not_there_is_said_to_be_so_at_once(tmp_path: Path) ->
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patience(30),
         )
     assert ran.returncode == 1
     error = ran.stderr.splitlines()[-1]
@@ -293,7 +295,7 @@ def test_help_is_quick_and_needs_neither_ray_nor_av(tmp_path: Path, args: list[s
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patience(30),
     )
     assert ran.returncode == 0
     assert not {"ray", "av", "numpy"} & set(ran.stderr.split())

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from raypipe.media.video import probe
+from tests.patience import patience
 
 from .test_cli import (
     QUICK,
@@ -47,7 +48,7 @@ def test_a_film_can_be_sent_down_a_pipe_and_kept_when_nobody_takes_it(tmp_path: 
         [RAYPIPE, *SIMULATED, *options(), "--duration", "5", "-o", "-"],
         env=environment(tmp_path), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        film, said = process.communicate(timeout=90)
+        film, said = process.communicate(timeout=patience(90))
     assert process.returncode == 0, said
     assert probe(film).frames == 120
     assert b"Note: log messages are not kept" in said
@@ -154,7 +155,9 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         url = f"http://127.0.0.1:{port}"
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
         made = {"prompt": "A keeper", "seconds": 5, "model": "simulated", "options": {"simulated": QUICK}}
-        film = httpx.post(f"{url}/v1/videos", json=made, headers={"Prefer": "wait=60"}, timeout=70).json()
+        film = httpx.post(
+            f"{url}/v1/videos", json=made, headers={"Prefer": "wait=60"}, timeout=patience(70)
+        ).json()
         assert (film["state"], film["error"]) == ("completed", None)
         assert httpx.get(f"{url}/v1/videos/vid_0?key=secret").status_code == 404
         niceness = niceness_of_actors(tmp_path)
@@ -165,7 +168,7 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         assert "nothing can listen" in busy.stderr
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=patience(60))
     assert process.returncode == 128 + signal.SIGTERM, said
     assert_no_process_is_left(tmp_path, within=20)
     assert "is completed" in said
@@ -240,7 +243,7 @@ def test_the_readmes_python_makes_a_film_and_hands_it_out(tmp_path: Path) -> Non
     assert small != snippet
     ran = subprocess.run(
         [sys.executable, "-c", small], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=patience(120), check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     films = list(tmp_path.glob("*.mp4"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trustme
 
+from tests.patience import patience
 from tests.vendors import KEYS, fake
 
 PROGRAM = """
@@ -44,7 +45,7 @@ def test_it_submits_asks_fetches_and_cancels(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patience(60),
             check=False,
         )
         assert ran.returncode == 0, ran.stderr

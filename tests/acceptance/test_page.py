@@ -14,6 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.patience import patience
+
 from .conftest import Service
 from .serving import api
 from .test_cli import raypipe
@@ -41,10 +43,16 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
         yield page
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _patient_expectations() -> None:
+    expect.set_options(timeout=patience(5_000))
+
+
 @contextmanager
 def opened(browser: Browser, service: Service, **how: Any) -> Iterator[Page]:
     """The studio in a window of its own, in which nothing may go wrong."""
     context = browser.new_context(base_url=service.url, **{"viewport": {"width": 1280, "height": 860}, **how})
+    context.set_default_timeout(patience(30_000))
     page, problems = context.new_page(), []
     page.on(
         "console",
@@ -65,13 +73,13 @@ def was_deleted(said: str, url: str) -> bool:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.url, timeout=30) as opened:
+    with httpx.Client(base_url=service.url, timeout=patience(30)) as opened:
         yield opened
 
 
 def over(client: httpx.Client, video_id: str) -> dict[str, Any]:
     """Return a film when nothing of it is being made any more."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while (film := client.get(f"/v1/videos/{video_id}").json())["state"] in ("queued", "running"):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -106,14 +114,14 @@ def test_a_prompt_becomes_a_plan_that_is_changed_and_a_film_that_plays(page: Pag
     page.get_by_role("button", name="Make the film").click()
     expect(page).to_have_url(re.compile("#/films/vid_"))
     expect(page.get_by_role("img", name=re.compile("^Storyboard image of beat 2"))).to_be_visible(
-        timeout=30_000
+        timeout=patience(30_000)
     )
     page.reload()  # half-way: nothing is lost
     expect(page.get_by_text("A lighthouse at night", exact=True)).to_be_visible()
     film = page.locator(".screen video")
-    expect(film).to_be_visible(timeout=60_000)
+    expect(film).to_be_visible(timeout=patience(60_000))
     page.get_by_role("button", name=re.compile("^2 · 0:05")).click()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patience(20)
     while film.evaluate("film => film.currentTime") < 5.2:
         assert time.monotonic() < deadline, "it does not play"
         page.wait_for_timeout(100)
@@ -125,13 +133,13 @@ def test_a_prompt_becomes_a_plan_that_is_changed_and_a_film_that_plays(page: Pag
 def test_a_film_is_cancelled_and_made_after_all(page: Page, client: httpx.Client) -> None:
     video_id = made(client, wait=0, clip=[4.0, 0.2])
     page.goto(f"/#/films/{video_id}")
-    expect(page.locator(".beat .state").first).to_have_text("clip in the making", timeout=15_000)
+    expect(page.locator(".beat .state").first).to_have_text("clip in the making", timeout=patience(15_000))
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("article > div .state").first).to_have_text("cancelled", timeout=15_000)
+    expect(page.locator("article > div .state").first).to_have_text("cancelled", timeout=patience(15_000))
     expect(page.get_by_text("failed")).to_have_count(0)
     expect(page.locator(".beat .state").first).to_have_text("clip cancelled")
     page.get_by_role("button", name="Try again", exact=True).click()
-    expect(page.locator(".screen video")).to_be_visible(timeout=30_000)
+    expect(page.locator(".screen video")).to_be_visible(timeout=patience(30_000))
 
 
 def test_a_storyboard_is_approved_and_a_beat_made_anew_before_that(page: Page, client: httpx.Client) -> None:
@@ -142,12 +150,14 @@ def test_a_storyboard_is_approved_and_a_beat_made_anew_before_that(page: Page, c
     page.get_by_role("button", name="Make beat 1 anew").click()
     page.get_by_label("What beat 1 shows").fill("A whale")
     page.get_by_role("button", name="Make it").click()
-    expect(page.get_by_label("Take of beat 1")).to_be_visible(timeout=20_000)
+    expect(page.get_by_label("Take of beat 1")).to_be_visible(timeout=patience(20_000))
     page.get_by_role("button", name="Make the clips").click()
-    expect(page.locator(".screen video")).to_be_visible(timeout=30_000)
+    expect(page.locator(".screen video")).to_be_visible(timeout=patience(30_000))
     page.get_by_label("Take of beat 1").select_option("1")
-    expect(page.locator(".beat").first.locator(".shows")).not_to_have_text("A whale", timeout=20_000)
-    expect(page.locator(".screen video")).to_be_visible(timeout=30_000)
+    expect(page.locator(".beat").first.locator(".shows")).not_to_have_text(
+        "A whale", timeout=patience(20_000)
+    )
+    expect(page.locator(".screen video")).to_be_visible(timeout=patience(30_000))
 
 
 def test_a_film_that_has_used_its_budget_goes_on_with_another(page: Page, client: httpx.Client) -> None:
@@ -165,7 +175,7 @@ def test_a_film_that_has_used_its_budget_goes_on_with_another(page: Page, client
         client.post(f"/v1/videos/{film['id']}/retry", params={"resubmit": True}).raise_for_status()
         film = over(client, film["id"])
     page.goto(f"/#/films/{film['id']}")
-    expect(page.locator("article > div .state").first).to_have_text("waiting", timeout=15_000)
+    expect(page.locator("article > div .state").first).to_have_text("waiting", timeout=patience(15_000))
     expect(page.get_by_text("budget is $0.50").first).to_be_visible()
     expect(page.locator(".why").first).to_have_text(
         "Beat 1 waits: why is said there. 0 of 2 clips are made and kept."
@@ -177,7 +187,7 @@ def test_a_film_that_has_used_its_budget_goes_on_with_another(page: Page, client
     page.get_by_role("button", name="Go on").click()
     page.once("dialog", lambda dialog: dialog.accept("0.8"))
     page.get_by_role("button", name="Go on").click()
-    expect(page.locator(".screen video")).to_be_visible(timeout=30_000)
+    expect(page.locator(".screen video")).to_be_visible(timeout=patience(30_000))
     assert asked == ["0.5"]
     assert client.get(f"/v1/videos/{film['id']}").json()["spec"]["budget"] == 0.8
 
@@ -194,7 +204,7 @@ def test_what_failed_is_said_at_the_beat_that_failed(page: Page, client: httpx.C
     assert serious(page) == []
     page.get_by_role("button", name="Make it without what failed").click()
     film = page.locator(".screen video")
-    expect(film).to_be_visible(timeout=20_000)
+    expect(film).to_be_visible(timeout=patience(20_000))
     expect(page.get_by_text("5 of 10 s")).to_be_visible()
     expect(page.get_by_role("button", name="1 · 0:00")).to_be_visible()
     expect(page.get_by_role("button", name="2 · ")).to_have_count(0)
@@ -210,16 +220,16 @@ def test_the_list_is_of_all_films_and_is_always_true(page: Page, client: httpx.C
         made(client, seconds=5, wait=0)
     video_id = made(client, seconds=5)
     entry = page.locator(f'a[href="#/films/{video_id}"]')
-    expect(entry).to_be_visible(timeout=15_000)
-    expect(entry).to_contain_text("completed", timeout=15_000)
+    expect(entry).to_be_visible(timeout=patience(15_000))
+    expect(entry).to_contain_text("completed", timeout=patience(15_000))
     page.reload()
     page.get_by_role("button", name="Older films").click()
     expect(page.locator("#reel li").nth(31)).to_be_attached()
     page.goto(f"/#/films/{video_id}")
-    expect(page.locator(".screen video")).to_be_visible(timeout=15_000)
+    expect(page.locator(".screen video")).to_be_visible(timeout=patience(15_000))
     client.delete(f"/v1/videos/{video_id}")  # in another window
-    expect(page.get_by_text("There is no such film.")).to_be_visible(timeout=15_000)
-    expect(entry).to_have_count(0, timeout=15_000)
+    expect(page.get_by_text("There is no such film.")).to_be_visible(timeout=patience(15_000))
+    expect(entry).to_have_count(0, timeout=patience(15_000))
 
 
 @pytest.mark.parametrize("colours", ["dark", "light"])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patience
+
 from .serving import api
 
 SECONDS = int(os.environ.get("RAYPIPE_SCHEMA_SECONDS", "15"))
@@ -18,7 +20,7 @@ CHECKS = (
 STREAMS = ("/v1/events", "/v1/videos/{video_id}/events")
 
 
-@pytest.mark.timeout(SECONDS + 165)
+@pytest.mark.timeout(SECONDS + patience(165))
 def test_whatever_is_sent_the_api_answers_as_its_description_says(tmp_path: Path) -> None:
     with api(tmp_path) as url:
         command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{url}/openapi.json"]

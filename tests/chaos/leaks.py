@@ -22,6 +22,7 @@ from ray.util.state import list_actors
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.models import Kind, Size, StepState, VideoRequest, VideoState
+from tests.patience import patience
 from tests.vendors import KEY_NAMES, KEYS, fake
 
 #: what Ray's dashboard shows of a cluster
@@ -63,7 +64,7 @@ async def _film_with_a_crash(settings: Settings, dashboard: str) -> dict[str, by
     await coordinator.ready()
     try:
         video_id = await coordinator.submit(_film())
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while not any(step.state is StepState.ACCEPTED for step in coordinator.journal.steps(video_id)):
             assert time.monotonic() < deadline, "nothing was asked for"
             await asyncio.sleep(0.05)
@@ -87,11 +88,11 @@ def _film() -> VideoRequest:
 
 
 def _pages(dashboard: str) -> dict[str, bytes]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while httpx.get(f"{dashboard}/api/v0/actors").status_code != 200:
         assert time.monotonic() < deadline, "the dashboard never answered"
         time.sleep(0.5)
-    answers = {path: httpx.get(f"{dashboard}{path}", timeout=60) for path in SHOWN}
+    answers = {path: httpx.get(f"{dashboard}{path}", timeout=patience(60)) for path in SHOWN}
     assert "Gateway" in answers["/api/v0/actors?detail=1"].text
     assert {path: answer.text for path, answer in answers.items() if not answer.is_success} == {}
     return {path: answer.content for path, answer in answers.items()}

@@ -18,6 +18,7 @@ from raypipe.coordinator import Coordinator
 from raypipe.intake import accept
 from raypipe.journal import Journal
 from raypipe.models import VideoRequest, VideoState
+from tests.patience import patience
 
 ROOT = Path(__file__).parents[2]
 #: the seed's timeline at a tenth
@@ -42,7 +43,7 @@ async def hand_in(settings: Settings, journal: Journal, requests: Iterable[Video
 
 async def ended(journal: Journal, video_ids: list[str], seconds: float) -> list[VideoState]:
     """Return the states of videos when all have ended, or after so many seconds."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while True:
         videos = await asyncio.to_thread(journal.videos, video_ids)
         states = [videos[video_id].state for video_id in video_ids]

@@ -10,6 +10,7 @@ import pytest
 from raypipe.media.video import probe
 from tests.acceptance.test_cli import SIMULATED, assert_no_process_is_left, options, raypipe
 from tests.acceptance.test_cli_edges import read_until, start
+from tests.patience import patience
 
 
 def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_a_run_that_ignores_hang_ups_survives_one(tmp_path: Path) -> None:
     process = start(tmp_path, *SIMULATED, *slow, "--duration", "10", "-o", "film.mp4", preexec_fn=ignore)
     read_until(process, "chunk 0 started")
     process.send_signal(signal.SIGHUP)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=patience(60))
     assert process.returncode == 0, said
     assert probe(tmp_path / "film.mp4").frames == 240
 
@@ -40,7 +41,7 @@ def test_a_signal_while_ray_stops_tears_nothing_apart(tmp_path: Path) -> None:
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=patience(30))
     assert "Traceback" not in said
     assert process.returncode in (0, 130)
     assert_no_process_is_left(tmp_path, within=20)
@@ -59,7 +60,7 @@ def test_a_signal_while_ray_starts_is_heeded_with_a_word_and_leaves_nothing(
     read_until(process, "Starting Ray")
     time.sleep(after)
     process.send_signal(number)
-    out, said = process.communicate(timeout=30)
+    out, said = process.communicate(timeout=patience(30))
     assert process.returncode == 128 + number, said
     assert "nterrupted" in said
     assert "Traceback" not in said

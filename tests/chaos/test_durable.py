@@ -36,6 +36,7 @@ from tests.chaos.rig import (
 from tests.cluster.test_durable import DONE, fragile
 from tests.cluster.test_pipeline import Run, make, steps_of
 from tests.films import same_pictures
+from tests.patience import patience
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_gateways_killed_with_50_videos_in_flight_lose_no_video_and_create_nothi
             ends = asyncio.gather(*map(coordinator.wait, ids))
             await asyncio.sleep(seconds)
             await kill_gateway(coordinator, chosen.randrange(2))
-            assert set(await asyncio.wait_for(ends, 60)) == DONE
+            assert set(await asyncio.wait_for(ends, patience(60))) == DONE
             made = creates(settings)
             assert all(sum(made[key] for key in made if key[0] == each) == 13 for each in ids)
             assert broken(settings, ids) == []
@@ -68,9 +69,9 @@ def test_a_call_that_kills_its_gateway_every_time_fails_alone_after_three_starts
     async def test(coordinator: Coordinator) -> None:
         ids = await asyncio.gather(*(coordinator.submit(six_beats(seed)) for seed in range(49)))
         bad = await coordinator.submit(fragile(2, {"chunk/1": "polling"}, times=99))
-        states = await asyncio.wait_for(asyncio.gather(*map(coordinator.wait, ids)), 90)
+        states = await asyncio.wait_for(asyncio.gather(*map(coordinator.wait, ids)), patience(90))
         assert set(states) == DONE
-        assert await asyncio.wait_for(coordinator.wait(bad), 60) is VideoState.PARTIAL
+        assert await asyncio.wait_for(coordinator.wait(bad), patience(60)) is VideoState.PARTIAL
         step = steps_of(coordinator, bad)["chunk/1"]
         assert step.error_code == "step_kills_gateway"
         assert (settings.data_dir / "kills").read_text().count("chunk/1") == 3
@@ -97,8 +98,8 @@ def test_a_journal_that_is_locked_for_ten_seconds_delays_and_loses_nothing(
         assert not ends.done()
         other.execute("rollback")
         other.close()
-        assert set(await asyncio.wait_for(ends, 30)) == DONE
-        assert slowest < 2.0, "who waits for the journal serves everybody else meanwhile"
+        assert set(await asyncio.wait_for(ends, patience(30))) == DONE
+        assert slowest < patience(2.0), "who waits for the journal serves everybody else meanwhile"
         assert set(creates(settings).values()) == {1}
         assert broken(settings, ids) == []
 
@@ -121,7 +122,7 @@ def test_a_killed_coordinators_50_videos_are_taken_over_and_nothing_is_made_agai
             killed = time.monotonic()
             with service(settings, cluster.address, log):
                 await all_completed(journal, ids, 60)
-            assert time.monotonic() - killed < 30
+            assert time.monotonic() - killed < patience(30)
         assert set(creates(settings).values()) == {1}
         assert sum(creates(settings).values()) == 13 * 50
         assert {video.epoch for video in journal.videos(ids).values()} == {2}
@@ -187,7 +188,7 @@ def test_a_service_that_is_stopped_and_started_again_goes_on_by_itself(
         began = time.monotonic()
         with service(settings, cluster.address, log):
             await all_completed(journal, ids, 60)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < patience(20)
         assert set(creates(settings).values()) == {1}
         assert broken(settings, ids) == []
 
@@ -213,7 +214,7 @@ def test_cpu_work_whose_process_is_killed_is_done_again_and_the_film_is_the_same
                 os.kill(busy[kills % len(busy)], signal.SIGKILL)
                 kills += 1
         assert kills >= 3
-        assert await asyncio.wait_for(end, 90) is VideoState.COMPLETED
+        assert await asyncio.wait_for(end, patience(90)) is VideoState.COMPLETED
         films = [coordinator.journal.video(each).result for each in (undisturbed, video_id)]
         one, other = (coordinator.store.get(film) for film in films if film is not None)
         assert same_pictures(one, other)
@@ -248,7 +249,7 @@ def test_videos_go_on_when_the_node_of_their_gateways_is_lost(
         where = {step.node for each in ids for step in await _begun(coordinator, each)}
         assert where == {node.node_id}
         cluster.remove_node(node, allow_graceful=False)
-        assert set(await asyncio.wait_for(ends, 90)) == DONE
+        assert set(await asyncio.wait_for(ends, patience(90))) == DONE
         assert set(creates(settings).values()) == {1}
         assert broken(settings, ids) == []
 
@@ -304,7 +305,7 @@ def test_messages_that_ray_loses_or_delays_lose_nothing(tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "tests.chaos.flaky", "--data", str(tmp_path), "--videos", "30"]
     ran = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patience(170), check=False
     )
     assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
     assert "30 completed" in ran.stdout, ran.stdout
@@ -313,7 +314,9 @@ def test_messages_that_ray_loses_or_delays_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("namespaces")
 def test_work_that_takes_more_memory_than_there_is_fails_alone_after_three_tries() -> None:
     command = [sys.executable, "-m", "tests.chaos.greedy"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    ran = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=patience(170), check=False
+    )
     assert ran.returncode == 0, ran.stdout[-1_000:] + ran.stderr[-1_000:]
     said = [line for line in ran.stdout.splitlines() if line.startswith(("video: ", "step: "))]
     assert said[0] == "video: partial"
@@ -336,7 +339,7 @@ def test_services_that_are_restarted_one_after_the_other_lose_nothing_of_100_vid
                 began = time.monotonic()
                 old.send_signal(signal.SIGTERM)
                 assert await asyncio.to_thread(old.wait, 30) == 0
-                assert time.monotonic() - began < 20, "it ends within its grace"
+                assert time.monotonic() - began < patience(20), "it ends within its grace"
                 await asyncio.to_thread(replaced.enter_context, service(settings, cluster.address, log))
             await all_completed(journal, ids, 90)
         assert set(creates(settings).values()) == {1}

@@ -21,6 +21,7 @@ from tests.acceptance.conftest import Service, _free_port, _when_ready
 from tests.acceptance.test_cli import RAYPIPE, assert_no_process_is_left, environment, options, raypipe
 from tests.chaos.invariants import broken, creates
 from tests.films import same_pictures
+from tests.patience import patience
 
 LOCAL = ("generate", "A hiker at sunrise", "--size", "192x108", "--seed", "7", "--duration", "20")
 
@@ -38,7 +39,7 @@ def started(data: Path, *args: str, **more: str) -> "subprocess.Popen[str]":
 
 def wait_for_steps(data: Path, number: int) -> dict[str, Any]:
     """Return the newest video when so many of its steps are done."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while time.monotonic() < deadline:
         shown = raypipe(data, "show", "last", "--json")
         if shown.returncode == 0:
@@ -80,7 +81,7 @@ def test_an_interrupted_generate_says_how_to_go_on_and_the_paid_clip_is_fetched(
     wait_for_steps(tmp_path, 9)
     wait_until_accepted(tmp_path, 9)
     process.send_signal(signal.SIGTERM)
-    out, said = process.communicate(timeout=20)
+    out, said = process.communicate(timeout=patience(20))
     assert "raylet" not in out + said
     assert process.returncode == 128 + signal.SIGTERM
     assert "raypipe resume vid_" in said
@@ -105,7 +106,7 @@ def test_who_else_makes_a_video_is_left_to_it(tmp_path: Path) -> None:
     wait_for_steps(tmp_path, 1)
     second = raypipe(tmp_path, "resume", "last")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=patience(20))
     assert second.returncode == 1
     assert "is being made by another process" in second.stderr
 
@@ -122,7 +123,7 @@ def serving(data: Path, **more: str) -> Iterator[tuple["subprocess.Popen[bytes]"
         )
     try:
         _when_ready(Service(f"http://127.0.0.1:{port}", data), process, data / "serve.log")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=patience(30)) as client:
             yield process, client
     finally:
         kill_all(data)
@@ -152,14 +153,14 @@ def hand_in(client: httpx.Client, number: int) -> list[str]:
 
 
 def wait_until_accepted(data: Path, number: int) -> None:
-    ledger, deadline = data / "ledger", time.monotonic() + 60
+    ledger, deadline = data / "ledger", time.monotonic() + patience(60)
     while not ledger.exists() or len(ledger.read_text().splitlines()) < number:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def ends(client: httpx.Client, ids: list[str], seconds: float) -> set[str]:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while True:
         states = {client.get(f"/v1/videos/{each}").json()["state"] for each in ids}
         if states <= {"completed", "failed", "partial"} or time.monotonic() > deadline:
@@ -173,7 +174,7 @@ def test_a_service_goes_on_after_a_restart_and_after_everything_was_killed(tmp_p
         first = hand_in(client, 20)
         wait_until_accepted(tmp_path, 60)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.wait(patience(60)) == 128 + signal.SIGTERM
         assert_no_process_is_left(tmp_path)
     with serving(tmp_path) as (_, client):
         assert ends(client, first, 30) == {"completed"}
@@ -226,7 +227,7 @@ def test_200_clients_see_every_event_once_through_the_death_of_the_replica_that_
         following = asyncio.gather(*(follower(url, video_id, number) for number in range(200)))
         await asyncio.sleep(5)
         os.kill(api, signal.SIGKILL)
-        return await asyncio.wait_for(following, 120)
+        return await asyncio.wait_for(following, patience(120))
 
     with serving(tmp_path) as (process, client):
         slow = {"simulated": {"image": 2.0, "clip": [6.0, 5.0], "music": 2.0}}
@@ -250,7 +251,7 @@ def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_a
     environs = {**environment(tmp_path), "RAYPIPE_DATA_DIR": str(small_disk), "RAYPIPE_MIN_FREE_MIB": "0"}
     command = [RAYPIPE, "generate", "A lighthouse", "--size", "320x180", "-o", "film.mp4"]
     ran = subprocess.run(
-        command, env=environs, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
+        command, env=environs, cwd=tmp_path, capture_output=True, text=True, timeout=patience(90), check=False
     )
     assert ran.returncode == 1
     assert "disk is full" in ran.stderr
@@ -262,6 +263,6 @@ def test_a_disk_on_which_not_even_the_journal_fits_any_more_is_said_to_be_full_a
     for data in (small_disk / "artifacts").glob("*/*.*"):
         pytest.fail(f"{data} is half written")
     listed = subprocess.run(
-        [RAYPIPE, "list"], env=environs, capture_output=True, text=True, timeout=30, check=False
+        [RAYPIPE, "list"], env=environs, capture_output=True, text=True, timeout=patience(30), check=False
     )
     assert "A lighthouse" in listed.stdout

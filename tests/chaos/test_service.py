@@ -18,6 +18,7 @@ from raypipe.config import Settings
 from raypipe.journal import Journal
 from tests.chaos.test_restart import follower, serving
 from tests.clusters import PROVIDERS
+from tests.patience import patience
 
 POINTS = Path(__file__).parent / "points"
 
@@ -31,7 +32,7 @@ class Fired(NamedTuple):
     process: psutil.Process
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30)
+        return httpx.Client(base_url=self.url, timeout=patience(30))
 
     def pids(self, *names: str) -> list[int]:
         """Ids of its processes by how Ray names them."""
@@ -66,7 +67,7 @@ def film(**latency: float | list[float]) -> dict[str, Any]:
 
 
 def until(is_so: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not is_so():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.1)
@@ -83,7 +84,7 @@ def test_a_video_whose_answer_was_lost_is_made_once(service: Fired) -> None:
     with service.client() as client:
         (service.points / "armed" / "after-intent").touch()
         key, answers = {"Idempotency-Key": "the only one"}, []
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
         while not answers or answers[-1] != 202:
             assert time.monotonic() < deadline
             try:
@@ -110,7 +111,7 @@ def test_clients_see_every_event_once_while_proxy_and_controller_are_killed(serv
             await asyncio.sleep(2)
             (pid,) = service.pids(*names)
             os.kill(pid, signal.SIGKILL)
-        return await asyncio.wait_for(following, 120)
+        return await asyncio.wait_for(following, patience(120))
 
     seen = asyncio.run(test())
     journal = Journal(Settings(data_dir=service.data).journal_url)
@@ -140,7 +141,7 @@ def test_a_proxy_that_died_is_there_again_within_seconds(service: Fired) -> None
 
 def test_200_clients_that_hang_up_stop_nothing_and_leave_nothing_behind(service: Fired) -> None:
     async def hang_up(number: int) -> None:
-        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=service.url, timeout=patience(30)) as client:
             with suppress(TimeoutError, httpx.TransportError):
                 async with asyncio.timeout(0.001 * (number % 100)):
                     if number % 2:
@@ -184,7 +185,7 @@ def test_no_client_decides_how_long_serve_waits(service: Fired, headers: dict[st
         began = time.monotonic()
         answer = client.post("/v1/videos", json=film(image=2.0), headers={**headers, "Prefer": "wait=1"})
         assert answer.status_code == 202
-        assert 0.9 < time.monotonic() - began < 15
+        assert 0.9 < time.monotonic() - began < patience(15)
 
 
 def test_a_gateway_that_hangs_is_noticed(service: Fired) -> None:

@@ -34,6 +34,7 @@ from raypipe.models import BeatEdit, StepState, VideoState
 from raypipe.workers import NAMESPACE
 from tests.chaos.invariants import Seen, sent, violations
 from tests.chaos.rig import hand_in, pid_of, service, six_beats
+from tests.patience import patience
 
 #: what a user may be told in place of getting their way
 REFUSED = (VideoOver, VideoBusy, VideoNotFound, BudgetReached)
@@ -123,7 +124,9 @@ class Machine(RuleBasedStateMachine):
         installation, _ = self.loop.run(self.journal.installation(1))
         for name in names:
             if name.startswith(installation):
-                pid = self.loop.run(asyncio.wait_for(pid_of(ray.get_actor(name, namespace=NAMESPACE)), 20))
+                pid = self.loop.run(
+                    asyncio.wait_for(pid_of(ray.get_actor(name, namespace=NAMESPACE)), patience(20))
+                )
                 os.kill(pid, signal.SIGKILL)
 
     @rule(seconds=st.floats(0.05, 1.0))
@@ -166,7 +169,7 @@ class Machine(RuleBasedStateMachine):
             time.sleep(0.1)
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(patience(500))
 def test_users_and_crashes_in_any_order_lose_nothing_and_pay_nothing_twice(cluster: Cluster) -> None:
     class OnCluster(Machine):
         address = cluster.address

@@ -13,6 +13,7 @@ from raypipe.errors import VideoBusy, VideoOver
 from raypipe.journal import SERVICE, Journal
 from raypipe.models import Phase, StepState, VideoState
 from tests.chaos.rig import hand_in
+from tests.patience import patience
 from tests.vendors import FakeVendor, fake, settings_for
 
 from .test_pipeline import Run, simulated, steps_of
@@ -23,7 +24,7 @@ SLOW = SMALL | {"image": 0.2, "clip": 60.0, "music": 0.2}
 
 async def clips_accepted(coordinator: Coordinator, video_id: str, number: int) -> None:
     """Wait until so many clips of a video are under way at their provider."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         while True:
             steps = steps_of(coordinator, video_id)
             clips = [step for name, step in steps.items() if name.startswith("chunk")]
@@ -46,7 +47,7 @@ def test_a_cancelled_video_has_its_jobs_stopped_and_costs_what_it_has_and_may_be
             await clips_accepted(coordinator, video_id, 2)
             await clips_accepted(coordinator, other, 2)
             await coordinator.cancel(video_id)
-            assert await asyncio.wait_for(coordinator.wait(video_id), 10) is VideoState.CANCELLED
+            assert await asyncio.wait_for(coordinator.wait(video_id), patience(10)) is VideoState.CANCELLED
             video, steps = coordinator.journal.video(video_id), steps_of(coordinator, video_id)
             assert (video.error_code, video.cost) == ("cancelled", pytest.approx(4 * 0.003 + 0.15))
             jobs = {step.provider_job_id for step in steps.values() if step.error_code == "cancelled"}
@@ -62,7 +63,7 @@ def test_a_cancelled_video_has_its_jobs_stopped_and_costs_what_it_has_and_may_be
             # the other goes on, and is cancelled as the HTTP API does it
             assert coordinator.journal.video(other).state is VideoState.RUNNING
             assert await coordinator.journal.cancel(other) is VideoState.CANCELLING
-            assert await asyncio.wait_for(coordinator.wait(other), 15) is VideoState.CANCELLED
+            assert await asyncio.wait_for(coordinator.wait(other), patience(15)) is VideoState.CANCELLED
             assert len(vendor.lines("cancel")) == 4
             await coordinator.retry(video_id)
             await clips_accepted(coordinator, video_id, 2)
@@ -81,7 +82,7 @@ def test_what_nobody_makes_is_cancelled_at_once(
         first, second = [await coordinator.submit(simulated(2, clip=1.0)) for _ in range(2)]
         assert await coordinator.journal.cancel(second) is VideoState.CANCELLED
         assert {step.state for step in steps_of(coordinator, second).values()} == {StepState.INTENT}
-        assert await asyncio.wait_for(coordinator.wait(second), 10) is VideoState.CANCELLED
+        assert await asyncio.wait_for(coordinator.wait(second), patience(10)) is VideoState.CANCELLED
         assert await coordinator.wait(first) is VideoState.COMPLETED
         with pytest.raises(VideoOver):
             await coordinator.cancel(first)
@@ -103,7 +104,7 @@ def test_a_service_cancels_what_is_cancelled_in_the_journal_also_what_a_dead_one
         (video_id,) = await hand_in(settings, journal, [simulated(2, clip=30.0)])
         await clips_accepted(coordinator, video_id, 1)
         assert await journal.cancel(video_id) is VideoState.CANCELLING
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patience(10)):
             while journal.video(video_id).state is not VideoState.CANCELLED or coordinator._runs:
                 await asyncio.sleep(0.05)
         serving.cancel()
@@ -122,14 +123,14 @@ def test_a_job_that_is_made_when_it_is_cancelled_is_fetched_and_not_bought_again
             await clips_accepted(coordinator, video_id, 1)
             await asyncio.sleep(1)
             await coordinator.cancel(video_id)
-            assert await asyncio.wait_for(coordinator.wait(video_id), 30) is VideoState.CANCELLED
+            assert await asyncio.wait_for(coordinator.wait(video_id), patience(30)) is VideoState.CANCELLED
             assert steps_of(coordinator, video_id)["chunk/0"].state is StepState.ACCEPTED
             assert vendor.lines("cancel") == []
             await coordinator.retry(video_id)
             await clips_accepted(coordinator, video_id, 1)
             assert len(vendor.creates("clip")) == 1
             await coordinator.cancel(video_id)
-            await asyncio.wait_for(coordinator.wait(video_id), 30)
+            await asyncio.wait_for(coordinator.wait(video_id), patience(30))
 
         with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
@@ -138,10 +139,10 @@ def test_a_render_that_is_cancelled_gives_its_cpu_back(with_coordinator: Run) ->
     async def test(coordinator: Coordinator) -> None:
         request: Any = simulated(2).model_copy(update={"models": None, "model": ("local",), "options": None})
         video_id = await coordinator.submit(request)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(patience(60)):
             while not any(s.state is StepState.RUNNING for s in steps_of(coordinator, video_id).values()):
                 await asyncio.sleep(0.02)
         await coordinator.cancel(video_id)
-        assert await asyncio.wait_for(coordinator.wait(video_id), 15) is VideoState.CANCELLED
+        assert await asyncio.wait_for(coordinator.wait(video_id), patience(15)) is VideoState.CANCELLED
 
     with_coordinator(test)

@@ -17,6 +17,7 @@ from raypipe.models import Job, Phase, PhaseStatus, StepState, Track, VideoState
 from raypipe.providers.base import MusicWork
 from tests.chaos.invariants import broken, creates
 from tests.chaos.rig import hand_in, pid_of, six_beats
+from tests.patience import patience
 
 from .test_pipeline import Run, make, simulated, steps_of
 
@@ -150,7 +151,7 @@ def test_a_coordinators_end_is_not_that_of_the_gateways_of_others(
 
 
 async def _gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patience(10)
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, f"process {pid} is still there"
         await asyncio.sleep(0.1)
@@ -162,7 +163,7 @@ def test_a_gateway_that_is_ended_for_good_is_replaced(with_coordinator: Run, set
         while not creates(settings)[video_id, "chunk/0"]:
             await asyncio.sleep(0.05)
         ray.kill((await coordinator.gateways()).of(video_id))
-        assert await asyncio.wait_for(coordinator.wait(video_id), 30) is VideoState.COMPLETED
+        assert await asyncio.wait_for(coordinator.wait(video_id), patience(30)) is VideoState.COMPLETED
         assert set(creates(settings).values()) == {1}
 
     with_coordinator(test)

@@ -31,6 +31,7 @@ from raypipe.models import (
     VideoState,
 )
 from raypipe.snapshot import QUEUED, RUNNING, Snapshot
+from tests.patience import patience
 
 from .test_pipeline import Run, make, simulated, steps_of
 
@@ -174,7 +175,7 @@ def test_closing_leaves_what_runs_and_what_waits_to_be_gone_on_with(
         ends = asyncio.gather(*map(coordinator.wait, ids))
         await asyncio.sleep(0)
         await coordinator.close()
-        return ids, await asyncio.wait_for(ends, 5)
+        return ids, await asyncio.wait_for(ends, patience(5))
 
     ids, states = asyncio.run(main())
     assert states[0] is left
@@ -297,7 +298,7 @@ def test_a_film_whose_end_is_being_written_is_not_taken_back_by_closing(cluster:
         while run._end_written is None:
             await asyncio.sleep(0)
         await coordinator.close()
-        return video_id, await asyncio.wait_for(end, 5)
+        return video_id, await asyncio.wait_for(end, patience(5))
 
     video_id, state = asyncio.run(main())
     journal = Journal(settings.journal_url)
@@ -330,7 +331,7 @@ def test_helpers_that_are_killed_are_started_again(with_coordinator: Run) -> Non
         helpers = (await coordinator.gateways()).helpers
         for actor in helpers._actors:
             ray.kill(actor)  # for good
-        _, state = await asyncio.wait_for(make(coordinator, simulated(4)), 60)
+        _, state = await asyncio.wait_for(make(coordinator, simulated(4)), patience(60))
         assert state is VideoState.COMPLETED
 
     with_coordinator(test)
@@ -388,7 +389,7 @@ def test_followers_do_not_wait_behind_renders_of_other_videos(with_coordinator: 
         assert not coordinator.journal.video(rendering).state.terminal, "the renders went on meanwhile"
         steps = steps_of(coordinator, video_id)
         gaps = [steps[f"chunk/{i + 1}"].started_at - steps[f"chunk/{i}"].finished_at for i in (0, 2, 4)]
-        assert max(gaps) < 1.5, (
+        assert max(gaps) < patience(1.5), (
             f"a render takes seconds; gaps {gaps}, {time.monotonic() - began:.1f} s in all"
         )
 

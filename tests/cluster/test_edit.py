@@ -16,6 +16,7 @@ from raypipe.media.video import probe
 from raypipe.models import BeatEdit, Phase, Size, StepState, VideoState
 from raypipe.snapshot import Snapshot
 from tests.chaos.invariants import broken, creates
+from tests.patience import patience
 from tests.vendors import fake, settings_for
 
 from .test_pipeline import Run, make, simulated
@@ -173,7 +174,7 @@ def test_of_two_who_change_a_beat_at_once_one_is_told_that_the_other_does(with_s
 
 async def sent_clips(coordinator: Coordinator, video_id: str, number: int) -> list[StepRecord]:
     """Return clips that the vendor is at work on, once there are so many."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience(30)):
         while True:
             found = [
                 step

@@ -13,6 +13,7 @@ import ray
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.models import VideoRequest, VideoState
+from tests.patience import patience
 
 LINE = re.compile(r"^ray_(raypipe_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 
@@ -43,7 +44,7 @@ def test_steps_seconds_cost_and_retries_are_counted(
         video_id = await coordinator.submit(request)
         assert await coordinator.wait(video_id) is VideoState.COMPLETED
         steps = coordinator.journal.steps(video_id)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + patience(60)
 
         def more(name: str, **tags: str) -> float:
             return total(found, name, **tags) - total(before, name, **tags)

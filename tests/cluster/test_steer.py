@@ -16,6 +16,7 @@ from raypipe.media.video import probe
 from raypipe.models import Phase, PhaseStatus, StepState, VideoRequest, VideoState
 from tests.chaos.invariants import creates
 from tests.films import packets
+from tests.patience import patience
 
 from .test_pipeline import Run, from_beats, make, simulated, steps_of
 
@@ -75,7 +76,7 @@ def test_a_service_goes_on_with_what_is_approved_or_tried_again_in_the_journal(
         await coordinator.journal.continue_(None, video_id)
         await reached(coordinator, video_id, VideoState.PARTIAL)
         await coordinator.journal.allow_missing(None, video_id)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patience(20)):
             while coordinator.journal.video(video_id).result is None:
                 await asyncio.sleep(0.05)
         await coordinator.journal.retry(None, video_id, resubmit=False)
@@ -86,7 +87,7 @@ def test_a_service_goes_on_with_what_is_approved_or_tried_again_in_the_journal(
 
 
 async def reached(coordinator: Coordinator, video_id: str, state: VideoState) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         while coordinator.journal.video(video_id).state is not state:
             await asyncio.sleep(0.05)
 

@@ -14,6 +14,7 @@ from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.journal import StepRecord
 from raypipe.models import StepState, VideoState
+from tests.patience import patience
 from tests.vendors import FakeVendor, fake, free_port, settings_for
 
 from .test_vendors import FAL, REPLICATE, SMALL, With, film, made, steps_of
@@ -80,7 +81,7 @@ def test_a_create_whose_answer_was_lost_is_known_by_its_webhook_and_paid_once(
 
 async def all_calls(vendor: FakeVendor, jobs: set[str], number: int) -> list[dict[str, Any]]:
     """Wait until so many webhooks about jobs were sent."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         while len(found := [each for each in vendor.lines("webhook") if each["job_id"] in jobs]) < number:
             await asyncio.sleep(0.1)
     return found

@@ -28,6 +28,7 @@ from raypipe.providers.fal import FalProvider
 from raypipe.providers.http import HttpProvider
 from raypipe.providers.replicate import ReplicateProvider
 from raypipe.testing.media import ClipFormat, clip, picture
+from tests.patience import patience
 
 from .choices import Choices
 
@@ -226,7 +227,7 @@ async def _answered(scope: dict[str, Any], body: bytes) -> tuple[int, bytes]:
         status[0] = message.get("status", status[0])
         sent.write(message.get("body", b""))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patience(20)):
         await _app()(scope, receive, send)
     return status[0], sent.getvalue()
 

@@ -15,6 +15,7 @@ import pytest
 from raypipe.artifacts import SMALL, ArtifactStore
 from raypipe.errors import ArtifactMissing, ArtifactStoreUnavailable, DiskFull, FileNotWritten, OutputExists
 from raypipe.models import Artifact
+from tests.patience import patience
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_a_loop_that_ends_while_bytes_are_synced_does_not_stop_the_next(store: A
         assert not writing.done()
 
     asyncio.run(leave())  # ends at once and cancels what is under way
-    artifact = asyncio.run(asyncio.wait_for(store.put_async(b"next", "video/mp4"), 5))
+    artifact = asyncio.run(asyncio.wait_for(store.put_async(b"next", "video/mp4"), patience(5)))
     assert store.get(artifact) == b"next"
 
 

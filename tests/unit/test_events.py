@@ -15,6 +15,7 @@ from raypipe.intake import accept
 from raypipe.journal import Event, Journal
 from raypipe.models import VideoRequest, VideoState
 from tests.journals import locked
+from tests.patience import patience
 
 EVENTS = 300
 
@@ -89,7 +90,7 @@ def test_clients_that_come_and_go_see_every_event_once_and_in_order(
             for number, each in enumerate(whose)
         ]
         _, *seen = await asyncio.wait_for(
-            asyncio.gather(happen(journal, ids, chosen), *following), timeout=60
+            asyncio.gather(happen(journal, ids, chosen), *following), timeout=patience(60)
         )
         everything = journal.events_after(0, 10_000)
         assert len(everything) == EVENTS + 6
@@ -108,7 +109,7 @@ def test_who_gives_no_id_sees_what_happens_from_now_on(settings: Settings, journ
         while tail._reading is None or not tail._ready.is_set():
             await asyncio.sleep(0.01)
         await journal.writer.put(journal.event(Event(video_id=ids[0], kind="step.started")))
-        assert (await asyncio.wait_for(first, 5)).kind == "step.started"
+        assert (await asyncio.wait_for(first, patience(5))).kind == "step.started"
 
     asyncio.run(test())
 
@@ -121,7 +122,7 @@ def test_who_comes_as_the_last_one_goes_follows_as_anybody(settings: Settings, j
             async with aclosing(tail.follow(0, video_id)) as events:
                 assert (await anext(events)).kind == "video.accepted"
             coming = asyncio.create_task(anext(aiter(tail.follow(0, video_id))))
-            assert (await asyncio.wait_for(coming, 5)).kind == "video.accepted"
+            assert (await asyncio.wait_for(coming, patience(5))).kind == "video.accepted"
 
     asyncio.run(test())
 
@@ -142,7 +143,7 @@ def test_who_follows_a_video_that_is_deleted_misses_nothing_and_is_told(
             await journal.writer.put(journal.event(Event(video_id=other, kind="step.started")))
             told = [event.kind async for event in one]
             assert told == ["video.cancelled", "video.deleted"], "the stream of a deleted video ends"
-            kinds = [(await asyncio.wait_for(anext(every), 5)).kind for _ in range(5)]
+            kinds = [(await asyncio.wait_for(anext(every), patience(5))).kind for _ in range(5)]
             assert kinds == ["video.accepted"] * 2 + ["video.cancelled", "video.deleted", "step.started"]
         kept = [(event.kind, event.data) for event in journal.events_after(0, 100, video_id=video_id)]
         assert kept == [("video.accepted", {}), ("video.cancelled", {}), ("video.deleted", {})]
@@ -171,6 +172,6 @@ def test_a_journal_that_is_locked_delays_events_and_loses_none(settings: Setting
                 writing = journal.writer.put(journal.event(Event(video_id=video_id, kind="step.started")))
                 await asyncio.sleep(0.3)
             await writing
-            assert (await asyncio.wait_for(anext(events), 5)).kind == "step.started"
+            assert (await asyncio.wait_for(anext(events), patience(5))).kind == "step.started"
 
     asyncio.run(test())

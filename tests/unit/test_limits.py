@@ -9,6 +9,7 @@ import pytest
 from raypipe.config import Limit
 from raypipe.journal import StepKey
 from raypipe.limits import Account, Rank
+from tests.patience import patience
 
 
 def key(number: int) -> StepKey:
@@ -63,7 +64,7 @@ def test_in_any_window_no_more_are_sent_than_the_rate_and_nearly_as_many(
 
     times = asyncio.run(test())
     assert all(later - earlier >= 0.3 - 0.005 for earlier, later in zip(times, times[5:], strict=False))
-    assert times[-1] - times[0] < 4 * 0.3
+    assert times[-1] - times[0] < patience(4 * 0.3)
 
 
 def test_the_oldest_video_goes_first_and_in_it_its_followers() -> None:
@@ -97,19 +98,19 @@ def test_who_stops_waiting_takes_nobodys_turn() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         account.release(key(1))
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(patience(1)):
             await there
 
     asyncio.run(test())
 
 
 def test_one_that_begins_again_counts_what_rows_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.limits.WINDOW", 0.3)
+    monkeypatch.setattr("raypipe.limits.WINDOW", 30.0)
 
     async def test() -> tuple[float, Any]:
         now = time.time()
         account = Account(Limit(in_flight=2, per_minute=3))
-        account.begin([(key(1), now - 30)], [now - 0.1, now - 0.1, now - 0.1])
+        account.begin([(key(1), now - 30)], [now - 29.8, now - 29.8, now - 29.8])
         began = time.monotonic()
         await account.acquire(rank(2), key(2))
         waited = time.monotonic() - began
@@ -117,12 +118,12 @@ def test_one_that_begins_again_counts_what_rows_say(monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0.4)
         assert not blocked.done()
         account.compare([(key(2), now)])  # the first has ended, as its row says
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(patience(1)):
             await blocked
         return waited, account
 
     waited, _ = asyncio.run(test())
-    assert 0.15 < waited < 0.3
+    assert 0.15 < waited < 20, "the window began when its creates were sent"
 
 
 def test_what_was_granted_and_never_sent_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +137,7 @@ def test_what_was_granted_and_never_sent_is_free_again(monkeypatch: pytest.Monke
         await asyncio.sleep(0.1)
         assert not waiting.done()
         account.compare([])
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(patience(1)):
             await waiting
 
     asyncio.run(test())

@@ -12,6 +12,7 @@ import pytest
 
 from raypipe.errors import MediaError
 from raypipe.media import audio
+from tests.patience import patience
 
 FRAME = 1 / 24
 RATE = 48_000
@@ -198,7 +199,7 @@ def test_loudness_agrees_with_ffmpeg(rate: int, channels: int, tmp_path: Path) -
     path.write_bytes(audio.encode_flac(tune(12, rate, channels), rate))
     command = ["ffmpeg", "-nostdin", "-hide_banner", "-nostats", "-i", str(path)]
     command += ["-af", "ebur128=peak=true", "-f", "null", "-"]
-    log = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr
+    log = subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience(60)).stderr
     level, peak = audio.loudness(*audio.decode(path))
     assert level == pytest.approx(float(re.findall(r"I:\s+(\S+) LUFS", log)[-1]), abs=0.1)
     assert peak == pytest.approx(float(re.findall(r"Peak:\s+(\S+) dBFS", log)[-1]), abs=0.3)

@@ -24,6 +24,7 @@ from raypipe.journal import ApiKey, Event, Journal, tables, webhooks
 from raypipe.journal.webhooks import BACK_OFF
 from raypipe.models import VideoRequest, VideoState
 from raypipe.outbox import Outbox
+from tests.patience import patience
 
 Answer = Callable[[int], int]
 
@@ -124,7 +125,7 @@ class Installation:
 
 
 async def until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while not is_so():
         assert time.monotonic() < deadline, "it never came to that"
         await asyncio.sleep(0.02)

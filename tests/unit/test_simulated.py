@@ -19,6 +19,7 @@ from raypipe.models import Beat, Job, Kind, Size
 from raypipe.providers.base import ClipWork, Context, Delivery, ImageWork, MusicWork, Pending, Work
 from raypipe.providers.registry import provider_class, provider_names
 from raypipe.providers.simulated import LongTail, PerBeat, SimulatedOptions, SimulatedProvider
+from tests.patience import patience
 
 CREATE = "vid_1/image/3/1/1"
 BEAT = Beat(
@@ -132,7 +133,7 @@ def test_the_same_work_takes_the_same_time_in_any_video() -> None:
         return found
 
     first, second = asyncio.run(waits())
-    assert first == pytest.approx(second, abs=0.05)
+    assert first == pytest.approx(second, abs=patience(0.05))
     assert 8 < first < 26
 
 

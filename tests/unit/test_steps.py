@@ -41,6 +41,7 @@ from raypipe.models import (
 from raypipe.providers.base import Context, Delivery, HostedProvider, ImageWork, Model, Pending, Work
 from raypipe.step_log import StepLog
 from raypipe.steps import Steps, new_step
+from tests.patience import patience
 
 MADE = Image(artifact=Artifact(digest="a" * 64, size=1, media_type="image/png"), beat_index=0, cost=0.5)
 
@@ -275,7 +276,7 @@ def test_a_step_that_ends_in_the_moment_in_which_a_newer_coordinator_calls_it_an
             called.append(asyncio.create_task(rig.run(epoch=2)))
             await asyncio.sleep(0)
         for each in called:
-            assert isinstance(await asyncio.wait_for(each, 5), Image)
+            assert isinstance(await asyncio.wait_for(each, patience(5)), Image)
         with pytest.raises(LeaseLost):
             await old
 
