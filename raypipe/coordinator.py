@@ -20,6 +20,7 @@ from raypipe.intake import accept, edit
 from raypipe.journal import LEASE_SECONDS, LOCAL, SERVICE, Fence, Journal, Owner, VideoRecord
 from raypipe.metrics import ServiceMetrics
 from raypipe.models import BeatEdit, VideoRequest, VideoState
+from raypipe.settling import Settling
 from raypipe.video_run import VideoRun
 
 logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Coordinator:
         #: videos over which coordinators have died, and when they were taken
         self._suspects: dict[str, float] = {}
         self._metrics = ServiceMetrics()
+        self._settling = Settling(self.journal, self.gateways)
 
     async def ready(self, renders: bool = True, every: bool = True) -> None:
         """Return when gateways and helpers and, for renders, workers have loaded what they need.
@@ -101,7 +103,9 @@ class Coordinator:
         wanted = self.settings.gateways or min(GATEWAYS, max(1, cpus))
         installation, number = await self.journal.installation(wanted)
         found = Gateways(self.settings, installation, number, self._number_of_helpers)
-        self._background.append(asyncio.create_task(found.retire_older()))
+        self._background += [
+            asyncio.create_task(task) for task in (found.retire_older(), self._settling.run())
+        ]
         return found
 
     async def check(self) -> None:
@@ -466,11 +470,13 @@ class Coordinator:
 
     def _ended(self, task: asyncio.Task[VideoState]) -> None:
         video_id = task.get_name()
-        del self._runs[video_id]
+        run, _ = self._runs.pop(video_id)
         self._suspects.pop(video_id, None)
         self._active -= 1
         if not task.cancelled() and video_id in self._ends:  # else whoever stopped it has seen to its end
             _resolve(self._ends.pop(video_id), task)
+        if run.may_leave_steps:
+            self._settling.add(video_id)
         self.poke()
 
 

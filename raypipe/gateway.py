@@ -19,16 +19,12 @@ import ray
 from raypipe import cpu_work
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import (
-    Cancelled,
-    InternalError,
-    KeyMissing,
-    KeyRefused,
-)
+from raypipe.errors import InternalError, KeyMissing, KeyRefused, RaypipeError
 from raypipe.fallback import in_turn
 from raypipe.hints import Hints
-from raypipe.hosted import HostedWork, Pause, in_time
+from raypipe.hosted import HostedWork, Pause
 from raypipe.journal import UNDER_WAY, Journal, StepRecord
+from raypipe.left_jobs import LeftStep
 from raypipe.limits import Rank, StepTurn, Turns
 from raypipe.logs import log_to_file_and_stderr
 from raypipe.marking import mark
@@ -51,7 +47,6 @@ from raypipe.providers.base import (
     ClipWork,
     ComputeProvider,
     Context,
-    Delivery,
     HostedProvider,
     ImageWork,
     MusicWork,
@@ -60,7 +55,9 @@ from raypipe.providers.base import (
     provider_of,
 )
 from raypipe.providers.registry import provider_class
+from raypipe.render_queue import RenderTurns
 from raypipe.step_log import StepLog
+from raypipe.step_rows import key_of
 from raypipe.steps import Steps, new_step
 from raypipe.workers import WORK_NICENESS, Helpers, Ran, give_way, render, run_on_cpu
 
@@ -72,8 +69,10 @@ ResultT = TypeVar("ResultT", bound=Result)
 _KINDS_AFTER = {Kind.IMAGE: (Kind.CLIP, Kind.MUSIC), Kind.MUSIC: (Kind.CLIP,), Kind.CLIP: ()}
 #: seconds between two looks at how much is in flight, for metrics
 SHOW_SECONDS = 5.0
-#: seconds that a provider may take to cancel a job
+#: seconds that a question to a provider may take while somebody waits for a video to be cancelled
 CANCEL_SECONDS = 10.0
+#: seconds that it may take when nobody does: a clip that is delivered may be large
+SETTLE_SECONDS = 600.0
 #: fitted tracks remembered, so that equal ones are not fitted again
 FITTED_TRACKS_KEPT = 256
 
@@ -102,11 +101,14 @@ class Gateway:
         self._node = ray.get_runtime_context().get_node_id()
         self._providers: dict[str, Provider] = {}
         self._turns = Turns(family, self._node, settings)
+        self._renders = RenderTurns(family, self._node, settings)
         self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
         self._steps: Steps | None = None
         self._hints: Hints | None = None
         self._opening: asyncio.Task[Steps] | None = None
         self._marking = asyncio.Lock()
+        #: videos that are over and whose steps are being asked for
+        self._settling: dict[str, asyncio.Task[int]] = {}
         self._metrics = StepMetrics()
         self._showing: asyncio.Task[None] | None = None
 
@@ -156,6 +158,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """End all calls where they stand; what was done up to now is in the journal when this returns."""
+        for settling in self._settling.values():
+            settling.cancel()
         if self._steps is not None:
             await self._steps.stop()
 
@@ -173,34 +177,75 @@ class Gateway:
 
         steps = await self._opened()
         await steps.abandon(job.video_id, is_left)
-        by_step = {work.step: work for work in works}
-        rows = await steps.journal.steps_async(job.video_id)
-        left = [row for row in rows if row.state in UNDER_WAY and is_left(row)]
-        await asyncio.gather(
-            *(self._cancel(StepLog(steps, row, job.epoch), by_step.get(row.step)) for row in left)
+        await self._settle_steps(job, works, is_left, True, CANCEL_SECONDS)
+
+    async def settle(self, job: Job, works: Sequence[Work], stop: bool) -> int:
+        """Find out what became of steps that a video which is over has left under way.
+
+        Args:
+            job: The video, under the epoch at which it ended.
+            works: What its steps were to make.
+            stop: Whether to have jobs stopped that are under way.
+
+        Returns:
+            How many steps are still under way; they are to be asked for again.
+        """
+        settling = self._settling.get(job.video_id)
+        if settling is None:
+            settling = self._settling[job.video_id] = asyncio.create_task(self._settle(job, works, stop))
+            settling.add_done_callback(lambda _: self._settling.pop(job.video_id))
+        await asyncio.wait([settling])
+        return 1 if settling.cancelled() else settling.result()  # cancelled where the gateway is ended
+
+    async def _settle(self, job: Job, works: Sequence[Work], stop: bool) -> int:
+        steps = await self._opened()
+        left = await self._settle_steps(
+            job, works, lambda row: not steps.is_done_here(row), stop, SETTLE_SECONDS
         )
+        await steps.journal.sum_costs(job.video_id, job.epoch)
+        return left
 
-    async def _cancel(self, log: StepLog, work: Work | None) -> None:
-        """Cancel a step; one whose job is made, or cannot be stopped, stays as it is, to be fetched by a retry."""
-        step = log.record
-        if step.provider_job_id is not None and not await self._is_stopped(step.provider_job_id, step, work):
-            return
-        await log.failed(Cancelled("cancelled"))
+    async def _settle_steps(
+        self,
+        job: Job,
+        works: Sequence[Work],
+        is_left: Callable[[StepRecord], bool],
+        stop: bool,
+        seconds: float,
+    ) -> int:
+        """Settle those of a video's steps that are left, each by itself; return how many are still under way."""
+        steps = await self._opened()
+        journal = steps.journal
 
-    async def _is_stopped(self, job_id: str, step: StepRecord, work: Work | None) -> bool:
-        """Have a provider stop a job; tells whether it was under way, and is stopped."""
+        async def is_over() -> bool:
+            return await journal.epoch(job.video_id) == job.epoch
+
+        rows = await journal.steps_async(job.video_id)
+        left = [row for row in rows if row.state in UNDER_WAY and is_left(row)]
+        logs = [StepLog(steps, row, job.epoch) for row in left]
+        provided = [self._provider_and_work(row, works, rows) for row in left]
+        await asyncio.gather(
+            *(
+                LeftStep(log, *who, is_over).settle(stop, seconds)
+                for log, who in zip(logs, provided, strict=True)
+            )
+        )
+        return sum(log.record.state in UNDER_WAY for log in logs)
+
+    def _provider_and_work(
+        self, row: StepRecord, works: Sequence[Work], rows: Sequence[StepRecord]
+    ) -> tuple[HostedProvider | None, Work | None]:
+        """Return who has a step's job, and what it is to make, with the picture that it begins with."""
+        work = next((work for work in works if work.step == row.step), None)
         try:
-            provider = self._provider(step.provider)
-            if work is None or not isinstance(provider, HostedProvider):
-                return False
-            work = work.model_copy(update={"model": step.model})
-            if isinstance(await in_time(provider.poll(job_id, work), CANCEL_SECONDS), Delivery):
-                return False
-            await in_time(provider.cancel(job_id, work), CANCEL_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs are stopped
-            logger.warning("Job %s of %s of %s is not stopped: %s", job_id, step.step, step.video_id, error)
-            return False
-        return True
+            provider = self._provider(row.provider)
+        except RaypipeError as error:
+            logger.warning("The provider of %s of %s: %s", row.step, row.video_id, error)
+            return None, work
+        if work is None or not isinstance(provider, HostedProvider):
+            return None, work
+        start = _start_of(work, rows) if isinstance(work, ClipWork) else None
+        return provider, work.model_copy(update={"model": row.model, **({"start": start} if start else {})})
 
     async def generate_image(self, work: ImageWork) -> Image | StepFailure:
         """Make the storyboard image of a beat; a picture supplied by the user is taken as it is."""
@@ -251,7 +296,7 @@ class Gateway:
         async def make(log: StepLog) -> Chunk:
             artifact = await self._provide(log, from_start)
             made = Chunk(artifact=artifact, beat_index=beat.beat_index, frames=work.frames)
-            return made if work.exact else await self._fit_chunk(work, made)
+            return made if work.exact else await self._fit_chunk(log, work, made)
 
         chunk = await self._run(step, work.job, Chunk, make)
         if isinstance(chunk, StepFailure) or not work.followed:
@@ -259,13 +304,14 @@ class Gateway:
         last_frame = await self._extract_last_frame(work.job, chunk)
         return chunk.model_copy(update={"last_frame": last_frame})
 
-    async def _fit_chunk(self, work: ClipWork, made: Chunk) -> Chunk:
+    async def _fit_chunk(self, log: StepLog, work: ClipWork, made: Chunk) -> Chunk:
         """Bring a clip through the door: to the beat's frames, in the video's own format."""
         chunk = made.model_copy(update={"frames": work.beat.frames})
         args = work.job, chunk, work.continues, self._settings.artifacts_url
         ran = await self._helpers.run(cpu_work.fit_clip, *args, False)
         if ran.value is None:  # it has to be encoded: that takes seconds, and so a CPU
-            ran = await run_on_cpu(cpu_work.fit_clip, *args, True)
+            async with self._renders.turn(_rank(log, work), key_of(log.record)):
+                ran = await run_on_cpu(cpu_work.fit_clip, *args, True)
         fitted: Chunk = ran.value
         return fitted
 
@@ -338,7 +384,8 @@ class Gateway:
         async def make(log: StepLog) -> Film:
             ran = await self._helpers.run(cpu_work.stitch, *args, False)
             if ran.value is None:  # some chunks have to be encoded anew: that takes seconds, and so a CPU
-                ran = await run_on_cpu(cpu_work.stitch, *args, True)
+                async with self._renders.turn(_rank(log, None), key_of(log.record)):
+                    ran = await run_on_cpu(cpu_work.stitch, *args, True)
             film: Film = _value_of(log, ran)
             return await self._marked(job, film)
 
@@ -409,17 +456,14 @@ class Gateway:
         """Give a pause between polls; a webhook ends it, where there are some."""
         if self._hints is None:
             return nullcontext(asyncio.sleep)
-        step = log.record
-        return self._hints.of((step.video_id, step.step, step.take))
+        return self._hints.of(key_of(log.record))
 
     def _turn_of(self, provider: str, work: Work, log: StepLog) -> StepTurn | None:
         limit = self._settings.limits.get(provider)
         if limit is None:
             return None
         step = log.record
-        follows = isinstance(work, ClipWork) and work.continues
-        rank = Rank(step.video_id, 0 if follows else 1, step.step)
-        return StepTurn(self._turns, provider, limit, rank, (step.video_id, step.step, step.take))
+        return StepTurn(self._turns, provider, limit, _rank(log, work), key_of(step))
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
@@ -432,16 +476,32 @@ class Gateway:
         """Have a compute provider work as a Ray task; until it gets its CPU the step is queued."""
         await log.queued()
         artifact: Artifact
-        artifact, cost = await render(
-            cpu_work.compute,
-            work,
-            self._settings.artifacts_url,
-            num_cpus=provider.num_cpus,
-            num_gpus=provider.num_gpus,
-            started=log.started,
-        )
+        cpus, gpus = provider.num_cpus, provider.num_gpus
+        async with self._renders.turn(_rank(log, work), key_of(log.record), cpus, gpus):
+            artifact, cost = await render(
+                cpu_work.compute,
+                work,
+                self._settings.artifacts_url,
+                num_cpus=cpus,
+                num_gpus=gpus,
+                started=log.started,
+            )
         log.note_cost(cost)
         return artifact
+
+
+def _start_of(work: ClipWork, rows: Sequence[StepRecord]) -> Artifact | None:
+    """Return the picture that a clip begins with, as its step's row has it."""
+    at = work.beat.beat_index
+    name = f"last_frame/{at - 1}" if work.continues else f"image/{at}"
+    made = [row.artifact for row in rows if row.step == name and row.state is StepState.DONE]
+    return made[-1] if made else None
+
+
+def _rank(log: StepLog, work: Work | None) -> Rank:
+    """Say whose turn a step's work is; without work it is the film itself, which waits for nothing of its video."""
+    is_last = work is None or (isinstance(work, ClipWork) and work.continues)
+    return Rank(log.record.video_id, 0 if is_last else 1, log.record.step)
 
 
 async def _open(settings: Settings, store: ArtifactStore, metrics: StepMetrics) -> Steps:

@@ -26,8 +26,9 @@ from raypipe.errors import (
     RaypipeError,
     TookTooLong,
 )
+from raypipe.journal import StepRecord
 from raypipe.models import StepState
-from raypipe.providers.base import Delivery, HostedProvider, Pending, Work
+from raypipe.providers.base import Create, Delivery, HostedProvider, Pending, Work
 from raypipe.step_log import StepLog
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,10 @@ ResultT = TypeVar("ResultT")
 ASK_AGAIN, MOST_ASK_AGAIN = 0.1, 10.0
 #: seconds that a question may take
 ANSWER_SECONDS = 60.0
+#: seconds that a provider may take to prepare a create; those reached over HTTP give up earlier by themselves
+PREPARE_SECONDS = 120.0
+#: seconds for which what was uploaded is surely still there when a create names it
+PREPARED_SECONDS = 3_600.0
 #: seconds for which a provider that cannot be asked is polled again
 UNREACHABLE_SECONDS = 3_600.0
 #: how often a create is sent that was lost on its way
@@ -103,6 +108,7 @@ class HostedWork:
             OutcomeUnknown: Whether it has taken the work is not known, and will not be.
         """
         try:
+            await self._log.bound_sent_at()
             while self._log.record.provider_job_id is None:
                 doubt = self._log.record.possible_duplicate
                 job_id = await (self._find() if self._is_sent else self._create(doubt))
@@ -118,21 +124,14 @@ class HostedWork:
         try:
             delivery = await self._poll(job_id)
         except MediaError:
-            self._log.note_cost(self._price())
+            self._log.note_cost(self._price)
             raise
-        self._log.note_cost(self._price() if delivery.cost is None else delivery.cost)
+        self._log.note_cost(self._price if delivery.cost is None else delivery.cost)
         return delivery
 
+    @property
     def _price(self) -> float:
-        """Return what was reserved for the work; a model that is no longer known costs nothing that could be told."""
-        reserved = self._log.record.reserved_cost
-        if reserved is not None:
-            return reserved
-        try:
-            return price_of(self._work) or 0.0
-        except InvalidRequest as error:
-            logger.warning("What %s cost cannot be told: %s", self._log.record.step, error)
-            return 0.0
+        return reserved_price(self._log.record, self._work)
 
     @property
     def _is_sent(self) -> bool:
@@ -145,16 +144,18 @@ class HostedWork:
         bounded = self._work.job.budget is not None
         if price is None and (bounded or self._daily_budget is not None):
             raise BudgetReached(f"there is a budget, and what {self._work.model} costs is not known")
-        if self._turn is not None:
-            await self._turn.acquire()
+        create = await self._prepared_in_turn()
+        if create is None:
+            return None
         await self._log.reserve(price or 0.0, bounded, self._daily_budget)
+        # from here on nothing but the create itself lies between the row, which is fenced, and the provider
         await self._log.sent(self._node, possible_duplicate)
         took = time.time() - (self._log.record.sent_at or 0.0)
         if took > self._provider.create_seconds / 2:  # others would count it as over before it is answered
             await self._log.take_back(f"it took {took:.1f} s to journal it")
             return None
         try:
-            return await self._submit()
+            return await self._send(create)
         except ProviderUnavailable as error:
             self._log.note_not_taken()
             await self._wait_to_send(error)
@@ -170,7 +171,7 @@ class HostedWork:
             return None
 
     async def _wait_to_send(self, error: ProviderUnavailable) -> None:
-        """Return when the work, which the provider has surely not taken, may be sent again.
+        """Return when the work, which the provider has surely not taken this time, may be sent again.
 
         Raises:
             ProviderUnavailable: It was tried often enough, or long enough where the provider asked to wait.
@@ -182,7 +183,8 @@ class HostedWork:
             raise error
         asked = error.retry_after or 0.0 if isinstance(error, RateLimited) else 0.0
         pause = min(MOST_ASK_AGAIN, TRY_AGAIN * 2 ** (self._tries - 1)) * random.uniform(0.8, 1.2)
-        await self._log.not_taken(str(error), max(pause, asked))
+        if not self._is_sent:  # else an earlier create may have been taken, and its row goes on saying so
+            await self._log.not_taken(str(error), max(pause, asked))
         if self._turn is not None and limited:
             self._turn.hold(asked or TRY_AGAIN)
         await asyncio.sleep(max(pause, asked))
@@ -194,12 +196,30 @@ class HostedWork:
         until, then = (self._create_ends, "it is sent again") if again else (held, "the step fails")
         await self._log.unknown(why, until, then)
 
-    async def _submit(self) -> str:
+    async def _prepared_in_turn(self) -> Create | None:
+        """Return what sends the create when the account has room for it; None if the provider was not reached."""
+        while True:
+            create, prepared_at = await self._prepare(), time.monotonic()
+            if create is None or self._turn is None:
+                return create
+            await self._turn.acquire()
+            if time.monotonic() - prepared_at < PREPARED_SECONDS:
+                return create
+
+    async def _prepare(self) -> Create | None:
+        """Have the provider prepare a create; None if it could not be reached, and is to be asked again."""
+        try:
+            return await in_time(self._provider.prepare(self._work), PREPARE_SECONDS)
+        except ProviderUnavailable as error:
+            await self._wait_to_send(error)
+            return None
+
+    async def _send(self, create: Create) -> str:
         left = self._create_ends - time.time()
         if left <= 0:  # this process was stopped just here; meanwhile others may count the create as over
             raise TimeoutError
         async with asyncio.timeout(left):
-            return await self._provider.submit(self._work, self._log.record.token)
+            return await create(self._log.record.token)
 
     @property
     def _create_ends(self) -> float:
@@ -212,6 +232,7 @@ class HostedWork:
         """
         pause = ASK_AGAIN
         while True:
+            await self._log.bound_sent_at()
             over = time.time() > self._create_ends
             await self._log.reread()
             if self._log.record.provider_job_id is not None or not self._is_sent:
@@ -279,6 +300,7 @@ class HostedWork:
         Raises:
             TookTooLong: Its deadline has passed.
         """
+        await self._log.bound_sent_at()
         deadline = self._provider.deadline_seconds
         if time.time() - (self._log.record.sent_at or time.time()) > deadline:
             with suppress(ProviderError):
@@ -286,6 +308,17 @@ class HostedWork:
             raise TookTooLong(
                 f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} was cancelled"
             )
+
+
+def reserved_price(step: StepRecord, work: Work) -> float:
+    """Return the price in US dollars that was reserved for a step, else its model's, else 0 if that is not known."""
+    if step.reserved_cost is not None:
+        return step.reserved_cost
+    try:
+        return price_of(work) or 0.0
+    except InvalidRequest as error:
+        logger.warning("What %s cost cannot be told: %s", step.step, error)
+        return 0.0
 
 
 async def in_time(question: Awaitable[ResultT], seconds: float = ANSWER_SECONDS) -> ResultT:

@@ -56,7 +56,7 @@ class Account:
         self._limit = limit
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
-        #: when each was granted
+        #: when each was granted, by the monotonic clock, as are all times here
         self._granted: dict[StepKey, float] = {}
         self._sent: deque[float] = deque()
         self._held_until = 0.0
@@ -81,23 +81,23 @@ class Account:
 
     def hold(self, seconds: float) -> None:
         """Grant nothing for so many seconds: the provider asks to wait."""
-        self._held_until = max(self._held_until, time.time() + seconds)
+        self._held_until = max(self._held_until, time.monotonic() + seconds)
 
     def begin(self, in_flight: Iterable[tuple[StepKey, float]], sent: Iterable[float]) -> None:
         """Take over what rows say is in flight, and when something was sent."""
-        self._granted.update(in_flight)
-        self._sent.extend(sorted(sent))
+        self._granted.update({key: _monotonic(at) for key, at in in_flight})
+        self._sent.extend(sorted(map(_monotonic, sent)))
 
     def compare(self, in_flight: Iterable[tuple[StepKey, float]]) -> None:
         """Count as in flight what rows say, and what was granted so lately that its row may not say it yet."""
-        now = time.time()
+        now = time.monotonic()
         lately = {key: at for key, at in self._granted.items() if now - at < GRANT_SECONDS}
-        self._granted = lately | {key: self._granted.get(key, at) for key, at in in_flight}
+        self._granted = lately | {key: self._granted.get(key, _monotonic(at)) for key, at in in_flight}
         self._pump()
 
     def _pump(self) -> None:
         while self._waiting:
-            now = time.time()
+            now = time.monotonic()
             waiting = self._waiting[0]
             if waiting.turn.done():  # whoever waited was cancelled
                 heapq.heappop(self._waiting)
@@ -128,6 +128,11 @@ class Account:
             self._timer.cancel()
         if seconds < float("inf"):
             self._timer = asyncio.get_running_loop().call_later(seconds, self._pump)
+
+
+def _monotonic(at: float) -> float:
+    """Return a row's time by the clock that nobody sets; a time in the future is from before the other was set."""
+    return time.monotonic() - max(0.0, time.time() - at)
 
 
 class Limiter:

@@ -19,6 +19,8 @@ _PERHAPS_TAKEN = (StepState.SENT, StepState.UNKNOWN)
 AT_REST = (StepState.INTENT, StepState.DONE, StepState.FAILED)
 #: seconds that a step whose video has changed hands waits for the new coordinator to call it
 JOIN_SECONDS = 60.0
+#: seconds by which the clocks of two nodes may differ
+CLOCK_SKEW_SECONDS = 2.0
 
 
 class StepWriter(Protocol):
@@ -100,6 +102,16 @@ class StepLog:
         kind, data = ("step.sent_again", again) if record.attempt else ("step.started", {})
         self._happened.append(self._event(kind, now, **data))
         await self.write()
+
+    async def bound_sent_at(self) -> None:
+        """Journal a create that the row has as sent in the future, by a clock that was set back since, as sent now.
+
+        Else deadlines that count from it would be put off by as much.
+        """
+        now = time.time()
+        if self.record.sent_at is not None and self.record.sent_at > now + CLOCK_SKEW_SECONDS:
+            self.record = self.record.evolve(sent_at=now)
+            await self.write()
 
     async def take_back(self, why: str) -> None:
         """Journal that nothing was sent after all.

@@ -6,8 +6,7 @@ made is not made again, and what was paid is not paid again.
 
 import asyncio
 import logging
-from collections import ChainMap
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +22,7 @@ from raypipe.journal import Event, Fence, Journal, StepKey, StepRecord
 from raypipe.models import Artifact, Job, Kind, Phase, Result, StepFailure, StepState
 from raypipe.providers.base import provider_of
 from raypipe.step_log import AT_REST, StepLog
+from raypipe.step_rows import StepRows, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ TRIAL_SECONDS = 1.0
 ANSWER_SECONDS = 3.0
 #: seconds that steps which are ended get to end
 END_SECONDS = 1.0
-#: videos whose rows are kept at hand
-VIDEOS_KEPT = 2_000
 
 
 def new_step(
@@ -63,15 +61,6 @@ class _Flight(NamedTuple):
     task: "asyncio.Task[Any]"
 
 
-class _Rows(NamedTuple):
-    """What the journal says of a video's steps; read anew when a newer epoch calls."""
-
-    epoch: int
-    read: "asyncio.Task[dict[StepKey, StepRecord]]"
-    #: what was written since
-    written: dict[StepKey, StepRecord]
-
-
 class Steps:
     """Does the steps of all videos of a gateway, each once at a time."""
 
@@ -81,7 +70,7 @@ class Steps:
         """Do steps of a journal, whose results are where `holds` looks; `count` is told of every row committed."""
         self.journal, self._holds, self._count = journal, holds, count
         self._flights: dict[StepKey, _Flight] = {}
-        self._rows: dict[str, _Rows] = {}
+        self._rows = StepRows(journal.steps_async)
         self._trials = asyncio.Lock()
         #: calls that wait for a step
         self._calls = 0
@@ -96,6 +85,10 @@ class Steps:
     def rows_under_way(self) -> list[StepRecord]:
         """The rows of the steps that are being done."""
         return [flight.log.record for flight in self._flights.values()]
+
+    def is_done_here(self, row: StepRecord) -> bool:
+        """Tell whether a step is being done by this gateway."""
+        return key_of(row) in self._flights
 
     async def stop(self) -> None:
         """End all steps where they stand, once creates under way are answered and all that was done is written.
@@ -134,7 +127,7 @@ class Steps:
         for flight in flights:
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
-        self._rows.pop(video_id, None)
+        self._rows.forget(video_id)
 
     async def run(
         self, step: StepRecord, epoch: int, kind: type[ResultT], work: Work[ResultT]
@@ -171,8 +164,7 @@ class Steps:
         writes = [self.journal.step(record), *map(self.journal.event, happened)]
         fence = Fence(record.video_id, epoch)
         await self.journal.writer.put(*writes, fence=fence, patience=float("inf"))
-        if (rows := self._rows.get(record.video_id)) is not None:
-            rows.written[_key(record)] = record
+        self._rows.put(record)
 
     def note(self, record: StepRecord, before: StepRecord | None) -> None:
         """Count a row that was committed, and say in the log how a step has ended."""
@@ -183,7 +175,7 @@ class Steps:
             )
 
     async def _join(self, step: StepRecord, epoch: int, do: Callable[[StepLog], Any]) -> Any:
-        key = _key(step)
+        key = key_of(step)
         while (flight := self._flights.get(key)) is not None:
             if epoch <= flight.log.epoch or await self._goes_on_for(flight, epoch):
                 break
@@ -207,7 +199,7 @@ class Steps:
         Else gateways of another coordinator have gone on with it meanwhile; then it is ended here, and begun from its
         row.
         """
-        row = (await self._rows_at(flight.log.record.video_id, epoch)).get(_key(flight.log.record))
+        row = (await self._rows.at(flight.log.record.video_id, epoch)).get(key_of(flight.log.record))
         if flight.task.done():
             await asyncio.sleep(0)  # it is noted as over in this turn of the loop
             return False
@@ -282,28 +274,7 @@ class Steps:
         await log.write()
 
     async def _row(self, log: StepLog) -> StepRecord:
-        return (await self._rows_at(log.record.video_id, log.epoch)).get(_key(log.record), log.record)
-
-    async def _rows_at(self, video_id: str, epoch: int) -> Mapping[StepKey, StepRecord]:
-        """Return a video's rows as they are, where nobody else writes them since that epoch began."""
-        rows = self._rows.get(video_id)
-        if rows is None or rows.epoch < epoch:
-            rows = self._rows[video_id] = _Rows(epoch, asyncio.create_task(self._read(video_id)), {})
-            while len(self._rows) > VIDEOS_KEPT:
-                del self._rows[next(iter(self._rows))]
-        try:
-            read = rows.read.result() if rows.read.done() else await asyncio.shield(rows.read)
-            return ChainMap(rows.written, read)
-        except RaypipeError:
-            self._rows.pop(video_id, None)  # the next call reads again
-            raise
-
-    async def _read(self, video_id: str) -> dict[StepKey, StepRecord]:
-        return {_key(step): step for step in await self.journal.steps_async(video_id)}
-
-
-def _key(step: StepRecord) -> StepKey:
-    return step.video_id, step.step, step.take
+        return (await self._rows.at(log.record.video_id, log.epoch)).get(key_of(log.record), log.record)
 
 
 def about_step(record: StepRecord) -> dict[str, Any]:

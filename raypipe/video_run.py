@@ -76,9 +76,14 @@ class VideoRun:
         self._outputs: dict[Phase, PhaseOutput] = {}
         #: what takes that are not in use have cost
         self._cost_before: dict[Phase, float] = {}
-        self._unused_under_way = False
+        self._unused_under_way = self._ended_early = False
         self._notes: list[asyncio.Future[None]] = []
         self._end_written: asyncio.Future[VideoState] | None = None
+
+    @property
+    def may_leave_steps(self) -> bool:
+        """Whether steps may be under way at providers after its end, as of a video that was stopped or failed."""
+        return self._ended_early or self._unused_under_way
 
     async def run(self, gateways: Callable[[], Awaitable[Gateways]]) -> VideoState:
         """Make the video once the gateways are known; unless this is cancelled, its row ends in a terminal state.
@@ -273,6 +278,7 @@ class VideoRun:
 
     async def _end_early(self, state: VideoState, code: str, error: str) -> VideoState:
         """End the video where it stands; phases that have not ended get what their steps' rows say."""
+        self._ended_early = True
         try:
             steps = await asyncio.to_thread(self.journal.steps, self.video.id)
         except RaypipeError as unreadable:

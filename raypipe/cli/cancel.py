@@ -9,7 +9,7 @@ from raypipe.cli.generate import going_on, make
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings
-from raypipe.journal import LOCAL, Journal, VideoRecord
+from raypipe.journal import LOCAL, UNDER_WAY, Journal, VideoRecord
 from raypipe.models import VideoState
 from raypipe.snapshot import Snapshot
 from raypipe.text import dollars
@@ -56,5 +56,8 @@ def _told(snapshot: Snapshot, console: Console) -> int:
     doubtful = f", and maybe {dollars(snapshot.doubtful_cost)} more" if snapshot.doubtful_cost else ""
     made = f"{snapshot.count('chunk')} of {len(snapshot.video.spec.beats)} chunks are made and kept"
     say(console, f"Cancelled {snapshot.handle}: {made}; it has cost {dollars(snapshot.cost)}{doubtful}.")
+    if unsettled := sum(step.state in UNDER_WAY for step in snapshot.all_steps):
+        jobs = "1 job has" if unsettled == 1 else f"{unsettled} jobs have"
+        say(console, f"{jobs} not been seen to stop yet: the next raypipe that makes videos asks again.")
     say(console, f"raypipe retry {snapshot.handle} goes on with it after all.")
     return 0

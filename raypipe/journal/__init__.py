@@ -7,6 +7,7 @@ from raypipe.journal.keys import LOCAL_TENANT, ApiKey
 from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
 from raypipe.journal.records import (
     DELETED,
+    UNDER_WAY,
     Event,
     StepKey,
     StepRecord,
@@ -16,7 +17,7 @@ from raypipe.journal.records import (
     accepted_at,
     new_video_id,
 )
-from raypipe.journal.steering import CANCELLED, UNDER_WAY
+from raypipe.journal.steering import CANCELLED
 from raypipe.journal.webhooks import Message, WebhookRecord
 from raypipe.journal.writer import Fence, Write
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection, Engine, column, create_engine, event, inspect, select, table
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -23,6 +23,8 @@ from raypipe.journal.writer import cause_of
 HEAD = "0010"
 #: seconds that a reader, or whoever makes the tables, waits for a writer
 BUSY_SECONDS = 15.0
+#: seconds beyond which a lease cannot reach that was renewed by the clock as it is now
+LONGEST_LEASE_SECONDS = 60.0
 
 
 def database_file(url: str) -> Path | None:
@@ -182,8 +184,9 @@ def _check_nobody_uses(connection: Connection, name: str, found: str | None) -> 
     """Refuse to change tables under a coordinator that lives: it writes what it knows."""
     if found is None or not inspect(connection).has_table("coordinators"):
         return
-    living = "SELECT count(*) FROM coordinators WHERE lease_until > "
-    if connection.exec_driver_sql(f"{living}{time.time()!r}").scalar():
+    now = time.time()
+    leases = table("coordinators", column("lease_until")).c.lease_until
+    if connection.execute(select(leases).where(leases.between(now, now + LONGEST_LEASE_SECONDS))).first():
         raise JournalUnavailable(
             f"The journal at {name} is in use by an older raypipe; stop that, then start this one."
         )

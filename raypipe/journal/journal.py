@@ -13,9 +13,9 @@ from raypipe.journal.hints import HINTED, hint, hinted_since
 from raypipe.journal.idempotency import Idempotency, known, remember
 from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
-from raypipe.journal.money import check_daily, reserve
+from raypipe.journal.money import check_daily, reserve, sum_costs
 from raypipe.journal.reads import Reads, parsed, steps_query
-from raypipe.journal.records import DELETED, TERMINAL, Event, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal.records import AT_PROVIDER, DELETED, Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.retention import check_over, forget
 from raypipe.journal.statements import NO_END, Statements
 from raypipe.journal.steering import allow_missing, cancel, continue_, edit, resume, retry
@@ -127,6 +127,21 @@ class Journal(Reads):
             JournalUnavailable: It cannot be written.
         """
         await self.writer.transact(reserve(step, price, daily, epoch), patience=float("inf"))
+
+    async def sum_costs(self, video_id: str, epoch: int) -> None:
+        """Write what an ended video has cost by now: steps that it left under way were paid, or were not.
+
+        Raises:
+            LeaseLost: That epoch of the video is over.
+            JournalUnavailable: It cannot be written.
+        """
+        await self.writer.transact(sum_costs(video_id), fence=Fence(video_id, epoch))
+
+    async def epoch(self, video_id: str) -> int | None:
+        """Read which epoch a video is in; None if there is no such video."""
+        query = select(tables.videos.c.epoch).where(tables.videos.c.id == video_id)
+        found: int | None = await self.writer.read(lambda connection: connection.execute(query).scalar())
+        return found
 
     async def take_back(self, step: StepRecord, epoch: int) -> bool:
         """Write that a step has not been sent after all; False where its row says something else by now.
@@ -385,12 +400,9 @@ class Journal(Reads):
     async def in_flight(self, provider: str) -> list[tuple[StepKey, float]]:
         """Read which steps a provider has, or may have, and when each was sent."""
         steps = tables.steps.c
-        under_way = steps.state.in_([StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN])
+        under_way = steps.state.in_(AT_PROVIDER)
         columns = steps.video_id, steps.step, steps.take, steps.sent_at
-        joined = tables.steps.join(tables.videos, tables.videos.c.id == steps.video_id)
-        alive = tables.videos.c.state.not_in(TERMINAL)
-        mine = steps.provider == provider, steps.sent_at.is_not(None), under_way, alive
-        query = select(*columns).select_from(joined).where(*mine)
+        query = select(*columns).where(steps.provider == provider, steps.sent_at.is_not(None), under_way)
         rows = await self.writer.read(lambda connection: connection.execute(query).all())
         return [((row.video_id, row.step, row.take), row.sent_at) for row in rows]
 

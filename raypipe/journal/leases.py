@@ -33,9 +33,14 @@ def renew(
 ) -> list[str]:
     """Hold the owner's lease from now on; gives those of the videos it runs that others have taken over.
 
-    Videos it has survived are no longer suspected of killing coordinators.
+    Videos it has survived are no longer suspected of killing coordinators. No lease ends later than one that is renewed
+    now, whoever holds it.
     """
-    until = {"runner": owner.runner, "lease_until": time.time() + LEASE_SECONDS}
+    longest = time.time() + LEASE_SECONDS
+    # a clock that was set back would let those of dead coordinators live on for as long
+    too_long = update(_coordinators).where(_coordinators.c.lease_until > longest)
+    connection.execute(too_long.values(lease_until=longest))
+    until = {"runner": owner.runner, "lease_until": longest}
     changed = connection.execute(update(_coordinators).where(_coordinators.c.id == owner.id).values(until))
     if not changed.rowcount:
         connection.execute(insert(_coordinators).values(id=owner.id, **until))

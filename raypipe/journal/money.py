@@ -80,6 +80,21 @@ def reserve(step: StepRecord, price: float, daily: float | None, epoch: int) -> 
     return run
 
 
+def sum_costs(video_id: str) -> Callable[[Connection], None]:
+    """Return a transaction that makes the cost of a video, and of its phases, the sum of what its steps have cost."""
+    phases = tables.phases
+    cost = select(func.coalesce(func.sum(_steps.c.cost), 0.0)).where(_steps.c.video_id == video_id)
+    of_phase = cost.where(_steps.c.phase == phases.c.phase).scalar_subquery()
+
+    def run(connection: Connection) -> None:
+        connection.execute(
+            update(_videos).where(_videos.c.id == video_id).values(cost=cost.scalar_subquery())
+        )
+        connection.execute(update(phases).where(phases.c.video_id == video_id).values(cost=of_phase))
+
+    return run
+
+
 def _committed() -> ColumnElement[Any]:
     """What steps have cost and may have cost, and what is reserved for them."""
     reserved = func.coalesce(_steps.c.reserved_cost, 0.0)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
-from raypipe.journal.records import TERMINAL, Event, StepRecord, TenantEvent, VideoRecord
+from raypipe.journal.records import TERMINAL, UNDER_WAY, Event, StepRecord, TenantEvent, VideoRecord
 from raypipe.journal.retention import HEARD, named_digests
 from raypipe.journal.writer import cause_of
 from raypipe.models import Phase, PhaseOutput, Value, VideoState
@@ -133,6 +133,14 @@ class Reads:
         state = tables.videos.c.state
         query = select(state, func.count().label("number")).where(state.not_in(TERMINAL)).group_by(state)
         return {VideoState(row.state): row.number for row in self._read(query, "the videos")}
+
+    def left_videos(self) -> list[str]:
+        """Read the ids of videos that are over and have steps under way."""
+        videos, steps = tables.videos.c, tables.steps.c
+        joined = tables.steps.join(tables.videos, videos.id == steps.video_id)
+        left = steps.state.in_(UNDER_WAY), videos.state.in_(TERMINAL)
+        query = select(steps.video_id).select_from(joined).where(*left).distinct()
+        return [row.video_id for row in self._read(query, "the steps")]
 
     def has_queued(self, number: int) -> bool:
         """Tell whether so many videos, or more, wait for a place."""

@@ -53,6 +53,10 @@ class VideoRecord(Value):
     crash_count: int = 0
 
 
+#: states of a step whose job a provider has, or may have
+AT_PROVIDER = [StepState.SENT, StepState.ACCEPTED, StepState.UNKNOWN]
+#: states of a step that something is being done for
+UNDER_WAY = [StepState.QUEUED, StepState.RUNNING, *AT_PROVIDER]
 #: a step: its video, name and take
 StepKey = tuple[str, str, int]
 

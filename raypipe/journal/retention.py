@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Text, cast, delete, func, insert, select, upd
 from raypipe.errors import VideoBusy, VideoNotFound
 from raypipe.journal import tables
 from raypipe.journal.money import DAY
+from raypipe.journal.records import AT_PROVIDER
 from raypipe.models import VideoState
 
 #: seconds for which it is known what happened to a deleted video, for those who follow events
@@ -27,7 +28,7 @@ def check_over(connection: Connection, video_id: str) -> None:
 
     Raises:
         VideoNotFound: There is no such video.
-        VideoBusy: It is not over.
+        VideoBusy: It is not over, or a provider has not said yet what became of a job of it.
     """
     videos = tables.videos.c
     state = connection.execute(select(videos.state).where(videos.id == video_id).with_for_update()).scalar()
@@ -35,6 +36,13 @@ def check_over(connection: Connection, video_id: str) -> None:
         raise VideoNotFound(video_id)
     if not VideoState(state).terminal:
         raise VideoBusy(f"Video {video_id} is {state}: cancel it first.")
+    steps = tables.steps.c
+    at_provider = select(steps.step).where(steps.video_id == video_id, steps.state.in_(AT_PROVIDER))
+    if (step := connection.execute(at_provider.limit(1)).scalar()) is not None:
+        raise VideoBusy(
+            f"Video {video_id} is {state}, and what became of {step} at its provider is not known yet; it is asked for "
+            "while raypipe makes videos or serves. Delete the video later."
+        )
 
 
 def forget(connection: Connection, video_id: str) -> None:

@@ -31,16 +31,12 @@ from raypipe.errors import (
 from raypipe.journal import tables
 from raypipe.journal.leases import SERVICE, Owner, hand_over, living, renew
 from raypipe.journal.money import ROUNDING
-from raypipe.journal.records import StepRecord
+from raypipe.journal.records import UNDER_WAY, StepRecord
 from raypipe.models import Phase, Spec, StepState, VideoState
 from raypipe.text import dollars
 
 #: what is said of a cancelled video
 CANCELLED = "cancelled; what was finished is kept"
-#: states of a step that something is being done for
-UNDER_WAY = [
-    StepState.QUEUED, StepState.SENT, StepState.ACCEPTED, StepState.RUNNING, StepState.UNKNOWN,
-]  # fmt: skip
 
 #: codes of failures after which what a provider made is of no use, or is not there
 _NOTHING_TO_FETCH = [
@@ -126,6 +122,10 @@ _OUTCOME_UNKNOWN = or_(
 )
 
 
+#: whether a step's job had delivered before it could be stopped: its cost is known, so nothing is reserved any more
+_DELIVERED_TOO_LATE = and_(_steps.c.error_code == Cancelled.code, _steps.c.reserved_cost.is_(None))
+
+
 _told = tables.events.c
 #: whether an event is of a step
 _ITS = and_(_told.video_id == _steps.c.video_id, _told.step == _steps.c.step, _told.take == _steps.c.take)
@@ -139,9 +139,8 @@ def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
     What a provider has made, but could not be fetched or stored, is paid: it is fetched.
     """
     steps = _steps.c
-    made = and_(
-        steps.provider_job_id.is_not(None), func.coalesce(steps.error_code, "").not_in(_NOTHING_TO_FETCH)
-    )
+    fetchable = or_(func.coalesce(steps.error_code, "").not_in(_NOTHING_TO_FETCH), _DELIVERED_TOO_LATE)
+    made = and_(steps.provider_job_id.is_not(None), fetchable)
     kept = ("provider_job_id", "started_at", "sent_at", "reserved_cost")
     again: dict[str, Any] = {name: case((made, steps[name]), else_=None) for name in kept}
     again["state"] = case((made, StepState.ACCEPTED), else_=StepState.INTENT)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
 from raypipe.errors import InvalidRequest, WebhookNotFound
 from raypipe.journal import tables
@@ -173,7 +173,9 @@ def write_down(connection: Connection, most: int | None = None) -> None:
         _hooks, _hooks.c.tenant == _videos.c.tenant
     )
     wanted = (
-        _events.c.id > upto, _events.c.id <= last, _events.c.kind.in_(KINDS), _events.c.at >= _hooks.c.created_at,
+        _events.c.id > upto, _events.c.id <= last, _events.c.kind.in_(KINDS),
+        # one that was added in the future was added before the clock was set back
+        or_(_events.c.at >= _hooks.c.created_at, _hooks.c.created_at > now),
         _hooks.c.disabled_at.is_(None),
     )  # fmt: skip
     rows = [
@@ -204,6 +206,11 @@ def _body(row: Any) -> dict[str, Any]:
     return {"type": row.kind, "timestamp": datetime.fromtimestamp(row.at, UTC).isoformat(), "data": data}
 
 
+def _is_due(now: float) -> ColumnElement[bool]:
+    """Whether a message is to be sent; one whose time is too far off was timed before the clock was set back."""
+    return or_(_messages.c.next_at <= now, _messages.c.next_at > now + max(SENDING, *BACK_OFF))
+
+
 def _taken(connection: Connection, limit: int, busy: Collection[str]) -> list[Message]:
     now = time.time()
     columns = (
@@ -211,7 +218,7 @@ def _taken(connection: Connection, limit: int, busy: Collection[str]) -> list[Me
     )  # fmt: skip
     joined = _messages.join(_hooks, _hooks.c.id == _messages.c.webhook_id)
     open_ones = (
-        _messages.c.ended_at.is_(None), _messages.c.next_at <= now, _hooks.c.disabled_at.is_(None),
+        _messages.c.ended_at.is_(None), _is_due(now), _hooks.c.disabled_at.is_(None),
         _hooks.c.tenant.not_in(list(busy)),
     )  # fmt: skip
     query = select(*columns).select_from(joined).where(*open_ones).order_by(_messages.c.next_at)

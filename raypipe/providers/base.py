@@ -6,6 +6,8 @@ provider declares.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -236,6 +238,10 @@ class Provider(ABC):
         return ()
 
 
+#: sends a create, once, under the token that names it, and returns the provider's id of the job
+Create = Callable[[str], Awaitable[str]]
+
+
 class HostedProvider(Provider):
     """A provider that works elsewhere. All methods run on the gateway's event loop and must not block it.
 
@@ -253,6 +259,18 @@ class HostedProvider(Provider):
 
     def __init__(self, context: Context) -> None:
         self.context = context
+
+    async def prepare(self, work: Work) -> Create:
+        """Do what has to come before a create, questions and uploads, and return what sends it.
+
+        The step's row says "sent" only after this, so that nothing but the create lies between row and provider:
+        a video that is cancelled meanwhile has nothing sent.
+
+        Raises:
+            ProviderUnavailable: The provider could not be reached: it is prepared again later.
+            RaypipeError: Any other of raypipe's errors: the provider will not do this work.
+        """
+        return partial(self.submit, work)
 
     @abstractmethod
     async def submit(self, work: Work, token: str) -> str:

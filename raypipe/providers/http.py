@@ -12,6 +12,7 @@ import re
 import time
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
@@ -33,6 +34,7 @@ from raypipe.errors import (
 )
 from raypipe.providers.base import (
     Context,
+    Create,
     Delivery,
     Pending,
     Work,
@@ -43,7 +45,7 @@ from raypipe.providers.known import KnownModels
 
 #: seconds that an answer may take to begin, and each further part of it
 ANSWER_SECONDS, PART_SECONDS = 60.0, 30.0
-#: seconds that may be spent before a create, for uploads and questions; with an answer they fit into `create_seconds`
+#: seconds that may be spent before a create, for uploads and questions
 PREPARE_SECONDS = 45.0
 #: how often a question is asked before the provider counts as unavailable
 ATTEMPTS = 4
@@ -163,9 +165,16 @@ class HttpProvider(KnownModels):
         except (ValueError, LookupError, TypeError) as error:
             raise WebhookRefused(f"the webhook of {self.name} names no job") from error
 
+    async def prepare(self, work: Work) -> Create:
+        """Upload what the work needs, and return what creates its job, within a time of its own."""
+        return partial(self._send, *await self._prepared(work))
+
     async def submit(self, work: Work, token: str) -> str:
         """Create a job, once."""
-        path, body, headers = await self._prepared(work)
+        return await (await self.prepare(work))(token)
+
+    async def _send(self, path: str, body: dict[str, Any], headers: dict[str, str], token: str) -> str:
+        """Send the one request that creates a job."""
         if self._hooks_to is not None:
             path, body = self.with_hook(path, body, hook_url(self._hooks_to, self.name, token, self._key()))
         try:

@@ -15,19 +15,19 @@ from typing import Any, Literal
 
 import httpx
 import uvicorn
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from raypipe.models import Kind, Value
 from raypipe.testing import media
 
-At = Literal["create", "poll", "download", "webhook"]
+At = Literal["create", "poll", "cancel", "download", "webhook"]
 #: on a create: refuse (4xx), funds (402), busy (429), error (500), lose (take it and close the connection), hang (take
 #: it, answer never); when polled: fail, busy, error, expired (made, and removed; replicate only), elsewhere (made, and
-#: to be fetched from inside the network); when downloaded: error, gone (404), html, zip, empty, truncated, huge (39
-#: million pixels), endless, audio (sound without pictures); when a webhook is due: never, duplicate (twice), late,
-#: forged (early, signed with another key)
+#: to be fetched from inside the network); when cancelled: error (500, and it goes on); when downloaded: error, gone
+#: (404), html, zip, empty, truncated, huge (39 million pixels), endless, audio (sound without pictures); when a webhook
+#: is due: never, duplicate (twice), late, forged (early, signed with another key)
 Do = Literal[
     "refuse", "funds", "busy", "error", "lose", "hang",
     "fail", "expired", "elsewhere",
@@ -172,8 +172,15 @@ class Vendor:
                 self.note("webhook", job_id=job.id, status=answer.status_code, forged=fault == "forged")
 
     def cancel(self, job_id: str) -> None:
-        """Stop a job that is not made yet."""
+        """Stop a job that is not made yet.
+
+        Raises:
+            HTTPException: What goes wrong here.
+        """
         job = self.jobs[job_id]
+        if self.fault("cancel", job.kind) == "error":
+            self.note("cancel", job_id=job_id, stopped=False)
+            raise HTTPException(500, "try again later")
         if time.time() < job.ready_at:
             self.jobs[job_id] = job.model_copy(update={"cancelled": True})
         self.note("cancel", job_id=job_id, stopped=self.jobs[job_id].cancelled)

@@ -135,6 +135,55 @@ def test_a_job_that_is_made_when_it_is_cancelled_is_fetched_and_not_bought_again
         with_coordinator_of(settings_for(tmp_path, vendor))(test)
 
 
+def test_a_stop_that_a_provider_does_not_answer_is_asked_for_until_it_is_and_money_follows(
+    tmp_path: Path, with_coordinator_of: With, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.settling.FIRST_PAUSE_SECONDS", 0.1)
+    # each question is asked four times before it counts as unanswered
+    refused = [{"at": "cancel", "do": "error", "kind": "clip", "times": 6}]
+    with fake("replicate", tmp_path, **SLOW, faults=refused) as vendor:
+
+        async def test(coordinator: Coordinator) -> None:
+            video_id = await coordinator.submit(film(beats=1))
+            await clips_accepted(coordinator, video_id, 1)
+            await coordinator.cancel(video_id)
+            assert await asyncio.wait_for(coordinator.wait(video_id), patience(30)) is VideoState.CANCELLED
+            async with asyncio.timeout(patience(60)):
+                while steps_of(coordinator, video_id)["chunk/0"].state is not StepState.FAILED:
+                    await asyncio.sleep(0.05)
+            stops = [line["stopped"] for line in vendor.lines("cancel")]
+            assert stops == [False] * 6 + [True]
+            assert coordinator.journal.left_videos() == []
+
+        with_coordinator_of(settings_for(tmp_path, vendor))(test)
+
+
+def test_what_a_dead_coordinator_has_left_is_stopped_by_the_next(
+    tmp_path: Path, with_coordinator_of: With
+) -> None:
+    with fake("replicate", tmp_path, **SLOW) as vendor:
+        settings = settings_for(tmp_path, vendor)
+
+        async def leave(coordinator: Coordinator) -> str:
+            video_id = await coordinator.submit(film(beats=1))
+            await clips_accepted(coordinator, video_id, 1)
+            # as if it had died just after it wrote the end
+            await coordinator.journal.writer.put(coordinator.journal.finish(video_id, VideoState.CANCELLED))
+            return video_id
+
+        async def find(coordinator: Coordinator) -> None:
+            async with asyncio.timeout(patience(60)):
+                while coordinator.journal.left_videos():
+                    await asyncio.sleep(0.05)
+            row = steps_of(coordinator, video_id)["chunk/0"]
+            assert (row.state, row.error_code) == (StepState.FAILED, "cancelled")
+            assert [line["job_id"] for line in vendor.lines("cancel")] == [row.provider_job_id]
+
+        video_id = with_coordinator_of(settings)(leave)
+        assert vendor.lines("cancel") == []
+        with_coordinator_of(settings)(find)
+
+
 def test_a_render_that_is_cancelled_gives_its_cpu_back(with_coordinator: Run) -> None:
     async def test(coordinator: Coordinator) -> None:
         request: Any = simulated(2).model_copy(update={"models": None, "model": ("local",), "options": None})

@@ -365,6 +365,21 @@ def test_a_render_that_waits_for_a_cpu_is_shown_as_queued(with_shared: Run) -> N
     with_shared(test)
 
 
+def test_films_that_are_rendered_end_in_the_order_in_which_they_came(with_shared: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        beats = (DraftBeat(prompt="a lake"), DraftBeat(prompt="a wood", continues=True))
+        request = VideoRequest(spec=DraftSpec(beats=beats), size=Size(width=192, height=108))
+        ids = [await coordinator.submit(request) for _ in range(7)]
+        assert set(await asyncio.gather(*map(coordinator.wait, ids))) == {VideoState.COMPLETED}
+        ended = coordinator.journal.videos(ids)
+        order = sorted(ids, key=lambda video_id: ended[video_id].finished_at or 0.0)
+        assert all(order.index(video_id) < ids.index(video_id) + 5 for video_id in ids)
+        last = steps_of(coordinator, ids[-1])
+        assert (ended[ids[0]].finished_at or 0.0) < (last["chunk/0"].started_at or 0.0)
+
+    with_shared(test)
+
+
 def test_a_film_can_be_handed_out_once_it_is_there(with_shared: Run, tmp_path: Path) -> None:
     async def test(coordinator: Coordinator) -> None:
         video_id = await coordinator.submit(simulated(1))

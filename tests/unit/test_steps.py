@@ -267,7 +267,7 @@ def test_a_step_that_ends_in_the_moment_in_which_a_newer_coordinator_calls_it_an
         old = asyncio.create_task(rig.run(make))
         await asyncio.sleep(0.05)
         _hand_over(rig)
-        await rig.steps._rows_at(rig.video.id, 2)
+        await rig.steps._rows.at(rig.video.id, 2)
         (flight,) = rig.steps._flights.values()
         # called in the turn of the loop in which the step's task has ended, before that is noted
         called: list[asyncio.Task[Image | StepFailure]] = []
