@@ -25,6 +25,13 @@ _OF_CLOUDS = [
     ipaddress.ip_network(text)
     for text in ("168.63.129.16/32", "192.0.0.0/24", "100.100.100.200/32", "fd00:ec2::/32")
 ]
+#: what people give their own machines; links' addresses, which clouds answer too, are none of it
+_PRIVATE = [
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128"
+    )
+]  # fmt: skip
 #: schemes of URLs that the environment may name a proxy for
 _PROXIED_SCHEMES = ("http", "https", "all")
 _MOST_ADDRESSES = 4
@@ -47,10 +54,10 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not _is_of_cloud(address)
 
 
-def is_of_machine(address: Address) -> bool:
-    """Tell whether an address is of the link, or where a cloud answers its machines: their secrets are there."""
+def is_private(address: Address) -> bool:
+    """Tell whether an address is one of a network's own machines, and not where a cloud keeps their secrets."""
     address = meant_by(address)
-    return address.is_link_local or _is_of_cloud(address)
+    return any(address in network for network in _PRIVATE) and not _is_of_cloud(address)
 
 
 def meant_by(address: Address) -> Address:

@@ -8,7 +8,15 @@ from urllib.parse import unquote_to_bytes
 import httpx
 import stamina
 
-from raypipe.addresses import Address, NotPublic, addresses_of, guarded_client, is_of_machine, is_public
+from raypipe.addresses import (
+    Address,
+    NotPublic,
+    addresses_of,
+    guarded_client,
+    is_private,
+    is_public,
+    meant_by,
+)
 from raypipe.artifacts import ArtifactStore
 from raypipe.errors import DeliveryNotFetched, MediaError, ProviderUnavailable
 from raypipe.models import Artifact, Kind
@@ -134,8 +142,8 @@ class Deliveries:
     async def _check(self, host: str, addresses: Sequence[Address]) -> None:
         """Refuse a host inside our own network: what is there is no vendor's to read.
 
-        Of a vendor that our own settings have put there, deliveries may be there too, but for addresses of the link and
-        of clouds, where a machine's secrets are.
+        Of a vendor that our own settings have put there, deliveries may be at other private addresses too, at this
+        machine's only if the vendor is; never at addresses of the link or of clouds, where a machine's secrets are.
 
         Raises:
             NotPublic: It is refused.
@@ -152,7 +160,7 @@ class Deliveries:
 
     async def _may_be_at(self, address: Address) -> bool:
         """Tell whether a delivery may be at an address inside our own network."""
-        if self._host is None or is_of_machine(address):
+        if self._host is None or not is_private(address):
             return False
         try:
             beside = await addresses_of(self._host)
@@ -160,7 +168,7 @@ class Deliveries:
             return False
         if any(is_public(known) for known in beside):
             return False
-        return not address.is_loopback or any(known.is_loopback for known in beside)
+        return not meant_by(address).is_loopback or any(meant_by(known).is_loopback for known in beside)
 
 
 async def _parts_of(uri: str) -> AsyncIterator[bytes]:
