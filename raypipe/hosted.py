@@ -124,10 +124,15 @@ class HostedWork:
         return delivery
 
     def _price(self) -> float:
-        """Return what was reserved for the work; a model that is no longer known costs nothing that could be told."""
-        reserved = self._log.record.reserved_cost
-        if reserved is not None:
-            return reserved
+        """Return what was reserved for the work, or noted when its job was fetched before; else what its model costs.
+
+        A model that is no longer known costs nothing that could be told.
+        """
+        record = self._log.record
+        if record.reserved_cost is not None:
+            return record.reserved_cost
+        if record.cost > record.earlier_cost:
+            return record.cost - record.earlier_cost
         try:
             return price_of(self._work) or 0.0
         except InvalidRequest as error:

@@ -148,20 +148,20 @@ class Deliveries:
         Raises:
             NotPublic: It is refused.
         """
-        if host == self._host:
-            return
         for address in addresses:
-            if not is_public(address) and not await self._may_be_at(address):
+            if not is_public(address) and not await self._may_be_at(host, address):
                 setting = f"RAYPIPE_{self._vendor.upper()}_URL"
                 raise NotPublic(
                     f"{self._vendor} says that it is at {host:.80}, which has no public address; what is inside our "
                     f"own network is fetched only of a vendor that {setting} puts there"
                 )
 
-    async def _may_be_at(self, address: Address) -> bool:
+    async def _may_be_at(self, host: str, address: Address) -> bool:
         """Tell whether a delivery may be at an address inside our own network."""
         if self._host is None or not is_private(address):
             return False
+        if host == self._host:
+            return True
         try:
             beside = await addresses_of(self._host)
         except (OSError, ValueError):  # nobody here knows where the vendor is

@@ -197,10 +197,13 @@ class HttpProvider(JobOutcomes):
         ):  # by RFC 9110 it has been taken, and something is to be seen
             raise OutcomeUnknown(f"{self.name} answered the create with 303, to be seen at {sent_to(answer)}")
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise NoSuchModel(
-                f"{self.name} has no model {self.model_name(work)} (404): {self._words(answer)}"
-            )
+            raise self._no_such_model(self.model_name(work), answer)
         return answer
+
+    def _no_such_model(self, model: str, answer: httpx.Response) -> NoSuchModel:
+        return NoSuchModel(
+            f"{self.name} has no model {model}, or none for this key (404): {self._words(answer)}"
+        )
 
     def _named_job(self, answer: dict[str, Any]) -> str:
         """Return the id of the job that an answer or a webhook is about.
@@ -260,7 +263,7 @@ class HttpProvider(JobOutcomes):
         method: str,
         path: str,
         about: str = "the request",
-        missing: type[ProviderRejected] | None = None,
+        model: str | None = None,
         **arguments: Any,
     ) -> dict[str, Any]:
         """Send a request that may be sent again, and return the JSON object of its answer.
@@ -269,7 +272,8 @@ class HttpProvider(JobOutcomes):
             method: GET, POST and so on.
             path: From where the API is, or a whole address.
             about: What is asked or sent, in the words of an error.
-            missing: What a 404 means; None: of a GET, that the vendor may not know of the job everywhere yet.
+            model: The model whose page is asked for: there is none if the answer is 404. Another GET's 404 may mean that
+                the vendor does not know of a job everywhere yet.
             arguments: As httpx takes them.
 
         Raises:
@@ -284,8 +288,8 @@ class HttpProvider(JobOutcomes):
                 answer = await self._reached(method, path, **arguments)
                 if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
                     raise ProviderUnavailable(f"{self.name} answered {about} with {status_of(answer)}")
-                if answer.status_code == httpx.codes.NOT_FOUND and missing is not None:
-                    raise missing(f"{self.name} has no {about} (404): {self._words(answer)}")
+                if answer.status_code == httpx.codes.NOT_FOUND and model is not None:
+                    raise self._no_such_model(model, answer)
                 try:
                     return self._read(answer, about)
                 except ProviderRejected as error:
@@ -354,8 +358,8 @@ class HttpProvider(JobOutcomes):
         match answer.status_code:
             case status if status < httpx.codes.BAD_REQUEST:
                 return ProviderUnavailable(
-                    f"{self.name} did not take {about} but sends it on ({status}) to {sent_to(answer)}, where the key "
-                    f"is not sent; if its API is there now, set RAYPIPE_{self.name.upper()}_URL"
+                    f"{self.name} sends {about} on ({status}) to {sent_to(answer)} and has not taken it; the key does "
+                    f"not follow: if the API is there now, set RAYPIPE_{self.name.upper()}_URL"
                 )
             case 401 | 403 | 402 if any(words in said.lower() for words in _NO_FUNDS):
                 return OutOfFunds(f"the account at {self.name} has no funds left: {said}")

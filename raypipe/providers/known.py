@@ -88,7 +88,6 @@ class KnownModels(HostedProvider):
             UnknownModel: It is neither.
             InvalidRequest: Its name is none, or the options fill a field that raypipe fills.
         """
-        cls.check_name(name)
         own, known = ModelOptions.model_validate(options), cls.known.get(name.removeprefix(f"{cls.name}/"))
         filled = ({} if known is None else known.inputs) | (own.inputs or {})
         for field in own.input:
@@ -100,6 +99,7 @@ class KnownModels(HostedProvider):
         if own.inputs is None:
             found = super().model(kind, name, options)
             return found if price is None else found.model_copy(update={"price": price})
+        cls.check_name(name)
         lengths = tuple(sorted(own.durations))
         described = {"durations": lengths, "references": own.references, "sound": own.sound, "price": price}
         return Model(name=name, kind=kind, **described)

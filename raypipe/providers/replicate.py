@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from raypipe.errors import NoSuchModel, ProviderRejected, WebhookRefused
+from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
 from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
@@ -130,7 +130,7 @@ class ReplicateProvider(HttpProvider):
 
     async def _version(self, name: str) -> str | None:
         """Return a model's newest version; None for official models, which are run without."""
-        about = await self.ask("GET", _model_path(name), f"model {name}", missing=NoSuchModel)
+        about = await self.ask("GET", _model_path(name), f"the question about the model {name}", name)
         if about.get("is_official"):
             return None
         newest = about.get("latest_version")

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import stamina
+import trustme
 
 from raypipe import addresses
 from raypipe.addresses import environment_proxies, guarded_client, is_public, public_only
@@ -31,11 +33,12 @@ MODEL = "replicate/black-forest-labs/flux-schnell"
 #: not public, in all the ways to write and to reach such addresses
 INSIDE = [
     "0.0.0.0", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.1.2.3", "168.63.129.16",  # noqa: S104
-    "169.254.169.254", "172.16.0.1", "192.0.0.192", "192.0.2.1", "192.168.0.1", "198.18.0.1", "203.0.113.1", "224.0.0.1", "240.0.0.1",
-    "255.255.255.255", "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "::ffff:a83f:8110",
-    "::ffff:0:7f00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:fffe::7f00:1",
-    "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:0:a:0:100::", "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:a9fe:a9fe::",
-    "3fff::1", "4000::1", "5f00::1", "fc00::1", "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "ff0e::1",
+    "169.254.169.254", "172.16.0.1", "192.0.0.192", "192.0.2.1", "192.168.0.1", "198.18.0.1", "203.0.113.1",
+    "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe",
+    "::ffff:a83f:8110", "::ffff:0:7f00:1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110",
+    "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:fffe::7f00:1", "64:ff9b:1:a9fe:a9:fe00::", "64:ff9b:1:0:a:0:100::",
+    "2001::1", "2001:db8::1", "2002:7f00:1::", "2002:a9fe:a9fe::", "3fff::1", "4000::1", "5f00::1", "fc00::1",
+    "fd00:ec2::254", "fe80::1", "fec0::1", "ff02::1", "ff0e::1",
 ]  # fmt: skip
 OUTSIDE = [
     "8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::5db8:d70e", "64:ff9b:1:fffe::5db8:d70e",
@@ -74,9 +77,11 @@ class Server:
 
 
 @asynccontextmanager
-async def listening(answer: Callable[[str, str, str], tuple[int, bytes]]) -> AsyncIterator[Server]:
+async def listening(
+    answer: Callable[[str, str, str], tuple[int, bytes]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Server]:
     server = Server(answer)
-    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     try:
         yield server
@@ -143,7 +148,7 @@ def test_a_vendor_inside_delivers_from_inside_but_not_from_this_machine_unless_i
     )
 
     async def may_be(host: str, text: str) -> bool:
-        return await deliveries(host)._may_be_at(ipaddress.ip_address(text))
+        return await deliveries(host)._may_be_at("files.example", ipaddress.ip_address(text))
 
     async def test() -> None:
         assert await may_be("gpu.lan", "192.168.0.7")
@@ -206,6 +211,30 @@ def test_where_one_address_of_a_host_does_not_answer_the_next_is_asked(
     asyncio.run(deliveries(None).fetch("https://two.example/x", Kind.CLIP, lambda _: {}))
     assert [host for host, _ in asked] == ["93.184.215.14", "8.8.8.8"]
     assert asked[0][1] == addresses.OTHER_ADDRESS_SECONDS < asked[1][1]
+
+
+@pytest.mark.parametrize(("name", "is_known"), [("files.example", True), ("others.example", False)])
+def test_the_address_that_is_asked_has_to_be_that_of_its_name_by_its_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_known: bool
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    looks_up(monkeypatch, {name: ["127.0.0.1"]})
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("files.example").configure_cert(context)
+
+    async def test() -> None:
+        async with listening(lambda *_: (200, b"a clip"), context) as server:
+            url = server.url.replace("http://127.0.0.1", f"https://{name}")
+            fetching = deliveries("127.0.0.1").fetch(f"{url}/x", Kind.CLIP, lambda _: {})
+            if is_known:
+                assert (await fetching).size == len(b"a clip")
+            else:
+                with pytest.raises(ProviderUnavailable, match="certificate"):
+                    await fetching
+
+    asyncio.run(test())
 
 
 # --- behind a proxy ---------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
         f"sent elsewhere, {status}": (
             json('{"request_id": "job"}', status, location="https://queue.example/there"),
             ProviderUnavailable,
-            "did not take the create but sends it on",
+            "and has not taken it",
         )
         for status in (301, 302, 307, 308)
     },
