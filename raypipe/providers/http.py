@@ -272,8 +272,8 @@ class HttpProvider(JobOutcomes):
             method: GET, POST and so on.
             path: From where the API is, or a whole address.
             about: What is asked or sent, in the words of an error.
-            model: The model whose page is asked for: there is none if the answer is 404. Another GET's 404 may mean that
-                the vendor does not know of a job everywhere yet.
+            model: The model whose page is asked for, of which 404 says that there is none; after other GETs 404 may say
+                that a job is not known everywhere yet.
             arguments: As httpx takes them.
 
         Raises:
