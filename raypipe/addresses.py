@@ -145,7 +145,7 @@ class Proxied(httpx.AsyncBaseTransport):
 
     def __init__(self, check: Check, proxy: str) -> None:
         self._check = check
-        self._transport = httpx.AsyncHTTPTransport(proxy=proxy)
+        self._transport = httpx.AsyncHTTPTransport(proxy=proxy, limits=httpx.Limits(max_connections=None))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Have the proxy ask a host.

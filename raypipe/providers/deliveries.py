@@ -110,8 +110,10 @@ class Deliveries:
                 return answer
             await answer.aclose()
             request = self._request(str(answer.next_request.url), headers_of)
-        where = "in a circle" if request.url in asked else f"more than {MOST_REDIRECTS} times"
-        raise httpx.TooManyRedirects(f"{url:.200} is sent on {where}, at last to {request.url!s:.200}")
+        how = "in a circle" if request.url in asked else f"more than {MOST_REDIRECTS} times"
+        # what gives access is in the query
+        first, last = (address.copy_with(query=None) for address in (asked[0], request.url))
+        raise httpx.TooManyRedirects(f"{first!s:.200} is sent on {how}, at last to {last!s:.200}")
 
     def _request(self, url: str, headers_of: HeadersOf) -> httpx.Request:
         try:

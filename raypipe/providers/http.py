@@ -235,17 +235,26 @@ class HttpProvider(JobOutcomes):
         """Ask for a job, and store what it made."""
         try:
             made = await self.made(job_id, work)
-        except ProviderRejected:
-            self._asked.pop(job_id, None)
+            if made is None:
+                return self._pending(job_id)
+            artifact = await self._fetched(made.url, job_id, work)
+        except ProviderUnavailable:  # it is asked for again
             raise
-        if made is None:
-            age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
-            most = MOST_POLL_AFTER if self._hooks_to is None else HOOKED_POLL_AFTER
-            return Pending(poll_after=min(most, POLL_AFTER + age / 10))
-        artifact = await self._fetched(made.url, job_id, work)
+        except RaypipeError:
+            self._forget(job_id)
+            raise
+        self._forget(job_id)
+        return Delivery(artifact=artifact, cost=made.cost)
+
+    def _pending(self, job_id: str) -> Pending:
+        """Say when to ask again for a job that is under way: the longer it is, the later."""
+        age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
+        most = MOST_POLL_AFTER if self._hooks_to is None else HOOKED_POLL_AFTER
+        return Pending(poll_after=min(most, POLL_AFTER + age / 10))
+
+    def _forget(self, job_id: str) -> None:
         self._asked.pop(job_id, None)
         self._missed.pop(job_id, None)
-        return Delivery(artifact=artifact, cost=made.cost)
 
     async def _fetched(self, url: str, job_id: str, work: Work) -> Artifact:
         try:
