@@ -13,7 +13,8 @@ RaypipeError
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
 ├── ProviderError                    a provider did not deliver
 │   ├── ProviderRejected             it refused the work; asking again will not help
-│   ├── ContentRefused               its content filter refused the work
+│   │   ├── ContentRefused           its content filter refused the work
+│   │   └── NoSuchModel              it has no model of that name
 │   ├── OutcomeUnknown               it may or may not have taken the work, and cannot say
 │   ├── KeyMissing                   there is no key for it
 │   ├── KeyRefused                   it does not take the key
@@ -27,7 +28,8 @@ RaypipeError
 │   └── DailyBudgetReached           nor on any video today
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
-│   └── DeliveryExpired              what was made is not at the provider any more
+│   ├── DeliveryExpired              what was made is not at the provider any more
+│   └── DeliveryNotFetched           what was made is not found, or leads nowhere; it can still be fetched
 ├── WorkerLost                       the process doing the work died
 │   ├── StepKillsGateway             a step was under way each time that a gateway died
 │   └── OutOfMemory                  the process doing the work took more memory than there is
@@ -174,6 +176,12 @@ class ContentRefused(ProviderRejected):
     code = "content_refused"
 
 
+class NoSuchModel(ProviderRejected):
+    """The provider has no model of that name: it was renamed or taken away, or never was."""
+
+    code = "no_such_model"
+
+
 class OutcomeUnknown(ProviderError):
     """The provider may have taken the work, and be paid for it, or not; it cannot say.
 
@@ -268,6 +276,15 @@ class DeliveryExpired(MediaError):
     """What a provider has made, and was paid for, is not there any more: it keeps it for a while only."""
 
     code = "delivery_expired"
+
+
+class DeliveryNotFetched(MediaError):
+    """A provider has made something, and was paid, but what it says of it names no file that can be fetched.
+
+    Its job stays in the step's row: a retry, perhaps by a newer raypipe, asks for that job and creates no other.
+    """
+
+    code = "delivery_not_fetched"
 
 
 class WorkerLost(RaypipeError):

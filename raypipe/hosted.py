@@ -311,9 +311,14 @@ class HostedWork:
 
 
 def reserved_price(step: StepRecord, work: Work) -> float:
-    """Return the price in US dollars that was reserved for a step, else its model's, else 0 if that is not known."""
+    """Return the price in US dollars that was reserved for a step, else noted when its job was fetched before.
+
+    Else it is its model's, or 0 if that is not known any more.
+    """
     if step.reserved_cost is not None:
         return step.reserved_cost
+    if step.cost > step.earlier_cost:
+        return step.cost - step.earlier_cost
     try:
         return price_of(work) or 0.0
     except InvalidRequest as error:

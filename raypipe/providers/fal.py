@@ -11,13 +11,15 @@ import httpx
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from raypipe.errors import ContentRefused, ProviderRejected, WebhookRefused
+from raypipe.errors import ContentRefused, InvalidRequest, ProviderRejected, WebhookRefused
 from raypipe.models import Kind
+from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Made
 from raypipe.providers.inputs import Word
 from raypipe.providers.known import Known
+from raypipe.providers.paths import check_model_name, url_path
 
 PRICED = "2026-11-23"
 #: where fal publishes what webhooks are signed with; the setting RAYPIPE_FAL_KEYS_URL is asked first
@@ -27,8 +29,6 @@ HOOK_SECONDS = 300
 
 
 _FROM_PICTURE: dict[str, Word] = {"prompt": "prompt", "image_url": "start_image", "duration": "seconds_text"}
-#: where a result names its file
-_FILES = ("images", "image", "video", "audio_file", "audio")
 
 
 def _price(usd: float, per: Literal["run", "second"] = "run") -> Price:
@@ -59,13 +59,22 @@ class FalProvider(HttpProvider):
         ),
     }
 
+    @classmethod
+    def check_name(cls, name: str) -> None:
+        """Refuse names that are no application of fal's: what follows `requests` is the path of somebody's request."""
+        check_model_name(name, fewest=2)
+        if "requests" in name.split("/"):
+            raise InvalidRequest(
+                f"{name:.200} is no name of a model: what stands behind `requests` at fal is a job."
+            )
+
     def authorization(self, key: str) -> str:
         """Return the value of the Authorization header."""
         return f"Key {key}"
 
     async def create(self, work: Work) -> tuple[str, dict[str, Any]]:
         """Put a request into the model's queue."""
-        return f"/{self.model_name(work)}", await self.inputs(work)
+        return url_path(*self.model_name(work).split("/")), await self.inputs(work)
 
     def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
         """Have a webhook sent when the request is over."""
@@ -100,24 +109,18 @@ class FalProvider(HttpProvider):
     async def made(self, job_id: str, work: Work) -> Made | None:
         """Read a request's status, and its result once it has one."""
         status = await self.ask("GET", f"{_request(work, job_id)}/status")
-        if status.get("status") in ("IN_QUEUE", "IN_PROGRESS"):
+        ending = ending_of(status.get("status"))
+        if ending is None:
             return None
-        if status.get("error"):
-            raise ProviderRejected(f"fal says that the request {job_id} failed: {status['error']}")
+        if ending == "failed" or status.get("error"):
+            raise self.failure(job_id, status["status"], status.get("error"))
         result = await self.ask("GET", _request(work, job_id))
-        file = next((result[name] for name in _FILES if result.get(name)), None)
-        file = file[0] if isinstance(file, list) else file
-        url = file.get("url") if isinstance(file, dict) else file
-        if not isinstance(url, str):
-            raise ProviderRejected(
-                f"the result of the request {job_id} at fal names no file: {result!r:.200}"
-            )
-        return Made(url)
+        return Made(self.file_of(job_id, work, result))
 
-    def refusal(self, answer: httpx.Response, said: str) -> ProviderRejected:
+    def refusal(self, answer: httpx.Response, about: str, said: str) -> ProviderRejected:
         """Tell what the content filter refused from other refusals."""
         kind = ContentRefused if "content_policy" in answer.text else ProviderRejected
-        return kind(f"{self.name} refuses the request ({answer.status_code}): {said}")
+        return kind(f"{self.name} refuses {about} ({answer.status_code}): {said}")
 
     async def cancel(self, job_id: str, work: Work) -> None:
         """Have the request taken out of the queue."""
@@ -126,5 +129,5 @@ class FalProvider(HttpProvider):
 
 def _request(work: Work, job_id: str) -> str:
     """Return a request's path: it belongs to the application, the first two parts of the model's name."""
-    application = "/".join(work.model.removeprefix("fal/").split("/")[:2])
-    return f"/{application}/requests/{job_id}"
+    application = work.model.removeprefix("fal/").split("/")[:2]
+    return url_path(*application, "requests", job_id)

@@ -5,13 +5,10 @@ is sent once: whether one that was not answered has been taken is `raypipe.hoste
 """
 
 import asyncio
-import email.utils
 import json
-import math
 import re
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
@@ -21,16 +18,28 @@ import stamina
 
 from raypipe.config import read_secret
 from raypipe.errors import (
-    DeliveryExpired,
+    DeliveryNotFetched,
     KeyMissing,
     KeyRefused,
+    NoSuchModel,
     OutcomeUnknown,
     OutOfFunds,
+    ProviderError,
     ProviderRejected,
     ProviderUnavailable,
     RateLimited,
     RaypipeError,
     WebhookRefused,
+)
+from raypipe.models import Artifact
+from raypipe.providers.answers import (
+    decoded_headers,
+    explained,
+    origin_of,
+    retry_after,
+    sent_to,
+    status_of,
+    words_of,
 )
 from raypipe.providers.base import (
     Context,
@@ -41,7 +50,7 @@ from raypipe.providers.base import (
 )
 from raypipe.providers.deliveries import Deliveries, DeliveryMissing
 from raypipe.providers.hooks import Headers, check_seal, hook_url
-from raypipe.providers.known import KnownModels
+from raypipe.providers.outcomes import JobOutcomes
 
 #: seconds that an answer may take to begin, and each further part of it
 ANSWER_SECONDS, PART_SECONDS = 60.0, 30.0
@@ -57,16 +66,8 @@ HOOKED_POLL_AFTER = 30.0
 GONE_SECONDS = 300.0
 #: largest answer that is no delivery, in bytes
 MOST_ANSWER_BYTES = 8 * 2**20
-#: characters of a vendor's own words that are quoted
-QUOTED = 300
-
-
 #: what vendors say of an empty account, whatever the status
 _NO_FUNDS = ("exhausted balance", "insufficient credit", "insufficient balance", "insufficient funds")
-
-
-#: longest that a vendor's Retry-After is heeded, in seconds
-MOST_RETRY_AFTER = 600.0
 #: answers that a question about a job may get before the vendor knows of it everywhere
 _PERHAPS_NOT_YET = (404, 409)
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -84,7 +85,7 @@ class Made(NamedTuple):
     cost: float | None = None
 
 
-class HttpProvider(KnownModels):
+class HttpProvider(JobOutcomes):
     """A vendor's API. A subclass says where it is, what models it has, how it is asked and how its answers are read."""
 
     #: where the API is; the setting RAYPIPE_<NAME>_URL is asked first
@@ -103,7 +104,9 @@ class HttpProvider(KnownModels):
         self._base = context.settings.provider_urls.get(self.name, self.base_url).rstrip("/")
         timeout = httpx.Timeout(PART_SECONDS, read=ANSWER_SECONDS, pool=None)
         self._client = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=None))
-        self._deliveries = Deliveries(self.name, urlsplit(self._base).hostname or "", context.store)
+        is_set = self.name in context.settings.provider_urls
+        host = urlsplit(self._base).hostname if is_set else None
+        self._deliveries = Deliveries(self.name, host, context.store)
         #: when each job was first asked for, so that one which takes long is asked for less often
         self._asked: dict[str, float] = {}
         #: when each delivery was first found missing
@@ -161,40 +164,68 @@ class HttpProvider(KnownModels):
         check_seal(self.name, token, seal, self._key())
         await self.check_signature(headers, body)
         try:
-            return self.job_id(json.loads(body))
+            return self._named_job(json.loads(body))
         except (ValueError, LookupError, TypeError) as error:
             raise WebhookRefused(f"the webhook of {self.name} names no job") from error
 
     async def prepare(self, work: Work) -> Create:
         """Upload what the work needs, and return what creates its job, within a time of its own."""
-        return partial(self._send, *await self._prepared(work))
+        return partial(self._send, work, *await self._prepared(work))
 
     async def submit(self, work: Work, token: str) -> str:
         """Create a job, once."""
         return await (await self.prepare(work))(token)
 
-    async def _send(self, path: str, body: dict[str, Any], headers: dict[str, str], token: str) -> str:
+    async def _send(
+        self, work: Work, path: str, body: dict[str, Any], headers: dict[str, str], token: str
+    ) -> str:
         """Send the one request that creates a job."""
         if self._hooks_to is not None:
             path, body = self.with_hook(path, body, hook_url(self._hooks_to, self.name, token, self._key()))
+        answer = await self._created(work, path, body, headers)
         try:
-            answer = await self._once("POST", path, json=body, headers=headers)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
-        except (httpx.HTTPError, _TooLong) as error:
-            raise OutcomeUnknown(f"{self.name} did not answer the create: {_said(error)}") from error
-        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise OutcomeUnknown(f"{self.name} answered the create with {_status(answer)}")
-        try:
-            job_id = self.job_id(self._read(answer))
-            if job_id in ("", "None"):
-                raise LookupError("it names no job")
-            return job_id
+            return self._named_job(self._read(answer, "the create"))
         except (ProviderRejected, LookupError, TypeError) as error:
             if answer.is_error:
                 raise
             # it may well have been taken
             raise OutcomeUnknown(f"{self.name} answered the create with something else: {error}") from error
+
+    async def _created(
+        self, work: Work, path: str, body: dict[str, Any], headers: dict[str, str]
+    ) -> httpx.Response:
+        """Send a create, and return its answer if that says whether it was taken."""
+        try:
+            answer = await self._once("POST", path, json=body, headers=headers)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            raise ProviderUnavailable(f"{self.name} cannot be reached: {words_of(error)}") from error
+        except (httpx.HTTPError, _TooLong) as error:
+            raise OutcomeUnknown(f"{self.name} did not answer the create: {words_of(error)}") from error
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise OutcomeUnknown(f"{self.name} answered the create with {status_of(answer)}")
+        if (
+            answer.status_code == httpx.codes.SEE_OTHER
+        ):  # by RFC 9110 it has been taken, and something is to be seen
+            raise OutcomeUnknown(f"{self.name} answered the create with 303, to be seen at {sent_to(answer)}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise self._no_such_model(self.model_name(work), answer)
+        return answer
+
+    def _no_such_model(self, model: str, answer: httpx.Response) -> NoSuchModel:
+        return NoSuchModel(
+            f"{self.name} has no model {model}, or none for this key (404): {self._words(answer)}"
+        )
+
+    def _named_job(self, answer: dict[str, Any]) -> str:
+        """Return the id of the job that an answer or a webhook is about.
+
+        Raises:
+            LookupError: It names none.
+        """
+        job_id = self.job_id(answer)
+        if not job_id.strip(".") or job_id == "None":
+            raise LookupError("it names no job")
+        return job_id
 
     async def _prepared(self, work: Work) -> tuple[str, dict[str, Any], dict[str, str]]:
         """Return what to send, within a time of its own: whatever goes wrong here, nothing was sent."""
@@ -215,36 +246,58 @@ class HttpProvider(KnownModels):
         """Ask for a job, and store what it made."""
         try:
             made = await self.made(job_id, work)
-        except ProviderRejected:
-            self._asked.pop(job_id, None)
+            if made is None:
+                return self._pending(job_id)
+            artifact = await self._fetched(made.url, job_id, work)
+        except ProviderUnavailable:  # it is asked for again
             raise
-        if made is None:
-            age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
-            most = MOST_POLL_AFTER if self._hooks_to is None else HOOKED_POLL_AFTER
-            return Pending(poll_after=min(most, POLL_AFTER + age / 10))
+        except RaypipeError:
+            self._forget(job_id)
+            raise
+        self._forget(job_id)
+        return Delivery(artifact=artifact, cost=made.cost)
+
+    def _pending(self, job_id: str) -> Pending:
+        """Say when to ask again for a job that is under way: the longer it is, the later."""
+        age = time.monotonic() - self._asked.setdefault(job_id, time.monotonic())
+        most = MOST_POLL_AFTER if self._hooks_to is None else HOOKED_POLL_AFTER
+        return Pending(poll_after=min(most, POLL_AFTER + age / 10))
+
+    def _forget(self, job_id: str) -> None:
+        self._asked.pop(job_id, None)
+        self._missed.pop(job_id, None)
+
+    async def _fetched(self, url: str, job_id: str, work: Work) -> Artifact:
         try:
-            artifact = await self._deliveries.fetch(made.url, work.kind, self._headers)
+            return await self._deliveries.fetch(url, work.kind, self._headers)
+        except DeliveryNotFetched as error:
+            raise self.not_fetched(job_id, str(error)) from error
         except DeliveryMissing as error:
             since = self._missed.setdefault(job_id, time.monotonic())
             if time.monotonic() - since > GONE_SECONDS:
                 raise self.expired(job_id, str(error)) from error
             raise
-        self._asked.pop(job_id, None)
-        self._missed.pop(job_id, None)
-        return Delivery(artifact=artifact, cost=made.cost)
 
-    def expired(self, job_id: str, why: str) -> DeliveryExpired:
-        """Say that what a job made is gone."""
-        return DeliveryExpired(
-            f"{self.name} made it, and was paid, but does not have it any more (job {job_id}: {why}); "
-            "retrying the video has it made, and paid, again"
-        )
-
-    async def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        about: str = "the request",
+        model: str | None = None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
         """Send a request that may be sent again, and return the JSON object of its answer.
 
+        Args:
+            method: GET, POST and so on.
+            path: From where the API is, or a whole address.
+            about: What is asked or sent, in the words of an error.
+            model: The model whose page is asked for, of which 404 says that there is none; after other GETs 404 may say
+                that a job is not known everywhere yet.
+            arguments: As httpx takes them.
+
         Raises:
-            ProviderUnavailable: The vendor could not be reached, or answers that it cannot for the moment.
+            ProviderUnavailable: The vendor could not be reached, sends elsewhere, or cannot for the moment.
             ProviderRejected: It refuses, or answers with something else.
             KeyMissing: There is no key.
             KeyRefused: The vendor does not take it.
@@ -254,9 +307,11 @@ class HttpProvider(KnownModels):
             with attempt:
                 answer = await self._reached(method, path, **arguments)
                 if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
-                    raise ProviderUnavailable(f"{self.name} answered with {_status(answer)}")
+                    raise ProviderUnavailable(f"{self.name} answered {about} with {status_of(answer)}")
+                if answer.status_code == httpx.codes.NOT_FOUND and model is not None:
+                    raise self._no_such_model(model, answer)
                 try:
-                    return self._read(answer)
+                    return self._read(answer, about)
                 except ProviderRejected as error:
                     # of a job that is paid no single bad answer is the last word
                     if method == "GET" and (answer.is_success or answer.status_code in _PERHAPS_NOT_YET):
@@ -268,7 +323,7 @@ class HttpProvider(KnownModels):
         try:
             return await self._once(method, path, headers=self._headers(path), **arguments)
         except httpx.HTTPError as error:
-            raise ProviderUnavailable(f"{self.name} cannot be reached: {_said(error)}") from error
+            raise ProviderUnavailable(f"{self.name} cannot be reached: {words_of(error)}") from error
         except _TooLong as error:
             raise ProviderUnavailable(str(error)) from error
 
@@ -279,14 +334,14 @@ class HttpProvider(KnownModels):
                 body += part
                 if len(body) > MOST_ANSWER_BYTES:
                     raise _TooLong(f"{self.name} answered with more than {MOST_ANSWER_BYTES} bytes")
-        return httpx.Response(answer.status_code, headers=_plain(answer.headers), content=body)
+        return httpx.Response(answer.status_code, headers=decoded_headers(answer.headers), content=body)
 
     def _url(self, path: str) -> str:
         return path if "://" in path else f"{self._base}{path}"
 
     def _headers(self, path: str) -> dict[str, str]:
         """The key goes to the vendor's own API, and to no address that an answer names."""
-        if _origin(self._url(path)) != _origin(self._base):
+        if origin_of(self._url(path)) != origin_of(self._base):
             return {}
         return {"Authorization": self.authorization(self._key())}
 
@@ -305,44 +360,45 @@ class HttpProvider(KnownModels):
             raise KeyRefused(f"what stands in {self.key_name} is no key: it has blanks or other signs in it")
         return key
 
-    def _read(self, answer: httpx.Response) -> dict[str, Any]:
+    def _read(self, answer: httpx.Response, about: str) -> dict[str, Any]:
         """Return the JSON object of an answer, or raise what its status means."""
-        key = read_secret(self.key_name, self.context.settings)
-        said = self._explained(answer).replace(key or "\0", "...")
-        match answer.status_code:
-            case 401 | 403 | 402 if any(each in said.lower() for each in _NO_FUNDS):
-                raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
-            case 401 | 403:
-                raise KeyRefused(f"{self.name} does not take the key in {self.key_name}: {said}")
-            case 402:
-                raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
-            case 408 | 425 | 429:
-                raise RateLimited(f"{self.name} asks to wait: {said}", _retry_after(answer.headers))
-            case status if status >= httpx.codes.BAD_REQUEST:
-                raise self.refusal(answer, said)
+        said = self._words(answer)
+        if answer.status_code >= httpx.codes.MULTIPLE_CHOICES:
+            raise self._error_of(answer, about, said)
         try:
-            found = answer.json()
+            body = answer.json()
         except ValueError as error:
             raise ProviderRejected(f"{self.name} answered with something that is no JSON: {said}") from error
-        if not isinstance(found, dict):
+        if not isinstance(body, dict):
             raise ProviderRejected(f"{self.name} answered with JSON that is no object: {said}")
-        return found
+        return body
 
-    def refusal(self, answer: httpx.Response, said: str) -> ProviderRejected:
+    def _error_of(self, answer: httpx.Response, about: str, said: str) -> ProviderError:
+        """Name the error that an answer of 3xx or 4xx means."""
+        match answer.status_code:
+            case status if status < httpx.codes.BAD_REQUEST:
+                return ProviderUnavailable(
+                    f"{self.name} sends {about} on ({status}) to {sent_to(answer)} and has not taken it; the key does "
+                    f"not follow: if the API is there now, set RAYPIPE_{self.name.upper()}_URL"
+                )
+            case 401 | 403 | 402 if any(words in said.lower() for words in _NO_FUNDS):
+                return OutOfFunds(f"the account at {self.name} has no funds left: {said}")
+            case 401 | 403:
+                return KeyRefused(f"{self.name} does not take the key in {self.key_name}: {said}")
+            case 402:
+                return OutOfFunds(f"the account at {self.name} has no funds left: {said}")
+            case 408 | 425 | 429:
+                return RateLimited(f"{self.name} asks to wait: {said}", retry_after(answer.headers))
+        return self.refusal(answer, about, said)
+
+    def refusal(self, answer: httpx.Response, about: str, said: str) -> ProviderRejected:
         """Name an answer of 4xx that all vendors do not share."""
-        return ProviderRejected(f"{self.name} refuses the request ({answer.status_code}): {said}")
+        return ProviderRejected(f"{self.name} refuses {about} ({answer.status_code}): {said}")
 
-    def _explained(self, answer: httpx.Response) -> str:
-        """Quote what a vendor says, wherever in its JSON it says it."""
-        try:
-            found = answer.json()
-        except ValueError:
-            return answer.text.strip()[:QUOTED] or answer.reason_phrase
-        if isinstance(found, dict):
-            found = next(
-                (found[name] for name in ("detail", "error", "message", "title") if found.get(name)), found
-            )
-        return str(found)[:QUOTED]
+    def _words(self, answer: httpx.Response) -> str:
+        """Quote what a vendor says, without the key."""
+        key = read_secret(self.key_name, self.context.settings)
+        return explained(answer).replace(key or "\0", "...")
 
 
 def _backoff(error: Exception) -> bool | float:
@@ -350,37 +406,3 @@ def _backoff(error: Exception) -> bool | float:
     if isinstance(error, RateLimited) and error.retry_after is not None:
         return error.retry_after
     return isinstance(error, ProviderUnavailable)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read Retry-After, seconds or a date (RFC 9110, 10.2.3); None if it is missing or nonsense."""
-    value = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, TypeError):
-            return None
-    return min(max(0.0, seconds), MOST_RETRY_AFTER) if math.isfinite(seconds) else None
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
-
-
-_OF_ENCODED = ("content-encoding", "content-length", "transfer-encoding")
-
-
-def _plain(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers of a body that has been decoded."""
-    return {name: value for name, value in headers.items() if name.lower() not in _OF_ENCODED}
-
-
-def _status(answer: httpx.Response) -> str:
-    return f"{answer.status_code} {answer.reason_phrase}".strip()
-
-
-def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -10,6 +10,7 @@ from raypipe.errors import InvalidRequest
 from raypipe.models import Artifact, Kind, Spec, Value
 from raypipe.providers.base import HostedProvider, Model, Price, Work, options_of, provider_of
 from raypipe.providers.inputs import Word, data_uri, inputs_of
+from raypipe.providers.paths import check_model_name
 
 
 class ModelOptions(Value):
@@ -71,12 +72,21 @@ class KnownModels(HostedProvider):
         )
 
     @classmethod
+    def check_name(cls, name: str) -> None:
+        """Check that a model's full name is one, before it becomes part of an address that is asked with our key.
+
+        Raises:
+            InvalidRequest: It is none.
+        """
+        check_model_name(name)
+
+    @classmethod
     def model(cls, kind: Kind, name: str, options: dict[str, Any]) -> Model:
         """Find a model that is known, or described in the options.
 
         Raises:
             UnknownModel: It is neither.
-            InvalidRequest: The options fill a field that raypipe fills.
+            InvalidRequest: Its name is none, or the options fill a field that raypipe fills.
         """
         own, known = ModelOptions.model_validate(options), cls.known.get(name.removeprefix(f"{cls.name}/"))
         filled = ({} if known is None else known.inputs) | (own.inputs or {})
@@ -89,6 +99,7 @@ class KnownModels(HostedProvider):
         if own.inputs is None:
             found = super().model(kind, name, options)
             return found if price is None else found.model_copy(update={"price": price})
+        cls.check_name(name)
         lengths = tuple(sorted(own.durations))
         described = {"durations": lengths, "references": own.references, "sound": own.sound, "price": price}
         return Model(name=name, kind=kind, **described)

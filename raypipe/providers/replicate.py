@@ -6,11 +6,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
+from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Made
 from raypipe.providers.inputs import Word, data_uri
 from raypipe.providers.known import Known
+from raypipe.providers.paths import check_model_name, url_path
 
 #: largest picture that is sent within the request; larger ones are uploaded first
 INLINE_BYTES = 256 * 2**10
@@ -72,6 +74,11 @@ class ReplicateProvider(HttpProvider):
         ),
     }  # fmt: skip
 
+    @classmethod
+    def check_name(cls, name: str) -> None:
+        """Refuse names that are no model's of Replicate: they are `owner/name`."""
+        check_model_name(name, fewest=2, most=2)
+
     def authorization(self, key: str) -> str:
         """Return the value of the Authorization header."""
         return f"Bearer {key}"
@@ -81,7 +88,7 @@ class ReplicateProvider(HttpProvider):
         body, name = {"input": await self.inputs(work)}, self.model_name(work)
         version = await self._version(name)
         if version is None:
-            return f"/models/{name}/predictions", body
+            return f"{_model_path(name)}/predictions", body
         return "/predictions", {"version": version, **body}
 
     def with_hook(self, path: str, body: dict[str, Any], address: str) -> tuple[str, dict[str, Any]]:
@@ -106,30 +113,24 @@ class ReplicateProvider(HttpProvider):
         return str(answer["id"])
 
     async def made(self, job_id: str, work: Work) -> Made | None:
-        """Read a prediction: its output is the address of a file, or a list of them."""
-        prediction = await self.ask("GET", f"/predictions/{job_id}")
-        status = prediction.get("status")
-        if status in ("starting", "processing", "queued"):
+        """Read a prediction."""
+        prediction = await self.ask("GET", url_path("predictions", job_id))
+        ending = ending_of(prediction.get("status"))
+        if ending is None:
             return None
-        if status != "succeeded":
-            raise ProviderRejected(
-                f"replicate says that the prediction {job_id} is {status}: {prediction.get('error')}"
-            )
+        if ending == "failed":
+            raise self.failure(job_id, prediction["status"], prediction.get("error"))
         if prediction.get("data_removed"):
             raise self.expired(job_id, "its data is removed")
-        output = prediction.get("output")
-        url = output[0] if isinstance(output, list) and output else output
-        if not isinstance(url, str):
-            raise ProviderRejected(f"the prediction {job_id} succeeded, but its output is {output!r:.100}")
-        return Made(url)
+        return Made(self.file_of(job_id, work, prediction.get("output")))
 
     async def cancel(self, job_id: str, work: Work) -> None:
         """Have the prediction stopped."""
-        await self.ask("POST", f"/predictions/{job_id}/cancel")
+        await self.ask("POST", url_path("predictions", job_id, "cancel"))
 
     async def _version(self, name: str) -> str | None:
         """Return a model's newest version; None for official models, which are run without."""
-        about = await self.ask("GET", f"/models/{name}")
+        about = await self.ask("GET", _model_path(name), f"the question about the model {name}", name)
         if about.get("is_official"):
             return None
         newest = about.get("latest_version")
@@ -142,5 +143,10 @@ class ReplicateProvider(HttpProvider):
         data = await self.context.store.get_async(artifact)
         if len(data) <= INLINE_BYTES:
             return data_uri(data, artifact.media_type)
-        uploaded = await self.ask("POST", "/files", files={"content": ("start", data, artifact.media_type)})
+        file = {"content": ("start", data, artifact.media_type)}
+        uploaded = await self.ask("POST", "/files", "the upload of a picture", files=file)
         return str(uploaded["urls"]["get"])
+
+
+def _model_path(name: str) -> str:
+    return url_path("models", *name.split("/"))

@@ -20,6 +20,7 @@ from raypipe.errors import (
     InvalidRequest,
     KeyRefused,
     MediaError,
+    NoSuchModel,
     OutcomeUnknown,
     OutOfFunds,
     ProviderRejected,
@@ -30,10 +31,10 @@ from raypipe.errors import (
 )
 from raypipe.intake import notes_on, plan
 from raypipe.models import Job, Kind, VideoRequest
+from raypipe.providers.answers import retry_after
 from raypipe.providers.base import Context, Delivery, ImageWork
 from raypipe.providers.deliveries import Deliveries
 from raypipe.providers.fal import FalProvider
-from raypipe.providers.http import _retry_after
 from raypipe.providers.registry import model_of
 
 FLUX = "fal/fal-ai/flux/schnell"
@@ -113,8 +114,17 @@ CREATES: dict[str, tuple[Response, type[RaypipeError], str]] = {
     "no JSON": (Response("<html>", 200), OutcomeUnknown, "no JSON"),
     "JSON without an id": (json('{"status": "IN_QUEUE"}'), OutcomeUnknown, "request_id"),
     "a list": (json("[1]"), OutcomeUnknown, "no object"),
-    "sent elsewhere": (json("{}", 303, location="/elsewhere"), OutcomeUnknown, "request_id"),
-    "sent to a page": (Response("<html>", 303), OutcomeUnknown, "no JSON"),
+    "to be seen elsewhere": (json("{}", 303, location="/elsewhere"), OutcomeUnknown, "at /elsewhere"),
+    "to be seen nowhere": (Response("<html>", 303), OutcomeUnknown, "nowhere"),
+    **{
+        f"sent elsewhere, {status}": (
+            json('{"request_id": "job"}', status, location="https://queue.example/there"),
+            ProviderUnavailable,
+            "and has not taken it",
+        )
+        for status in (301, 302, 307, 308)
+    },
+    "a model that is not there": (json('{"detail": "no such app"}', 404), NoSuchModel, "fal-ai/flux/schnell"),
     "nothing": (Response("", 204), OutcomeUnknown, "no JSON"),
     "more than an answer": (json(f'{{"x": "{"y" * 9_000_000}"}}'), OutcomeUnknown, "more than"),
     "too many requests": (json('{"detail": "slow down"}', 429, retry_after="7"), RateLimited, "slow down"),
@@ -140,6 +150,7 @@ def test_a_create_is_sent_once_and_its_answer_says_what_became_of_it(
     error = ask(vendor, submit)
     assert type(error) is kind
     assert said in str(error)
+    assert answer.headers.get("location", "") in str(error)
     assert len(vendor.asked) == 1
     if isinstance(error, RateLimited):
         assert error.retry_after == 7
@@ -158,6 +169,8 @@ NO_LAST_WORD = {
     "a list": json("[1]"),
     "not found yet": json('{"detail": "no such request"}', 404),
     "more than an answer": json(f'{{"x": "{"y" * 9_000_000}"}}'),
+    "sent elsewhere": json('{"status": "COMPLETED"}', 302, location="https://status.example/"),
+    "nothing": Response("", 204),
 }
 
 
@@ -256,8 +269,8 @@ def test_nothing_is_fetched_from_inside_our_network_at_a_vendors_word(
             ("8.8.8.8", "http://[::1]/x"),
             ("127.0.0.1", inside),
         ]:
-            assert "is no public address" in await refused(host, url)
-        assert "169.254.169.254 is no public address" in await refused("127.0.0.1", f"{provider._base}/file")
+            assert "has no public address" in await refused(host, url)
+        assert "169.254.169.254, which has no public" in await refused("127.0.0.1", f"{provider._base}/file")
         for url in (
             "ftp://8.8.8.8/x",
             "//8.8.8.8/x",
@@ -327,9 +340,9 @@ def test_a_price_in_the_options_comes_before_that_of_the_table_and_without_one_a
     [("3", 3), ("0.5", 0.5), ("-1", 0), ("soon", None), ("", None), ("inf", None), ("999999", 600)],
 )
 def test_retry_after_is_seconds_or_a_date_and_nonsense_is_nothing(value: str, seconds: float | None) -> None:
-    assert _retry_after({"retry-after": value}) == seconds
+    assert retry_after({"retry-after": value}) == seconds
     date = formatdate(time.time() + 60, usegmt=True)
-    assert _retry_after({"retry-after": date}) == pytest.approx(60, abs=2)
+    assert retry_after({"retry-after": date}) == pytest.approx(60, abs=2)
 
 
 def test_keys_are_read_from_the_environment_or_a_file_that_nobody_else_may_read(

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import (
+    DeliveryNotFetched,
     DiskFull,
     KeyMissing,
     LeaseLost,
@@ -492,6 +493,27 @@ def test_what_earlier_creates_cost_stays_on_the_row_and_what_they_may_have_cost_
             2 * PRICE,
         )
         assert row.attempt == 4
+
+    with_rig(test)
+
+
+def test_what_was_made_and_not_found_is_paid_and_a_retry_asks_for_the_same_job_and_pays_nothing(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        for _ in range(2):  # the first time it is sent, the second it is asked for again
+            lost = Vendor(None, delivers=DeliveryNotFetched("no address in {'frames': 3}"))
+            failure = await rig.run(hosted(rig, lost))
+            assert isinstance(failure, StepFailure)
+            assert (failure.code, failure.cost) == ("delivery_not_fetched", PRICE)
+            assert (rig.row().provider_job_id, rig.row().doubtful) == ("job 2", 0.0)
+            await _retried(rig)
+            assert (rig.row().state, rig.row().provider_job_id) == (StepState.ACCEPTED, "job 2")
+        vendor = Vendor(None)
+        made = await rig.run(hosted(rig, vendor))
+        assert isinstance(made, Image)
+        assert (lost.told, vendor.told) == (["poll job 2"], ["poll job 2"])
+        assert (rig.row().attempt, rig.row().cost, rig.row().doubtful) == (1, PRICE, 0.0)
 
     with_rig(test)
 
