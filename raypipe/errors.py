@@ -43,6 +43,7 @@ RaypipeError
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
+│   └── VideoDeleted                 a request made one, which has been deleted since
 ├── WebhookNotFound                  the tenant has no webhook of that id
 ├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
@@ -392,6 +393,19 @@ class VideoNotFound(RaypipeError):
 
     def __init__(self, video_id: str) -> None:
         super().__init__(f"There is no video {video_id!r}.")
+
+
+class VideoDeleted(VideoNotFound):
+    """The video that a request made has been deleted since, so the same request makes no second one."""
+
+    code = "video_deleted"
+
+    def __init__(self, video_id: str) -> None:
+        RaypipeError.__init__(
+            self,
+            f"Video {video_id}, which this request made, is deleted; to have another one made and paid, "
+            "send the request under a new Idempotency-Key.",
+        )
 
 
 class WebhookNotFound(RaypipeError):

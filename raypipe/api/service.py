@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,7 +32,15 @@ from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.costs import estimate
-from raypipe.errors import ArtifactMissing, BeatNotFound, InvalidReferenceImage, QueueFull, VideoNotReady
+from raypipe.errors import (
+    ArtifactMissing,
+    BeatNotFound,
+    InvalidReferenceImage,
+    QueueFull,
+    VideoDeleted,
+    VideoNotFound,
+    VideoNotReady,
+)
 from raypipe.intake import accept, check_room, edit, plan
 from raypipe.journal import ApiKey, Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
@@ -73,10 +82,11 @@ class VideoService:
         Raises:
             QueueFull: As many are being planned and committed as can be in time.
             TenantLimit: The caller's key allows no more for now.
+            VideoDeleted: The video that a request under the same key has made has been deleted since.
         """
         asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
-            return await asyncio.to_thread(self.journal.video, known), True
+            return await _read_made(self.journal.video, known), True
         if caller.key is not None:
             await self.journal.keys.check_room(caller.key)
         request = await self._with_pictures(body, caller)
@@ -94,7 +104,7 @@ class VideoService:
         finally:
             self._creating -= 1
         if made != video.id:
-            return await asyncio.to_thread(self.journal.video, made), True
+            return await _read_made(self.journal.video, made), True
         self.poke()
         return video, False
 
@@ -138,12 +148,16 @@ class VideoService:
         return accept(request, self.settings, self.journal, self.store, tenant=tenant)
 
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
-        """Return a video when it has ended or waits, or after so many seconds."""
+        """Return a video that a request has made when it has ended or waits, or after so many seconds.
+
+        Raises:
+            VideoDeleted: It is deleted meanwhile.
+        """
         deadline = time.monotonic() + seconds
         while True:
-            state = (await asyncio.to_thread(self.journal.video, video_id)).state
+            state = (await _read_made(self.journal.video, video_id)).state
             if state.terminal or state is VideoState.WAITING or time.monotonic() > deadline:
-                return await asyncio.to_thread(Snapshot.read, self.journal, video_id)
+                return await _read_made(partial(Snapshot.read, self.journal), video_id)
             await asyncio.sleep(LOOK)
 
     async def changed(
@@ -269,6 +283,18 @@ class VideoService:
             filename=filename,
             headers={**headers, "X-Content-Type-Options": "nosniff"},
         )
+
+
+async def _read_made(read: Callable[[str], ResultT], video_id: str) -> ResultT:
+    """Read a video that a request has made.
+
+    Raises:
+        VideoDeleted: It has been deleted since.
+    """
+    try:
+        return await asyncio.to_thread(read, video_id)
+    except VideoNotFound as error:
+        raise VideoDeleted(video_id) from error
 
 
 def _keep_newest(folder: Path, number: int) -> None:

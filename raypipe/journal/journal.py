@@ -86,6 +86,7 @@ class Journal(Reads):
             OverBudget: There is no room; nothing is committed.
             TenantLimit: The key allows no more for now.
             KeyReused: The request under the same key asked for something else.
+            VideoDeleted: The video that it made has been deleted since.
             JournalUnavailable: They cannot be committed, or not within `patience` seconds.
         """
         if daily_budget is None and asked is None and key is None:
@@ -114,6 +115,7 @@ class Journal(Reads):
 
         Raises:
             KeyReused: That request asked for something else.
+            VideoDeleted: The video has been deleted since.
         """
         found: str | None = await self.writer.read(lambda connection: known(connection, asked))
         return found

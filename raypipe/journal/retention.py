@@ -38,7 +38,10 @@ def check_over(connection: Connection, video_id: str) -> None:
 
 
 def forget(connection: Connection, video_id: str) -> None:
-    """Delete a video, with all that is known of it but what it cost on which day."""
+    """Delete a video, with all that is known of it but what it cost on which day.
+
+    The keys of the requests that made it stay for their day: such a request that is sent again makes no second video.
+    """
     videos, steps = tables.videos.c, tables.steps.c
     spent: dict[int, float] = defaultdict(float)
     money = steps.cost + steps.doubtful_cost + func.coalesce(steps.reserved_cost, 0.0)
@@ -49,7 +52,7 @@ def forget(connection: Connection, video_id: str) -> None:
     for day, cost in spent.items():
         _add(connection, day, cost)
     _keep_events(connection, video_id)
-    for table in (tables.idempotency_keys, tables.events, tables.phases, tables.steps):
+    for table in (tables.events, tables.phases, tables.steps):
         connection.execute(delete(table).where(table.c.video_id == video_id))
     connection.execute(delete(tables.videos).where(videos.id == video_id))
 
