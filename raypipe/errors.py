@@ -8,6 +8,7 @@ RaypipeError
 │   ├── UnknownProvider              no provider is registered under that name
 │   ├── UnknownModel                 the provider has no such model for that kind of work
 │   ├── KeyReused                    an Idempotency-Key was used for another request
+│   ├── PriceRefused                 it says what a model costs, which is the operator's to say
 │   └── OverBudget                   it would cost more than may be spent
 ├── StoryboardMismatch (ValueError)  beats and storyboard images differ in number or index
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
@@ -25,6 +26,7 @@ RaypipeError
 ├── SecretsExposed                   others may read the file of secrets
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 │   └── DailyBudgetReached           nor on any video today
+│       └── KeyBudgetReached         nor on any video of its tenant's today
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 │   └── DeliveryExpired              what was made is not at the provider any more
@@ -139,6 +141,12 @@ class OverBudget(InvalidRequest):
     code = "over_budget"
 
 
+class PriceRefused(InvalidRequest):
+    """The request says what a model costs, which is the operator's to say."""
+
+    code = "price_refused"
+
+
 class KeyReused(InvalidRequest):
     """A request came under the Idempotency-Key of another request."""
 
@@ -251,6 +259,12 @@ class DailyBudgetReached(BudgetReached):
     """No more may be spent today."""
 
     code = "daily_budget_reached"
+
+
+class KeyBudgetReached(DailyBudgetReached):
+    """No more may be spent today under the key that the video is made under."""
+
+    code = "key_budget_reached"
 
 
 class ProviderUnusable(RaypipeError):
@@ -482,7 +496,7 @@ APPROVAL = "approval"
 #: code of a step that was not attempted, because what it needs failed
 UPSTREAM_FAILED = "upstream_failed"
 #: codes of errors for whose sake a video waits, and does not fail
-PAUSING = (OutOfFunds.code, BudgetReached.code, DailyBudgetReached.code)
+PAUSING = (OutOfFunds.code, BudgetReached.code, DailyBudgetReached.code, KeyBudgetReached.code)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -14,9 +14,8 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from raypipe.config import Settings
-from raypipe.costs import price_of
+from raypipe.costs import least_price_of, price_of
 from raypipe.errors import (
-    BudgetReached,
     InvalidRequest,
     MediaError,
     OutcomeUnknown,
@@ -92,6 +91,7 @@ class HostedWork:
         self._turn, self._pause = turn, pause
         self._tries = 0
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
+        self._prices = settings.prices
 
     async def delivery(self) -> Delivery:
         """Return what the provider delivers, sending the work unless it has been sent.
@@ -129,7 +129,7 @@ class HostedWork:
         if reserved is not None:
             return reserved
         try:
-            return price_of(self._work) or 0.0
+            return least_price_of(self._work, self._prices)
         except InvalidRequest as error:
             logger.warning("What %s cost cannot be told: %s", self._log.record.step, error)
             return 0.0
@@ -140,14 +140,13 @@ class HostedWork:
 
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
-        expected = self._log.record.estimated_cost
-        price = price_of(self._work) if expected is None else expected
-        bounded = self._work.job.budget is not None
-        if price is None and (bounded or self._daily_budget is not None):
-            raise BudgetReached(f"there is a budget, and what {self._work.model} costs is not known")
+        is_known = price_of(self._work, self._prices) is not None
+        # its row may have been planned at another price: the higher one counts
+        price = max(least_price_of(self._work, self._prices), self._log.record.estimated_cost or 0.0)
+        bounded = self._work.job.budget is not None or self._work.job.api_key is not None
         if self._turn is not None:
             await self._turn.acquire()
-        await self._log.reserve(price or 0.0, bounded, self._daily_budget)
+        await self._log.reserve(price, bounded, self._daily_budget, is_known)
         await self._log.sent(self._node, possible_duplicate)
         took = time.time() - (self._log.record.sent_at or 0.0)
         if took > self._provider.create_seconds / 2:  # others would count it as over before it is answered

@@ -30,6 +30,7 @@ from raypipe.api.events import Tail
 from raypipe.api.pictures import Pictures
 from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
+from raypipe.budgets import Customer
 from raypipe.config import Settings
 from raypipe.costs import estimate
 from raypipe.errors import (
@@ -96,7 +97,7 @@ class VideoService:
             )
         self._creating += 1
         try:
-            video, rows = await self._aside(request, self._accepted, request, caller.tenant)
+            video, rows = await self._aside(request, self._accepted, request, self._customer(caller))
             await self._note_uploads(video.spec, caller)  # before it is accepted: nothing may fail after that
             made = await self.journal.accept(
                 video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key
@@ -140,12 +141,15 @@ class VideoService:
             return await asyncio.to_thread(function, *args)
         return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
 
-    def _accepted(self, request: VideoRequest, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
+    def _customer(self, caller: Caller) -> Customer:
+        return Customer(caller.tenant, caller.key, self.settings.trust_prices)
+
+    def _accepted(self, request: VideoRequest, customer: Customer) -> tuple[VideoRecord, tuple[Write, ...]]:
         if self.journal.has_queued(self.settings.max_queued):
             raise QueueFull(
                 f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
             )
-        return accept(request, self.settings, self.journal, self.store, tenant=tenant)
+        return accept(request, self.settings, self.journal, self.store, customer=customer)
 
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
         """Return a video that a request has made when it has ended or waits, or after so many seconds.
@@ -168,9 +172,9 @@ class VideoService:
         if found:
             (picture,) = found.values()
             change = change.model_copy(update={"reference_image": picture})
-        return await self.go_on(
-            edit(None, video_id, beat_index, change, self.journal, self.store, key), video_id
-        )
+        settings, journal, store = self.settings, self.journal, self.store
+        edited = edit(None, video_id, beat_index, change, settings, journal, store, key)
+        return await self.go_on(edited, video_id)
 
     def check_news(self, video_id: str, seen: int) -> None:
         """Check that there can be news of a video: of one that is deleted there is none after that it is.
@@ -217,13 +221,13 @@ class VideoService:
     async def plan(self, body: CreateVideo, caller: Caller) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
         request = await self._with_pictures(body, caller)
-        spec = await self._aside(request, self._planned, request)
+        spec = await self._aside(request, self._planned, request, self._customer(caller))
         await self._note_uploads(spec, caller)
-        return plan_view(spec, estimate(spec), body.notes)
+        return plan_view(spec, estimate(spec, self.settings.prices), body.notes)
 
-    def _planned(self, request: VideoRequest) -> Spec:
+    def _planned(self, request: VideoRequest, customer: Customer) -> Spec:
         check_room(self.store, self.settings)
-        return plan(request, "", self.settings, self.store)
+        return plan(request, "", self.settings, self.store, customer)
 
     def chart(self, video_id: str) -> Chart:
         """Draw what ran when."""
