@@ -92,8 +92,9 @@ class Journal(Reads):
         if daily_budget is None and asked is None and key is None:
             await self.writer.put(*rows, patience=patience)
             return video.id
-        budgets = [None if daily_budget is None else DailyBudget(daily_budget), key and key.budget]
-        check = check_daily(video, [budget for budget in budgets if budget is not None])
+        day = None if daily_budget is None else DailyBudget(daily_budget)
+        keys = None if key is None else key.budget
+        check = check_daily(video, [budget for budget in (day, keys) if budget is not None])
 
         def run(connection: Connection) -> str:
             if asked is not None and not remember(connection, asked, video.id):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, func, select, true, update
 
 from raypipe.errors import BudgetReached, DailyBudgetReached, KeyBudgetReached, LeaseLost, OverBudget
 from raypipe.journal import tables
@@ -92,7 +92,7 @@ def reserve(
     return run
 
 
-def _payer(connection: Connection, video_id: str) -> Row[Any] | None:
+def _payer(connection: Connection, video_id: str) -> Any:
     """Read a video's epoch, budget and tenant, and name and daily budget of the key that it is made under."""
     budget = _videos.c.spec["budget"].as_float().label("budget")
     columns = _videos.c.epoch, budget, _videos.c.api_key, _videos.c.tenant, _keys.c.daily_budget
