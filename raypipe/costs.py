@@ -66,16 +66,26 @@ def amounts_of(spec: Spec, kind: Kind, model: Model) -> list[Amount]:
     return [Amount(seconds=model.seconds_for(beat.duration)) for beat in spec.beats]
 
 
+class Charge(NamedTuple):
+    """What work costs."""
+
+    #: US dollars, as far as they are known
+    usd: float
+    #: whether that is all
+    is_known: bool
+
+
+def charge_of(work: Work, prices: Prices) -> Charge:
+    """Return what work costs, and whether that is all that it may cost."""
+    model = model_of(Kind(work.kind), work.model, work.job.options)
+    amount = _amount_of(work, model)
+    return Charge(_least_cost(model, amount, prices), cost_of(model, amount, prices) is not None)
+
+
 def price_of(work: Work, prices: Prices) -> float | None:
     """Return what work costs, in US dollars; None if that is not known."""
-    model = _model_of(work)
-    return cost_of(model, _amount_of(work, model), prices)
-
-
-def least_price_of(work: Work, prices: Prices) -> float:
-    """Return what work costs, in US dollars, if what is not known of its price is nothing."""
-    model = _model_of(work)
-    return _least_cost(model, _amount_of(work, model), prices)
+    charge = charge_of(work, prices)
+    return charge.usd if charge.is_known else None
 
 
 def cost_of(model: Model, amount: Amount, prices: Prices) -> float | None:
@@ -120,10 +130,6 @@ def _inputs_of(model: Model, amount: Amount, price: Price) -> dict[str, Any]:
     filled = {name: word for name, word in model.filled.items() if name not in lengths}
     length = {} if price.per == "second" else dict.fromkeys(lengths, amount.seconds)
     return {**filled, **length, **model.inputs}
-
-
-def _model_of(work: Work) -> Model:
-    return model_of(Kind(work.kind), work.model, work.job.options)
 
 
 def _amount_of(work: Work, model: Model) -> Amount:

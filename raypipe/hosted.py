@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from raypipe.config import Settings
-from raypipe.costs import least_price_of, price_of
+from raypipe.costs import charge_of
 from raypipe.errors import (
     InvalidRequest,
     MediaError,
@@ -129,7 +129,7 @@ class HostedWork:
         if reserved is not None:
             return reserved
         try:
-            return least_price_of(self._work, self._prices)
+            return charge_of(self._work, self._prices).usd
         except InvalidRequest as error:
             logger.warning("What %s cost cannot be told: %s", self._log.record.step, error)
             return 0.0
@@ -140,13 +140,13 @@ class HostedWork:
 
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
-        is_known = price_of(self._work, self._prices) is not None
+        charge = charge_of(self._work, self._prices)
         # its row may have been planned at another price: the higher one counts
-        price = max(least_price_of(self._work, self._prices), self._log.record.estimated_cost or 0.0)
+        price = max(charge.usd, self._log.record.estimated_cost or 0.0)
         bounded = self._work.job.budget is not None or self._work.job.api_key is not None
         if self._turn is not None:
             await self._turn.acquire()
-        await self._log.reserve(price, bounded, self._daily_budget, is_known)
+        await self._log.reserve(price, bounded, self._daily_budget, charge.is_known)
         await self._log.sent(self._node, possible_duplicate)
         took = time.time() - (self._log.record.sent_at or 0.0)
         if took > self._provider.create_seconds / 2:  # others would count it as over before it is answered

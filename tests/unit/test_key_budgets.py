@@ -1,6 +1,7 @@
 """A key's budget a day bounds what its tenant spends, and leaves the others their day."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import create_engine, text
+from typer.testing import CliRunner
 
 from raypipe.api import create_app
+from raypipe.cli.keys import app as keys_app
 from raypipe.config import Settings
-from raypipe.errors import BudgetReached, DailyBudgetReached, KeyBudgetReached
+from raypipe.errors import BudgetReached, DailyBudgetReached, InvalidRequest, KeyBudgetReached
 from raypipe.journal import ApiKey, Journal, StepRecord, database
 from raypipe.models import StepState, VideoState
 
@@ -214,3 +217,17 @@ def test_what_was_deleted_today_before_the_migration_still_counts_for_the_instal
         assert "$0.25 is left of the $1.00 that may be spent a day" in str(await submitted(client))
 
     asyncio.run(test())
+
+
+def test_the_command_line_makes_keys_with_a_budget_and_lists_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYPIPE_DATA_DIR", str(tmp_path))
+    made = CliRunner().invoke(keys_app, ["create", "alice", "--daily-budget", "2.5"])
+    assert made.stdout.startswith("rp_")
+    listed = CliRunner().invoke(keys_app, ["list", "--json"])
+    assert [(key["name"], key["daily_budget"]) for key in json.loads(listed.stdout)] == [("alice", 2.5)]
+    assert "$2.50" in CliRunner().invoke(keys_app, ["list"]).stdout
+    endless = CliRunner().invoke(keys_app, ["create", "bob", "--daily-budget", "inf"])
+    assert isinstance(endless.exception, InvalidRequest)
+    assert "--daily-budget: it must be a finite sum" in str(endless.exception)

@@ -13,7 +13,7 @@ from raypipe.api import create_app
 from raypipe.artifacts import ArtifactStore
 from raypipe.budgets import Customer
 from raypipe.config import Settings
-from raypipe.costs import estimate, least_price_of, price_of
+from raypipe.costs import Charge, charge_of, estimate, price_of
 from raypipe.errors import InvalidRequest, OverBudget, PriceRefused, RaypipeError, UnknownModel
 from raypipe.hosted import HostedWork
 from raypipe.intake import accept, notes_on, plan
@@ -93,7 +93,7 @@ def test_what_is_sent_is_counted_at_the_price_of_the_table(options: dict[str, di
     image = ImageWork(job=job, model=FLUX, beat=beat)
     clip = ClipWork(job=job, model=HAILUO, beat=beat, continues=False)
     assert (price_of(image, {}), price_of(clip, {})) == pytest.approx((0.003, 0.27))
-    assert (least_price_of(image, {}), least_price_of(clip, {})) == pytest.approx((0.003, 0.27))
+    assert charge_of(image, {}) == Charge(pytest.approx(0.003), True)
 
 
 def test_a_price_in_a_request_raises_what_counts() -> None:
