@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from raypipe.errors import SecretsExposed
+from raypipe.prices import Price
 
 
 def _expanded(path: Path) -> Path:
@@ -94,6 +95,10 @@ class Settings(BaseSettings):
     until: Literal["storyboard"] | None = None
     #: US dollars that may be spent a day, which begins at midnight UTC; empty: any
     daily_budget: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    #: what models cost, by their full names, where the vendors' lists do not say it or somebody pays another price
+    prices: dict[str, Price] = Field(default_factory=dict)
+    #: whether requests over HTTP may say what a model costs whose price is not known
+    trust_prices: bool = False
     #: where providers' APIs are, by their names, if not where they usually are: RAYPIPE_<NAME>_URL
     provider_urls: Annotated[dict[str, str], AfterValidator(_web_addresses)] = Field(
         default_factory=_provider_urls

@@ -204,7 +204,8 @@ class Coordinator:
             VideoBusy: The video is being made.
         """
         await self._hold_lease_for(video_id)
-        self._run_again(await edit(self.owner, video_id, beat_index, change, self.journal, self.store))
+        settings, journal, store = self.settings, self.journal, self.store
+        self._run_again(await edit(self.owner, video_id, beat_index, change, settings, journal, store))
 
     async def allow_missing(self, video_id: str) -> None:
         """Make a film of the beats that a video has, which ended without some; what failed is not tried again.
@@ -461,7 +462,7 @@ class Coordinator:
     def _start(self, video: VideoRecord) -> None:
         if video.crash_count:
             self._suspects[video.id] = time.monotonic()
-        run = VideoRun(self.journal, video)
+        run = VideoRun(self.journal, video, self.settings.prices)
         work = run.cancel if video.state is VideoState.CANCELLING else run.run
         task = asyncio.create_task(work(self.gateways), name=video.id)
         self._runs[video.id] = run, task

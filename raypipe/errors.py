@@ -8,6 +8,7 @@ RaypipeError
 │   ├── UnknownProvider              no provider is registered under that name
 │   ├── UnknownModel                 the provider has no such model for that kind of work
 │   ├── KeyReused                    an Idempotency-Key was used for another request
+│   ├── PriceRefused                 it says what a model costs, which is the operator's to say
 │   └── OverBudget                   it would cost more than may be spent
 ├── StoryboardMismatch (ValueError)  beats and storyboard images differ in number or index
 ├── ChunkGap (ValueError)            the chunks of a finished phase leave out or repeat a beat
@@ -26,6 +27,7 @@ RaypipeError
 ├── SecretsExposed                   others may read the file of secrets
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 │   └── DailyBudgetReached           nor on any video today
+│       └── KeyBudgetReached         nor on any video of its tenant's today
 ├── ProviderUnusable                 an installed provider cannot be loaded
 ├── MediaError                       bytes are not the picture, clip or track they should be
 │   ├── DeliveryExpired              what was made is not at the provider any more
@@ -45,6 +47,7 @@ RaypipeError
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
+│   └── VideoDeleted                 a request made one, which has been deleted since
 ├── WebhookNotFound                  the tenant has no webhook of that id
 ├── BeatNotFound                     the video has no such beat
 ├── VideoNotReady                    the video or picture asked for is not made yet
@@ -138,6 +141,12 @@ class OverBudget(InvalidRequest):
     """The video is estimated to cost more than may be spent."""
 
     code = "over_budget"
+
+
+class PriceRefused(InvalidRequest):
+    """The request says what a model costs, which is the operator's to say."""
+
+    code = "price_refused"
 
 
 class KeyReused(InvalidRequest):
@@ -258,6 +267,12 @@ class DailyBudgetReached(BudgetReached):
     """No more may be spent today."""
 
     code = "daily_budget_reached"
+
+
+class KeyBudgetReached(DailyBudgetReached):
+    """No more may be spent today under the key that the video is made under."""
+
+    code = "key_budget_reached"
 
 
 class ProviderUnusable(RaypipeError):
@@ -411,6 +426,19 @@ class VideoNotFound(RaypipeError):
         super().__init__(f"There is no video {video_id!r}.")
 
 
+class VideoDeleted(VideoNotFound):
+    """The video that a request made has been deleted since, so the same request makes no second one."""
+
+    code = "video_deleted"
+
+    def __init__(self, video_id: str) -> None:
+        RaypipeError.__init__(
+            self,
+            f"Video {video_id}, which this request made, is deleted; to have another one made and paid, "
+            "send the request under a new Idempotency-Key.",
+        )
+
+
 class WebhookNotFound(RaypipeError):
     """The tenant has no webhook of that id."""
 
@@ -485,7 +513,7 @@ APPROVAL = "approval"
 #: code of a step that was not attempted, because what it needs failed
 UPSTREAM_FAILED = "upstream_failed"
 #: codes of errors for whose sake a video waits, and does not fail
-PAUSING = (OutOfFunds.code, BudgetReached.code, DailyBudgetReached.code)
+PAUSING = (OutOfFunds.code, BudgetReached.code, DailyBudgetReached.code, KeyBudgetReached.code)
 
 
 def is_disk_full(error: BaseException) -> bool:

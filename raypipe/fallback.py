@@ -13,6 +13,7 @@ from raypipe.errors import (
     TookTooLong,
 )
 from raypipe.models import Artifact
+from raypipe.prices import Prices
 from raypipe.providers.base import Work
 from raypipe.step_log import StepLog
 
@@ -27,8 +28,14 @@ class _Unpaid(NamedTuple):
     error: OutOfFunds
 
 
-async def in_turn(log: StepLog, work: Work, provide: Provide) -> Artifact:
+async def in_turn(log: StepLog, work: Work, provide: Provide, prices: Prices) -> Artifact:
     """Have the job's models do a piece of work, in turn until one has; from the one on that the step's row names.
+
+    Args:
+        log: The step.
+        work: What to make.
+        provide: Has one of the models do it.
+        prices: The operator's.
 
     Raises:
         OutOfFunds: None has, and one had no funds: the step goes on with that one.
@@ -39,7 +46,7 @@ async def in_turn(log: StepLog, work: Work, provide: Provide) -> Artifact:
         model, *models = models
         if log.record.model is None:
             planned = log.record.estimated_cost
-            log.note_model(model, _price(work, model) if planned is None else planned)
+            log.note_model(model, _price(work, model, prices) if planned is None else planned)
         try:
             return await provide(model)
         except ProviderError as error:
@@ -48,7 +55,7 @@ async def in_turn(log: StepLog, work: Work, provide: Provide) -> Artifact:
             following = models[0] if models else unpaid.model if unpaid else model
             if following == model or _may_deliver(log, error):
                 raise
-            await log.fell_back(following, _price(work, following), error)
+            await log.fell_back(following, _price(work, following, prices), error)
             if not models and unpaid is not None:
                 raise unpaid.error from error
     raise InternalError(f"{work.step} names no model")
@@ -78,5 +85,5 @@ def _may_deliver(log: StepLog, error: ProviderError) -> bool:
     return isinstance(error, OutcomeUnknown) or (log.record.provider_job_id is not None and not its_own)
 
 
-def _price(work: Work, model: str) -> float | None:
-    return price_of(work.model_copy(update={"model": model}))
+def _price(work: Work, model: str, prices: Prices) -> float | None:
+    return price_of(work.model_copy(update={"model": model}), prices)

@@ -226,7 +226,7 @@ class Gateway:
         provided = [self._provider_and_work(row, works, rows) for row in left]
         await asyncio.gather(
             *(
-                LeftStep(log, *who, is_over).settle(stop, seconds)
+                LeftStep(log, *who, self._settings.prices, is_over).settle(stop, seconds)
                 for log, who in zip(logs, provided, strict=True)
             )
         )
@@ -417,7 +417,8 @@ class Gateway:
         """Have the job's models do a piece of work, in turn until one has."""
         if log.record.state is StepState.INTENT and log.record.provider_job_id is None:
             self._check_keys(work)
-        return await in_turn(log, work, lambda model: self._provide_with(model, log, work))
+        prices = self._settings.prices
+        return await in_turn(log, work, lambda model: self._provide_with(model, log, work), prices)
 
     def _check_keys(self, work: Work) -> None:
         """Check that what comes after this work can be paid, before anything is.
@@ -510,7 +511,7 @@ async def _open(settings: Settings, store: ArtifactStore, metrics: StepMetrics) 
 
 def input_key(work: Work) -> str:
     """Name what work is made from: equal keys, equal work, whatever video it is for."""
-    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "models", "takes"}})
+    made_from = work.model_dump_json(exclude={"job": {"video_id", "epoch", "api_key", "models", "takes"}})
     return hashlib.sha256(made_from.encode()).hexdigest()
 
 

@@ -14,9 +14,8 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from raypipe.config import Settings
-from raypipe.costs import price_of
+from raypipe.costs import charge_of
 from raypipe.errors import (
-    BudgetReached,
     InvalidRequest,
     MediaError,
     OutcomeUnknown,
@@ -28,6 +27,7 @@ from raypipe.errors import (
 )
 from raypipe.journal import StepRecord
 from raypipe.models import StepState
+from raypipe.prices import Prices
 from raypipe.providers.base import Create, Delivery, HostedProvider, Pending, Work
 from raypipe.step_log import StepLog
 
@@ -97,6 +97,7 @@ class HostedWork:
         self._turn, self._pause = turn, pause
         self._tries = 0
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
+        self._prices = settings.prices
 
     async def delivery(self) -> Delivery:
         """Return what the provider delivers, sending the work unless it has been sent.
@@ -131,7 +132,7 @@ class HostedWork:
 
     @property
     def _price(self) -> float:
-        return reserved_price(self._log.record, self._work)
+        return reserved_price(self._log.record, self._work, self._prices)
 
     @property
     def _is_sent(self) -> bool:
@@ -139,15 +140,14 @@ class HostedWork:
 
     async def _create(self, possible_duplicate: bool) -> str | None:
         """Send the work; None if it is not known whether the provider has taken it."""
-        expected = self._log.record.estimated_cost
-        price = price_of(self._work) if expected is None else expected
-        bounded = self._work.job.budget is not None
-        if price is None and (bounded or self._daily_budget is not None):
-            raise BudgetReached(f"there is a budget, and what {self._work.model} costs is not known")
+        charge = charge_of(self._work, self._prices)
+        # its row may have been planned at another price: the higher one counts
+        price = max(charge.usd, self._log.record.estimated_cost or 0.0)
+        bounded = self._work.job.budget is not None or self._work.job.api_key is not None
         create = await self._prepared_in_turn()
         if create is None:
             return None
-        await self._log.reserve(price or 0.0, bounded, self._daily_budget)
+        await self._log.reserve(price, bounded, self._daily_budget, charge.is_known)
         # from here on nothing but the create itself lies between the row, which is fenced, and the provider
         await self._log.sent(self._node, possible_duplicate)
         took = time.time() - (self._log.record.sent_at or 0.0)
@@ -310,7 +310,7 @@ class HostedWork:
             )
 
 
-def reserved_price(step: StepRecord, work: Work) -> float:
+def reserved_price(step: StepRecord, work: Work, prices: Prices) -> float:
     """Return the price in US dollars that was reserved for a step, else noted when its job was fetched before.
 
     Else it is its model's, or 0 if that is not known any more.
@@ -320,7 +320,7 @@ def reserved_price(step: StepRecord, work: Work) -> float:
     if step.cost > step.earlier_cost:
         return step.cost - step.earlier_cost
     try:
-        return price_of(work) or 0.0
+        return charge_of(work, prices).usd
     except InvalidRequest as error:
         logger.warning("What %s cost cannot be told: %s", step.step, error)
         return 0.0

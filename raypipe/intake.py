@@ -9,6 +9,7 @@ import time
 from typing import Any, TypeVar
 
 from raypipe.artifacts import ArtifactStore
+from raypipe.budgets import Customer, check_money
 from raypipe.config import Settings
 from raypipe.costs import Estimate, estimate
 from raypipe.errors import (
@@ -18,10 +19,8 @@ from raypipe.errors import (
     InvalidReferenceImage,
     InvalidRequest,
     MediaError,
-    OverBudget,
 )
 from raypipe.journal import (
-    LOCAL_TENANT,
     ApiKey,
     Event,
     Journal,
@@ -52,7 +51,6 @@ from raypipe.phases.takes import find_take, with_take
 from raypipe.providers.base import Model, provider_of
 from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
-from raypipe.text import dollars
 
 logger = logging.getLogger(__name__)
 
@@ -61,22 +59,32 @@ BriefT = TypeVar("BriefT", bound=Brief)
 _DATA_URI = re.compile(r"data:image/(?:png|jpeg);base64,(.+)", re.DOTALL)
 
 
-def plan(request: VideoRequest, video_id: str, settings: Settings, store: ArtifactStore) -> Spec:
+#: whoever runs raypipe, on the command line
+OPERATOR = Customer()
+
+
+def plan(
+    request: VideoRequest,
+    video_id: str,
+    settings: Settings,
+    store: ArtifactStore,
+    customer: Customer = OPERATOR,
+) -> Spec:
     """Turn a request into a spec that can be made.
 
     Raises:
-        InvalidRequest: The beats do not fit, a picture is unusable, or a model is unknown, does not take its options or
-            cannot make what is asked.
+        InvalidRequest: The beats do not fit, a picture is unusable, a model is unknown, does not take its options or
+            cannot make what is asked, or it costs more than it may.
     """
-    return _plan(_with_stored_pictures(request, store), video_id, settings)
+    return _plan(_with_stored_pictures(request, store), video_id, settings, customer)
 
 
-def _plan(request: VideoRequest, video_id: str, settings: Settings) -> Spec:
+def _plan(request: VideoRequest, video_id: str, settings: Settings, customer: Customer) -> Spec:
     spec = build_full_spec(request, video_id, settings.log_dir, settings.followers_per_reference)
     spec = spec.model_copy(update={"until": spec.until or settings.until})
     group_sequences(spec.beats, spec.followers_per_reference)
     check_models(spec)
-    check_budget(spec, settings)
+    check_money(spec, settings, customer)
     for note in notes_on(spec):
         logger.warning(note)
     return spec
@@ -116,26 +124,6 @@ def check_models(spec: Spec) -> None:
                 f"options.{name}: it names neither a kind of work (image, clip, music) nor a provider or model of this "
                 f"video ({', '.join(sorted(names - set(Kind)))})."
             )
-
-
-def check_budget(spec: Spec, settings: Settings) -> None:
-    """Check that a plan costs no more than it may.
-
-    Raises:
-        OverBudget: It is estimated at more, or there is a budget and a model's price is not known.
-    """
-    if spec.budget is None and settings.daily_budget is None:
-        return
-    for model in (model for kind in Kind for model in models_of(spec, kind)):
-        if model.price is None:
-            raise OverBudget(
-                f"There is a budget, and what {model.name!r} costs is not known: say so with "
-                '"price" in its options.'
-            )
-    found = estimate(spec)
-    for budget, whose in ((spec.budget, "its budget is"), (settings.daily_budget, "a day's budget is")):
-        if budget is not None and found.total > budget:
-            raise OverBudget(f"The video is estimated at {found}, and {whose} {dollars(budget)}.")
 
 
 def _check_durations(model: Model, spec: Spec) -> None:
@@ -189,7 +177,7 @@ def accept(
     store: ArtifactStore,
     owner: Owner | None = None,
     running: bool = False,
-    tenant: str = LOCAL_TENANT,
+    customer: Customer = OPERATOR,
 ) -> tuple[VideoRecord, tuple[Write, ...]]:
     """Plan a video; it is accepted once the rows returned with it, its steps' among them, are committed.
 
@@ -202,12 +190,13 @@ def accept(
     check_room(store, settings)
     now, video_id = time.time(), new_video_id()
     request = _with_stored_pictures(request, store)
-    spec = _plan(request, video_id, settings)
-    planned, expected = time.time(), estimate(spec)
+    spec = _plan(request, video_id, settings, customer)
+    planned, expected = time.time(), estimate(spec, settings.prices)
     video = VideoRecord(
         id=video_id,
         state=VideoState.QUEUED,
-        tenant=tenant,
+        tenant=customer.tenant,
+        api_key=None if customer.key is None else customer.key.name,
         runner="service" if owner is None else owner.runner,
         request=request,
         spec=spec,
@@ -234,6 +223,7 @@ async def edit(
     video_id: str,
     beat_index: int,
     change: BeatEdit,
+    settings: Settings,
     journal: Journal,
     store: ArtifactStore,
     key: ApiKey | None = None,
@@ -245,6 +235,7 @@ async def edit(
         video_id: Which video; nobody may be making it.
         beat_index: Which beat.
         change: What to change of it.
+        settings: Say what models cost whose vendors do not.
         journal: Holds the video.
         store: Gets a picture that the change brings.
         key: Whose limits have to have room for it.
@@ -265,7 +256,7 @@ async def edit(
     def changed(spec: Spec) -> tuple[Spec, list[StepRecord]]:
         check_take(video_id, spec, beat_index, change.take)
         spec = with_take(spec, beat_index, change)
-        return spec, planned_steps(video_id, spec, estimate(spec))
+        return spec, planned_steps(video_id, spec, estimate(spec, settings.prices))
 
     happened = Event(video_id=video_id, kind="video.edited", beat_index=beat_index, data=_told(change))
     return await journal.edit(owner, video_id, changed, happened, key)

@@ -21,6 +21,7 @@ from raypipe.errors import (
 )
 from raypipe.hosted import in_time, reserved_price
 from raypipe.models import StepState
+from raypipe.prices import Prices
 from raypipe.providers.base import Delivery, HostedProvider, Work
 from raypipe.step_log import StepLog
 
@@ -41,6 +42,7 @@ class LeftStep:
         log: The step, as its row stands.
         provider: Who has its job, or may have it; None if it is not installed.
         work: What the step was to make; None if that cannot be told any more.
+        prices: The operator's.
         is_over: Tells whether the video is still over, or is made again by now.
     """
 
@@ -49,9 +51,11 @@ class LeftStep:
         log: StepLog,
         provider: HostedProvider | None,
         work: Work | None,
+        prices: Prices,
         is_over: Callable[[], Awaitable[bool]],
     ) -> None:
-        self._log, self._provider, self._work, self._is_over = log, provider, work, is_over
+        self._log, self._provider, self._work = log, provider, work
+        self._prices, self._is_over = prices, is_over
 
     async def settle(self, stop: bool, seconds: float) -> None:
         """Journal what became of the step; its row stays under way where that cannot be known yet.
@@ -84,11 +88,11 @@ class LeftStep:
             reply = await in_time(provider.poll(job_id, work), seconds)
         except _OVER as error:
             if isinstance(error, MediaError):  # it was made, and so paid
-                self._log.note_cost(reserved_price(self._log.record, work))
+                self._log.note_cost(reserved_price(self._log.record, work, self._prices))
             await self._log.failed(error)
             return
         if isinstance(reply, Delivery):
-            price = reserved_price(self._log.record, work) if reply.cost is None else reply.cost
+            price = reserved_price(self._log.record, work, self._prices) if reply.cost is None else reply.cost
             self._log.note_cost(price)  # with that the row says that a retry fetches it
             await self._end()
         elif stop and await self._is_over():

@@ -394,6 +394,8 @@ class Job(Value):
     video_id: str
     #: who asks: the coordinator that has the video
     epoch: int = 0
+    #: name of the key that it is made under, if any, which may allow so much a day
+    api_key: str | None = None
     size: Size
     fps: int
     duration: float
@@ -411,11 +413,11 @@ class Job(Value):
     takes: dict[str, int] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, video_id: str, spec: Spec, epoch: int = 0) -> Self:
+    def of(cls, video_id: str, spec: Spec, epoch: int = 0, api_key: str | None = None) -> Self:
         """Return the part of a spec that is not about single beats."""
-        own = ("video_id", "epoch")
+        own = {"video_id": video_id, "epoch": epoch, "api_key": api_key}
         shared = {name: getattr(spec, name) for name in cls.model_fields if name not in own}
-        return cls(video_id=video_id, epoch=epoch, **shared)
+        return cls(**own, **shared)
 
 
 class BeatSequence(Value):

@@ -132,27 +132,28 @@ class StepLog:
         self.record = self.record.evolve(attempt=self.record.attempt - 1)
         await self.not_taken(why)
 
-    async def reserve(self, price: float, bounded: bool, daily: float | None) -> None:
+    async def reserve(self, price: float, bounded: bool, daily: float | None, is_known: bool = True) -> None:
         """Reserve what the work costs, before it is sent.
 
         Args:
             price: US dollars.
-            bounded: Whether the video has a budget; what it is now, its row says.
+            bounded: Whether the video, or the key that it is made under, may have a budget; rows say what it is now.
             daily: US dollars that may be spent a day; None for any sum.
+            is_known: Whether that is all that it may cost.
 
         Raises:
-            BudgetReached: The video's budget, or the day's, has no room for it.
+            BudgetReached: A budget has no room for it, or there is one and the price is not known.
         """
         self._settle()
-        if price > 0 and (bounded or daily is not None):
-            await self._reserve(price, daily)
+        if (price > 0 or not is_known) and (bounded or daily is not None):
+            await self._reserve(price, daily, is_known)
         self.record = self.record.evolve(reserved_cost=price)
 
-    async def _reserve(self, price: float, daily: float | None) -> None:
+    async def _reserve(self, price: float, daily: float | None, is_known: bool) -> None:
         while True:
             epoch = self._epoch
             try:
-                return await self._steps.journal.reserve(self.record, price, daily, epoch)
+                return await self._steps.journal.reserve(self.record, price, daily, epoch, is_known)
             except LeaseLost:
                 await self._newer_than(epoch)
 

@@ -39,6 +39,7 @@ from raypipe.models import (
 from raypipe.phases.references import group_sequences, roles_of
 from raypipe.phases.storyboard import check_storyboard, name_beats
 from raypipe.pipeline import Graph, Ref, finalize_chunks, finish, launch, launch_storyboard, works_of
+from raypipe.prices import Prices
 from raypipe.text import dollars, valid_text
 from raypipe.workers import error_of
 
@@ -69,9 +70,9 @@ class _Ending(NamedTuple):
 class VideoRun:
     """One video from its claimed row to its end."""
 
-    def __init__(self, journal: Journal, video: VideoRecord) -> None:
-        self.journal, self.video, self.spec = journal, video, video.spec
-        self.job = Job.of(video.id, video.spec, video.epoch)
+    def __init__(self, journal: Journal, video: VideoRecord, prices: Prices) -> None:
+        self.journal, self.video, self.spec, self._prices = journal, video, video.spec, prices
+        self.job = Job.of(video.id, video.spec, video.epoch, video.api_key)
         self._fence = Fence(video.id, video.epoch)
         self._outputs: dict[Phase, PhaseOutput] = {}
         #: what takes that are not in use have cost
@@ -210,7 +211,8 @@ class VideoRun:
             cause = mismatch[1].root
             state = VideoState.WAITING if cause.code in PAUSING else VideoState.FAILED
             return _Ending(state, error_code=cause.code, error=_brief(cause))
-        rest = total(cost or 0.0 for step, cost in estimate(self.spec).steps.items() if "image" not in step)
+        steps = estimate(self.spec, self._prices).steps
+        rest = total(cost or 0.0 for step, cost in steps.items() if "image" not in step)
         said = f"the storyboard is made and waits for approval; the rest is estimated at {dollars(rest)}"
         return _Ending(VideoState.WAITING, error_code=APPROVAL, error=said)
 

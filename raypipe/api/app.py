@@ -181,7 +181,8 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     ) -> VideoSummary:
         """Accept a video. It is committed when this answers, and made whether or not anybody waits for it.
 
-        A request that is sent again within a day under the same Idempotency-Key makes no second video.
+        A request that is sent again within a day under the same Idempotency-Key makes no second video; 410 if the one
+        that it made has been deleted.
         """
         video, replayed = await service.create(body, caller, idempotency_key)
         response.headers["Location"] = f"/v1/videos/{video.id}"

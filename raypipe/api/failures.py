@@ -25,6 +25,7 @@ from raypipe.errors import (
     RaypipeError,
     TenantLimit,
     VideoBusy,
+    VideoDeleted,
     VideoNotFound,
     VideoNotReady,
     VideoOver,
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 #: the first class that an error belongs to decides
 STATUSES: dict[type[RaypipeError], int] = {
     InvalidRequest: 422,
+    VideoDeleted: 410,
     VideoNotFound: 404,
     BeatNotFound: 404,
     WebhookNotFound: 404,

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,9 +30,18 @@ from raypipe.api.events import Tail
 from raypipe.api.pictures import Pictures
 from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
+from raypipe.budgets import Customer
 from raypipe.config import Settings
 from raypipe.costs import estimate
-from raypipe.errors import ArtifactMissing, BeatNotFound, InvalidReferenceImage, QueueFull, VideoNotReady
+from raypipe.errors import (
+    ArtifactMissing,
+    BeatNotFound,
+    InvalidReferenceImage,
+    QueueFull,
+    VideoDeleted,
+    VideoNotFound,
+    VideoNotReady,
+)
 from raypipe.intake import accept, check_room, edit, plan
 from raypipe.journal import ApiKey, Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
@@ -73,10 +83,11 @@ class VideoService:
         Raises:
             QueueFull: As many are being planned and committed as can be in time.
             TenantLimit: The caller's key allows no more for now.
+            VideoDeleted: The video that a request under the same key has made has been deleted since.
         """
         asked = None if key is None else Idempotency(key, _digest(body), caller.tenant)
         if asked is not None and (known := await self.journal.known(asked)) is not None:
-            return await asyncio.to_thread(self.journal.video, known), True
+            return await _read_made(self.journal.video, known), True
         if caller.key is not None:
             await self.journal.keys.check_room(caller.key)
         request = await self._with_pictures(body, caller)
@@ -86,7 +97,7 @@ class VideoService:
             )
         self._creating += 1
         try:
-            video, rows = await self._aside(request, self._accepted, request, caller.tenant)
+            video, rows = await self._aside(request, self._accepted, request, self._customer(caller))
             await self._note_uploads(video.spec, caller)  # before it is accepted: nothing may fail after that
             made = await self.journal.accept(
                 video, rows, self.settings.daily_budget, PATIENCE, asked, caller.key
@@ -94,7 +105,7 @@ class VideoService:
         finally:
             self._creating -= 1
         if made != video.id:
-            return await asyncio.to_thread(self.journal.video, made), True
+            return await _read_made(self.journal.video, made), True
         self.poke()
         return video, False
 
@@ -130,20 +141,27 @@ class VideoService:
             return await asyncio.to_thread(function, *args)
         return await asyncio.get_running_loop().run_in_executor(self._decoding, function, *args)
 
-    def _accepted(self, request: VideoRequest, tenant: str) -> tuple[VideoRecord, tuple[Write, ...]]:
+    def _customer(self, caller: Caller) -> Customer:
+        return Customer(caller.tenant, caller.key, self.settings.trust_prices)
+
+    def _accepted(self, request: VideoRequest, customer: Customer) -> tuple[VideoRecord, tuple[Write, ...]]:
         if self.journal.has_queued(self.settings.max_queued):
             raise QueueFull(
                 f"{self.settings.max_queued} videos wait already (RAYPIPE_MAX_QUEUED); come again later."
             )
-        return accept(request, self.settings, self.journal, self.store, tenant=tenant)
+        return accept(request, self.settings, self.journal, self.store, customer=customer)
 
     async def ended(self, video_id: str, seconds: float) -> Snapshot:
-        """Return a video when it has ended or waits, or after so many seconds."""
+        """Return a video that a request has made when it has ended or waits, or after so many seconds.
+
+        Raises:
+            VideoDeleted: It is deleted meanwhile.
+        """
         deadline = time.monotonic() + seconds
         while True:
-            state = (await asyncio.to_thread(self.journal.video, video_id)).state
+            state = (await _read_made(self.journal.video, video_id)).state
             if state.terminal or state is VideoState.WAITING or time.monotonic() > deadline:
-                return await asyncio.to_thread(Snapshot.read, self.journal, video_id)
+                return await _read_made(partial(Snapshot.read, self.journal), video_id)
             await asyncio.sleep(LOOK)
 
     async def changed(
@@ -154,9 +172,9 @@ class VideoService:
         if found:
             (picture,) = found.values()
             change = change.model_copy(update={"reference_image": picture})
-        return await self.go_on(
-            edit(None, video_id, beat_index, change, self.journal, self.store, key), video_id
-        )
+        settings, journal, store = self.settings, self.journal, self.store
+        edited = edit(None, video_id, beat_index, change, settings, journal, store, key)
+        return await self.go_on(edited, video_id)
 
     def check_news(self, video_id: str, seen: int) -> None:
         """Check that there can be news of a video: of one that is deleted there is none after that it is.
@@ -203,13 +221,13 @@ class VideoService:
     async def plan(self, body: CreateVideo, caller: Caller) -> Plan:
         """Plan a video; pictures it brings are stored, so that the plan can name them."""
         request = await self._with_pictures(body, caller)
-        spec = await self._aside(request, self._planned, request)
+        spec = await self._aside(request, self._planned, request, self._customer(caller))
         await self._note_uploads(spec, caller)
-        return plan_view(spec, estimate(spec), body.notes)
+        return plan_view(spec, estimate(spec, self.settings.prices), body.notes)
 
-    def _planned(self, request: VideoRequest) -> Spec:
+    def _planned(self, request: VideoRequest, customer: Customer) -> Spec:
         check_room(self.store, self.settings)
-        return plan(request, "", self.settings, self.store)
+        return plan(request, "", self.settings, self.store, customer)
 
     def chart(self, video_id: str) -> Chart:
         """Draw what ran when."""
@@ -269,6 +287,18 @@ class VideoService:
             filename=filename,
             headers={**headers, "X-Content-Type-Options": "nosniff"},
         )
+
+
+async def _read_made(read: Callable[[str], ResultT], video_id: str) -> ResultT:
+    """Read a video that a request has made.
+
+    Raises:
+        VideoDeleted: It has been deleted since.
+    """
+    try:
+        return await asyncio.to_thread(read, video_id)
+    except VideoNotFound as error:
+        raise VideoDeleted(video_id) from error
 
 
 def _keep_newest(folder: Path, number: int) -> None:

@@ -38,6 +38,10 @@ def create(
     per_day: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Videos that the tenant may submit a day (UTC).")
     ] = None,
+    daily_budget: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="USD", help="US dollars that the tenant may spend a day (UTC)."),
+    ] = None,
 ) -> None:
     """Make a key and print it. It is shown this once, and kept nowhere."""
     from pydantic import ValidationError
@@ -48,9 +52,12 @@ def create(
     from raypipe.journal import ApiKey
 
     try:
-        key = ApiKey(name=name, tenant=tenant or name, most_in_flight=in_flight, most_per_day=per_day)
+        limits = {"most_in_flight": in_flight, "most_per_day": per_day, "daily_budget": daily_budget}
+        key = ApiKey(name=name, tenant=tenant or name, **limits)
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
+        if field == "daily_budget":
+            raise InvalidRequest("--daily-budget: it must be a finite sum of US dollars.") from error
         raise InvalidRequest(
             f"{field}: it must be up to {80 if field == 'name' and tenant else 40} letters, digits or . @ _ -"
         ) from error
@@ -98,11 +105,16 @@ def revoke(name: Name) -> None:
 def _print_table(keys: "list[ApiKey]", console: "Console") -> None:
     from rich.table import Table
 
+    from raypipe.text import dollars
+
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("name", "tenant", "made", "at once", "a day", "state"):
+    for column in ("name", "tenant", "made", "at once", "a day", "spends a day", "state"):
         table.add_column(column)
     for key in keys:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created_at))
-        limits = ("any" if each is None else str(each) for each in (key.most_in_flight, key.most_per_day))
+        usd = None if key.daily_budget is None else dollars(key.daily_budget)
+        limits = (
+            "any" if each is None else str(each) for each in (key.most_in_flight, key.most_per_day, usd)
+        )
         table.add_row(key.name, key.tenant, made, *limits, "valid" if key.revoked_at is None else "revoked")
     console.print(table)

@@ -126,7 +126,8 @@ def _models_of(provider: str, settings: Settings) -> Iterator[tuple[int, str, st
         return
     key = _key_of(found, settings)
     for model in found.models():
-        price = "not known" if model.price is None else str(model.price)
+        listed = settings.prices.get(model.name, model.price)
+        price = "not known" if listed is None else str(listed)
         lengths = ", ".join(f"{each:g}" for each in model.durations)
         clips = f"{lengths} s" if lengths else "any length" if model.kind is Kind.CLIP else ""
         clips += ", with sound" if model.sound else ""

@@ -187,7 +187,7 @@ def _generate(
     request = build_request(typed, models, references, read_spec(typed["spec"]) if "spec" in typed else None)
     with warnings_as_notes() as notes:
         planned = dry_plan(request, settings)
-    notes += cost_notes(planned)
+    notes += cost_notes(planned, settings)
     journal = open_for_writing(settings)
     try:
         from raypipe.cli.generate import submitting
@@ -230,9 +230,10 @@ def plan(
     )  # fmt: skip
     data = read_spec(typed["spec"]) if "spec" in typed else None
     request = build_request(typed, model or [], reference or [], data)
+    settings = read_settings()
     with warnings_as_notes() as notes:
-        planned = dry_plan(request, read_settings())
-    for note in (*notes, *cost_notes(planned)):
+        planned = dry_plan(request, settings)
+    for note in (*notes, *cost_notes(planned, settings)):
         print(f"Note: {note}", file=sys.stderr)
     _print_json(editable(planned, typed.get("spec"), data, reference or ()))
 

@@ -186,11 +186,11 @@ def dry_plan(request: VideoRequest, settings: Settings) -> Spec:
         return plan(request, "", settings.model_copy(update={"data_dir": Path(scratch)}), store)
 
 
-def cost_notes(spec: Spec) -> list[str]:
+def cost_notes(spec: Spec, settings: Settings) -> list[str]:
     """Say what a plan is estimated to cost, unless it is free."""
     from raypipe.costs import estimate
 
-    found = estimate(spec)
+    found = estimate(spec, settings.prices)
     said = [f"It is estimated to cost {found}."] if found.total else []
     return [*said, f"What {', '.join(found.unknown)} cost is not known."] if found.unknown else said
 

@@ -20,7 +20,7 @@ from raypipe.errors import JournalTooNew, JournalUnavailable
 from raypipe.journal.writer import cause_of
 
 #: the newest migration
-HEAD = "0010"
+HEAD = "0011"
 #: seconds that a reader, or whoever makes the tables, waits for a writer
 BUSY_SECONDS = 15.0
 #: seconds beyond which a lease cannot reach that was renewed by the clock as it is now

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, select
 
-from raypipe.errors import KeyReused
+from raypipe.errors import KeyReused, VideoDeleted
 from raypipe.journal import tables
 from raypipe.journal.dialects import insert_of
 
 #: seconds for which a key is remembered
 REMEMBERED = 86_400.0
 
-_keys = tables.idempotency_keys
+_keys, _videos = tables.idempotency_keys, tables.videos
 
 
 class Idempotency(NamedTuple):
@@ -29,15 +29,20 @@ def known(connection: Connection, asked: Idempotency) -> str | None:
 
     Raises:
         KeyReused: That request asked for something else.
+        VideoDeleted: The video has been deleted since; the key's row outlives it, so that it is not paid again.
     """
     mine = _keys.c.tenant == asked.tenant, _keys.c.key == asked.key, _keys.c.at > time.time() - REMEMBERED
-    row = connection.execute(select(_keys.c.request, _keys.c.video_id).where(*mine)).first()
+    with_video = _keys.outerjoin(_videos, _videos.c.id == _keys.c.video_id)
+    columns = _keys.c.request, _keys.c.video_id, _videos.c.id.label("existing_id")
+    row = connection.execute(select(*columns).select_from(with_video).where(*mine)).first()
     if row is None:
         return None
     if row.request != asked.request:
         raise KeyReused(
             f"The Idempotency-Key {asked.key!r} was used for another request; a new request needs a new key."
         )
+    if row.existing_id is None:
+        raise VideoDeleted(row.video_id)
     return str(row.video_id)
 
 

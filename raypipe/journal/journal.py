@@ -13,7 +13,7 @@ from raypipe.journal.hints import HINTED, hint, hinted_since
 from raypipe.journal.idempotency import Idempotency, known, remember
 from raypipe.journal.keys import ApiKey, Keys, admit
 from raypipe.journal.leases import LEASE_SECONDS, Owner, fail, release, renew, take, take_cancelling
-from raypipe.journal.money import check_daily, reserve, sum_costs
+from raypipe.journal.money import DailyBudget, check_daily, reserve, sum_costs
 from raypipe.journal.reads import Reads, parsed, steps_query
 from raypipe.journal.records import AT_PROVIDER, DELETED, Event, StepKey, StepRecord, Token, VideoRecord
 from raypipe.journal.retention import check_over, forget
@@ -78,7 +78,7 @@ class Journal(Reads):
         asked: Idempotency | None = None,
         key: ApiKey | None = None,
     ) -> str:
-        """Commit the rows of a new video, if the day's budget and the limits of a key have room for it.
+        """Commit the rows of a new video, if the day's budget, and that and the limits of a key, have room for it.
 
         Gives its id; or that of the video that a request under the same key has made, and commits nothing.
 
@@ -86,12 +86,15 @@ class Journal(Reads):
             OverBudget: There is no room; nothing is committed.
             TenantLimit: The key allows no more for now.
             KeyReused: The request under the same key asked for something else.
+            VideoDeleted: The video that it made has been deleted since.
             JournalUnavailable: They cannot be committed, or not within `patience` seconds.
         """
         if daily_budget is None and asked is None and key is None:
             await self.writer.put(*rows, patience=patience)
             return video.id
-        check = None if daily_budget is None else check_daily(video, daily_budget)
+        day = None if daily_budget is None else DailyBudget(daily_budget)
+        keys = None if key is None else key.budget
+        check = check_daily(video, [budget for budget in (day, keys) if budget is not None])
 
         def run(connection: Connection) -> str:
             if asked is not None and not remember(connection, asked, video.id):
@@ -101,8 +104,7 @@ class Journal(Reads):
                 return found
             if key is not None:
                 admit(connection, key)
-            if check is not None:
-                check(connection)
+            check(connection)
             execute(connection, rows)
             return video.id
 
@@ -114,19 +116,23 @@ class Journal(Reads):
 
         Raises:
             KeyReused: That request asked for something else.
+            VideoDeleted: The video has been deleted since.
         """
         found: str | None = await self.writer.read(lambda connection: known(connection, asked))
         return found
 
-    async def reserve(self, step: StepRecord, price: float, daily: float | None, epoch: int) -> None:
+    async def reserve(
+        self, step: StepRecord, price: float, daily: float | None, epoch: int, is_known: bool = True
+    ) -> None:
         """Reserve what a step will cost.
 
         Raises:
-            BudgetReached: The video's budget, or the day's, has no room for it.
+            BudgetReached: The video's budget, the day's or that of its key has no room for it, or the price is not
+                known and there is a budget.
             LeaseLost: That epoch of the video is over.
             JournalUnavailable: It cannot be written.
         """
-        await self.writer.transact(reserve(step, price, daily, epoch), patience=float("inf"))
+        await self.writer.transact(reserve(step, price, daily, epoch, is_known), patience=float("inf"))
 
     async def sum_costs(self, video_id: str, epoch: int) -> None:
         """Write what an ended video has cost by now: steps that it left under way were paid, or were not.
@@ -339,6 +345,9 @@ class Journal(Reads):
             if key is not None:
                 admit(connection, key, counted)
             take_it(connection)
+            if key is not None:
+                paid = update(tables.videos).where(tables.videos.c.id == video_id)
+                connection.execute(paid.values(api_key=key.name))
             query = select(tables.videos).where(tables.videos.c.id == video_id)
             return parsed(VideoRecord, connection.execute(query).one())
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from raypipe.errors import InvalidRequest, TenantLimit
 from raypipe.journal import tables
 from raypipe.journal.dialects import insert_of
-from raypipe.journal.money import DAY
+from raypipe.journal.money import DAY, DailyBudget
 from raypipe.journal.writer import Writer
-from raypipe.models import Artifact, Value, VideoState
+from raypipe.models import Artifact, Dollars, Value, VideoState
 
 #: tenant of who calls from this machine
 LOCAL_TENANT = "local"
@@ -39,6 +39,13 @@ class ApiKey(Value):
     most_in_flight: int | None = Field(default=None, ge=0, le=2**31 - 1)
     #: videos that the tenant may submit a day, which begins at midnight UTC; None: any number
     most_per_day: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    #: US dollars that the tenant may spend a day; None: any sum
+    daily_budget: Dollars | None = None
+
+    @property
+    def budget(self) -> DailyBudget | None:
+        """What the tenant may spend a day; None: any sum."""
+        return None if self.daily_budget is None else DailyBudget(self.daily_budget, self.tenant, self.name)
 
     @classmethod
     def _of(cls, row: Row[Any]) -> Self:

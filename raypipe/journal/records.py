@@ -31,6 +31,8 @@ class VideoRecord(Value):
     id: str
     state: VideoState
     tenant: str = "local"
+    #: name of the key that somebody last had it made under
+    api_key: str | None = None
     #: the kind of coordinator that may make it
     runner: str
     request: VideoRequest | None = None

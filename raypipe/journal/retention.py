@@ -46,7 +46,10 @@ def check_over(connection: Connection, video_id: str) -> None:
 
 
 def forget(connection: Connection, video_id: str) -> None:
-    """Delete a video, with all that is known of it but what it cost on which day."""
+    """Delete a video, with all that is known of it but what it cost on which day.
+
+    The keys of the requests that made it stay for their day: such a request that is sent again makes no second video.
+    """
     videos, steps = tables.videos.c, tables.steps.c
     spent: dict[int, float] = defaultdict(float)
     money = steps.cost + steps.doubtful_cost + func.coalesce(steps.reserved_cost, 0.0)
@@ -54,10 +57,11 @@ def forget(connection: Connection, video_id: str) -> None:
         select(steps.sent_at, money.label("cost")).where(steps.video_id == video_id)
     ):
         spent[int((row.sent_at or time.time()) // DAY)] += row.cost
+    tenant = connection.execute(select(videos.tenant).where(videos.id == video_id)).scalar_one()
     for day, cost in spent.items():
-        _add(connection, day, cost)
+        _add(connection, day, tenant, cost)
     _keep_events(connection, video_id)
-    for table in (tables.idempotency_keys, tables.events, tables.phases, tables.steps):
+    for table in (tables.events, tables.phases, tables.steps):
         connection.execute(delete(table).where(table.c.video_id == video_id))
     connection.execute(delete(tables.videos).where(videos.id == video_id))
 
@@ -85,10 +89,10 @@ def named_digests(connection: Connection) -> set[str]:
     return found
 
 
-def _add(connection: Connection, day: int, cost: float) -> None:
+def _add(connection: Connection, day: int, tenant: str, cost: float) -> None:
     table = tables.deleted_costs
     if not cost:
         return
-    more = update(table).where(table.c.day == day).values(cost=table.c.cost + cost)
-    if not connection.execute(more).rowcount:
-        connection.execute(insert(table).values(day=day, cost=cost))
+    its = table.c.day == day, table.c.tenant == tenant
+    if not connection.execute(update(table).where(*its).values(cost=table.c.cost + cost)).rowcount:
+        connection.execute(insert(table).values(day=day, tenant=tenant, cost=cost))

@@ -122,6 +122,8 @@ _OUTCOME_UNKNOWN = or_(
 )
 
 
+#: whether what a step's job has made is paid, and only to be fetched
+_IS_PAID = and_(_steps.c.provider_job_id.is_not(None), _steps.c.cost > _steps.c.earlier_cost)
 #: whether a step's job had delivered before it could be stopped: its cost is known, so nothing is reserved any more
 _DELIVERED_TOO_LATE = and_(_steps.c.error_code == Cancelled.code, _steps.c.reserved_cost.is_(None))
 
@@ -284,7 +286,7 @@ def _check_room(connection: Connection, video_id: str, budget: float) -> None:
     """
     open_ = and_(
         _in_use(connection, video_id), _steps.c.state.not_in([StepState.DONE, StepState.FAILED]),
-        _steps.c.reserved_cost.is_(None),
+        _steps.c.reserved_cost.is_(None), not_(_IS_PAID),
     )  # fmt: skip
     more = connection.execute(select(func.sum(_steps.c.estimated_cost)).where(open_)).scalar() or 0.0
     spent = _spent(connection, video_id)

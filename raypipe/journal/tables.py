@@ -49,6 +49,8 @@ videos = Table(
     Column("id", String(40), primary_key=True),
     Column("state", String(12), nullable=False),
     Column("tenant", String(40), nullable=False),
+    # name of the key that somebody last had it made under, whose budget it is paid from
+    Column("api_key", String(80)),
     # which kind of coordinator may make it
     Column("runner", String(20), nullable=False),
     Column("request", JSON),
@@ -169,6 +171,7 @@ deleted_costs = Table(
     "deleted_costs",
     metadata,
     Column("day", Integer, primary_key=True),
+    Column("tenant", String(40), primary_key=True),
     Column("cost", Float, nullable=False),
 )
 
@@ -198,6 +201,8 @@ api_keys = Table(
     # limits on the tenant's videos
     Column("most_in_flight", Integer),
     Column("most_per_day", Integer),
+    # US dollars that the tenant may spend a day
+    Column("daily_budget", Float),
 )
 
 # how many videos each tenant has submitted by the day (since 1970), deleted ones included

@@ -16,7 +16,8 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import InvalidRequest, OutcomeUnknown, UnknownModel
 from raypipe.explain import place, reason
-from raypipe.models import Artifact, Beat, Job, Kind, Size, Spec, Value
+from raypipe.models import Artifact, Beat, Dollars, Job, Kind, Size, Spec, Value
+from raypipe.prices import Price as Price
 
 
 class _WorkBase(Value):
@@ -119,23 +120,6 @@ class Pending(Value):
     poll_after: float = Field(ge=0, allow_inf_nan=False)
 
 
-class Price(Value):
-    """What a model costs, in US dollars."""
-
-    usd: float = Field(ge=0)
-    #: what is paid: each run, or each second that is delivered
-    per: Literal["run", "second"] = "run"
-    #: the day the vendor said so, as 2026-11-24
-    as_of: str = ""
-
-    def of(self, seconds: float) -> float:
-        """Return what a run costs that delivers so many seconds."""
-        return self.usd * (seconds if self.per == "second" else 1)
-
-    def __str__(self) -> str:
-        return "free" if self.usd == 0 else f"${self.usd:g}/{'s' if self.per == 'second' else 'run'}"
-
-
 class Model(Value):
     """What a model can do, as data."""
 
@@ -152,8 +136,14 @@ class Model(Value):
     references: int = 0
     #: whether its clips have sound
     sound: bool = False
-    #: None: not known
+    #: what it costs by its vendor's list; None: not known
     price: Price | None = None
+    #: inputs of it that the request sets, which may change what it costs
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    #: inputs that the request has filled with a number of the video, such as its seed, which may change it too
+    filled: dict[str, str] = Field(default_factory=dict)
+    #: US dollars that a run costs, as the request says; see `raypipe.costs` for what that counts
+    requested_price: Dollars | None = None
 
     def seconds_for(self, seconds: float) -> float:
         """Return the shortest length it makes that covers so many seconds.

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from raypipe.errors import ContentRefused, InvalidRequest, ProviderRejected, WebhookRefused
 from raypipe.models import Kind
+from raypipe.prices import Effect
 from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
@@ -31,8 +32,15 @@ HOOK_SECONDS = 300
 _FROM_PICTURE: dict[str, Word] = {"prompt": "prompt", "image_url": "start_image", "duration": "seconds_text"}
 
 
-def _price(usd: float, per: Literal["run", "second"] = "run") -> Price:
-    return Price(usd=usd, per=per, as_of=PRICED)
+#: inputs of flux that leave the price of an image alone, and the number of images
+_FLUX_INPUTS: dict[str, Effect] = dict.fromkeys(
+    ("num_inference_steps", "guidance_scale", "output_format", "enable_safety_checker"), "none"
+)
+_FLUX_INPUTS |= {"num_images": "times"}
+
+
+def _price(usd: float, per: Literal["run", "second", "megapixel"], inputs: dict[str, Effect]) -> Price:
+    return Price(usd=usd, per=per, as_of=PRICED, inputs=inputs)
 
 
 class FalProvider(HttpProvider):
@@ -46,16 +54,24 @@ class FalProvider(HttpProvider):
     _hook_keys: tuple[Ed25519PublicKey, ...] = ()
     known: ClassVar[dict[str, Known]] = {
         "fal-ai/flux/schnell": Known(
-            Kind.IMAGE, _price(0.003), {"prompt": "prompt", "image_size": "size", "seed": "seed"}
+            Kind.IMAGE,
+            _price(0.003, "megapixel", _FLUX_INPUTS),
+            {"prompt": "prompt", "image_size": "size", "seed": "seed"},
         ),
         "fal-ai/minimax/hailuo-02/standard/image-to-video": Known(
-            Kind.CLIP, _price(0.045, "second"), _FROM_PICTURE, (6, 10)
+            Kind.CLIP,
+            _price(0.045, "second", {"resolution": {"768p": 1}, "prompt_optimizer": "none"}),
+            _FROM_PICTURE,
+            (6, 10),
         ),
         "fal-ai/kling-video/v2.1/standard/image-to-video": Known(
-            Kind.CLIP, _price(0.05, "second"), _FROM_PICTURE, (5, 10)
+            Kind.CLIP,
+            _price(0.05, "second", {"negative_prompt": "none", "cfg_scale": "none"}),
+            _FROM_PICTURE,
+            (5, 10),
         ),
         "fal-ai/stable-audio": Known(
-            Kind.MUSIC, _price(0.02), {"prompt": "prompt", "seconds_total": "seconds"}, (47,)
+            Kind.MUSIC, _price(0.02, "run", {}), {"prompt": "prompt", "seconds_total": "seconds"}, (47,)
         ),
     }
 

@@ -80,7 +80,12 @@ def paid_seconds(work: Work, model: Model) -> float:
     """Return the seconds that a model is asked, and paid, for."""
     if isinstance(work, ClipWork):
         return model.seconds_for(work.beat.duration)
-    return work.seconds if isinstance(work, MusicWork) else 0.0
+    return music_seconds(work.seconds, model) if isinstance(work, MusicWork) else 0.0
+
+
+def music_seconds(seconds: float, model: Model) -> int:
+    """Return the seconds of music that a model is asked, and paid, for: whole ones, as many as it can."""
+    return math.ceil(min(seconds, model.durations[-1]) if model.durations else seconds)
 
 
 def data_uri(data: bytes, media_type: str) -> str:
@@ -90,9 +95,6 @@ def data_uri(data: bytes, media_type: str) -> str:
 
 def _seconds(work: Work, model: Model) -> float | int:
     seconds = paid_seconds(work, model)
-    if isinstance(work, MusicWork):
-        longest = model.durations[-1] if model.durations else seconds
-        return math.ceil(min(seconds, longest))
     return int(seconds) if float(seconds).is_integer() else seconds
 
 

@@ -12,6 +12,9 @@ from raypipe.providers.base import HostedProvider, Model, Price, Work, options_o
 from raypipe.providers.inputs import Word, data_uri, inputs_of
 from raypipe.providers.paths import check_model_name
 
+#: words for numbers of the video, with which a field may be filled of which a run costs more
+NUMBERS: tuple[Word, ...] = ("seconds", "seconds_text", "width", "height", "size", "seed", "fps")
+
 
 class ModelOptions(Value):
     """Settings of one model."""
@@ -28,7 +31,7 @@ class ModelOptions(Value):
     references: int = Field(default=0, ge=0)
     #: whether such a model's clips have sound
     sound: bool = False
-    #: US dollars that a run costs, of a model that raypipe does not know, or with settings that change its price
+    #: US dollars that a run costs, of a model whose price is not known, or more than the price that is
     price: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
@@ -89,34 +92,30 @@ class KnownModels(HostedProvider):
             InvalidRequest: Its name is none, or the options fill a field that raypipe fills.
         """
         own, known = ModelOptions.model_validate(options), cls.known.get(name.removeprefix(f"{cls.name}/"))
-        filled = ({} if known is None else known.inputs) | (own.inputs or {})
-        for field in own.input:
-            if field in filled:
-                raise InvalidRequest(
-                    f"options.{name}.input.{field}: raypipe fills this field, with the {filled[field]}; leave it out."
-                )
-        price = None if own.price is None else Price(usd=own.price)
-        if own.inputs is None:
-            found = super().model(kind, name, options)
-            return found if price is None else found.model_copy(update={"price": price})
-        cls.check_name(name)
-        lengths = tuple(sorted(own.durations))
-        described = {"durations": lengths, "references": own.references, "sound": own.sound, "price": price}
-        return Model(name=name, kind=kind, **described)
+        is_described = known is None and own.inputs is not None
+        if is_described:
+            cls.check_name(name)
+        found = _described(kind, name, own) if is_described else super().model(kind, name, options)
+        _check_fields(name, own, {} if known is None else known.inputs)
+        if known is not None and own.inputs is not None:
+            _check_lengths(name, own, known)
+            more = {"references": own.references or known.references, "sound": own.sound or known.sound}
+            found = found.model_copy(update=more)
+        requested = {"inputs": own.input, "filled": _filled(own, known), "requested_price": own.price}
+        return found.model_copy(update=requested)
 
     @classmethod
     def notes(cls, spec: Spec) -> tuple[str, ...]:
         """Say where settings may change what a model costs."""
-        found = []
-        for kind, name in ((kind, name) for kind, names in spec.models.items() for name in names):
-            if provider_of(name) == cls.name:
-                own = ModelOptions.model_validate(options_of(spec.options, kind, name))
-                if own.input and own.price is None:
-                    found.append(
-                        f"The price of {name} is counted as without options.{name}.input; if that changes it, say so "
-                        'with "price".'
-                    )
-        return tuple(found)
+        named = ((kind, name) for kind, names in spec.models.items() for name in names)
+        own = (each for each in named if provider_of(each[1]) == cls.name)
+        models = (cls.model(kind, name, options_of(spec.options, kind, name)) for kind, name in own)
+        return tuple(
+            f"The vendor's price of {model.name} does not say what its input {field!r} does to it."
+            for model in models
+            if model.price is not None and model.requested_price is None
+            for field in model.price.unpriced(model.filled | model.inputs)
+        )
 
     def model_name(self, work: Work) -> str:
         """Return the vendor's own name of the model that does the work."""
@@ -133,3 +132,49 @@ class KnownModels(HostedProvider):
     async def picture(self, artifact: Artifact) -> str:
         """Return a stored picture as text that the vendor takes: here within the request, as a data: URI."""
         return data_uri(await self.context.store.get_async(artifact), artifact.media_type)
+
+
+def _described(kind: Kind, name: str, own: ModelOptions) -> Model:
+    """Return a model that the options describe."""
+    lengths = tuple(sorted(own.durations))
+    return Model(name=name, kind=kind, durations=lengths, references=own.references, sound=own.sound)
+
+
+def _check_fields(name: str, own: ModelOptions, known: Mapping[str, Word]) -> None:
+    """Check that options fill no field that raypipe fills: its length, for one, is what is paid.
+
+    Raises:
+        InvalidRequest: They do.
+    """
+    described = own.inputs or {}
+    taken = [f"inputs.{field}" for field, word in described.items() if known.get(field, word) != word]
+    taken += [f"input.{field}" for field in own.input if field in known or field in described]
+    for place in taken:
+        field = place.partition(".")[2]
+        word = known.get(field) or described[field]
+        raise InvalidRequest(
+            f"options.{name}.{place}: raypipe fills this field, with the {word}; leave it out."
+        )
+
+
+def _check_lengths(name: str, own: ModelOptions, known: Known) -> None:
+    """Check that options do not say other lengths of a model than it has.
+
+    Raises:
+        InvalidRequest: They do.
+    """
+    if own.durations and tuple(sorted(own.durations)) != known.durations:
+        lengths = ", ".join(f"{each:g}" for each in known.durations) or "any"
+        raise InvalidRequest(
+            f"options.{name}.durations: raypipe knows this model's lengths ({lengths} s); leave them out."
+        )
+
+
+def _filled(own: ModelOptions, known: Known | None) -> dict[str, str]:
+    """Return the fields that options have filled with numbers of the video, which may make a run cost more.
+
+    A field that is called `seed` and filled with the seed is what it says; one that is called `num_outputs` is not.
+    """
+    fields: Mapping[str, Word] = {} if known is None else known.inputs
+    numbers = {field: word for field, word in (own.inputs or {}).items() if word in NUMBERS}
+    return {field: word for field, word in numbers.items() if field not in fields and field != "seed"}

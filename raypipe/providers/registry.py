@@ -73,7 +73,9 @@ def known_models(settings: Settings) -> Iterator[tuple[Model, Literal["set", "mi
             key: Literal["set", "missing"] | None = None
             if key_name is not None:
                 key = "set" if read_secret(key_name, settings) else "missing"
-            yield from ((model, key) for model in provider.models())
+            for model in provider.models():
+                price = settings.prices.get(model.name, model.price)
+                yield model.model_copy(update={"price": price}), key
 
 
 @cache

@@ -6,6 +6,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
+from raypipe.prices import Effect
 from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
@@ -22,12 +23,27 @@ PRICED = "2026-11-23"
 _FLUX: dict[str, Word] = {"prompt": "prompt", "aspect_ratio": "aspect_ratio", "seed": "seed"}
 
 
-def _run(usd: float) -> Price:
-    return Price(usd=usd, per="run", as_of=PRICED)
+#: inputs of the models of Black Forest Labs that leave the price of an image alone, and the number of images
+_FLUX_INPUTS: dict[str, Effect] = dict.fromkeys(
+    (
+        "output_format",
+        "output_quality",
+        "num_inference_steps",
+        "guidance",
+        "go_fast",
+        "disable_safety_checker",
+    ),
+    "none",
+)
+_FLUX_INPUTS |= {"num_outputs": "times"}
 
 
-def _second(usd: float) -> Price:
-    return Price(usd=usd, per="second", as_of=PRICED)
+def _run(usd: float, inputs: dict[str, Effect]) -> Price:
+    return Price(usd=usd, per="run", as_of=PRICED, inputs=inputs)
+
+
+def _second(usd: float, inputs: dict[str, Effect]) -> Price:
+    return Price(usd=usd, per="second", as_of=PRICED, inputs=inputs)
 
 
 class ReplicateProvider(HttpProvider):
@@ -40,36 +56,43 @@ class ReplicateProvider(HttpProvider):
     #: what webhooks are signed with, once it is known
     _hook_secret: str | None = None
     known: ClassVar[dict[str, Known]] = {
-        "black-forest-labs/flux-schnell": Known(Kind.IMAGE, _run(0.003), _FLUX, fixed={"output_format": "png"}),
-        "black-forest-labs/flux-dev": Known(Kind.IMAGE, _run(0.025), _FLUX, fixed={"output_format": "png"}),
+        "black-forest-labs/flux-schnell": Known(
+            Kind.IMAGE, _run(0.003, _FLUX_INPUTS), _FLUX, fixed={"output_format": "png"}
+        ),
+        "black-forest-labs/flux-dev": Known(
+            Kind.IMAGE, _run(0.025, _FLUX_INPUTS), _FLUX, fixed={"output_format": "png"}
+        ),
         "black-forest-labs/flux-kontext-pro": Known(
-            Kind.IMAGE, _run(0.04), _FLUX | {"input_image": "reference"},
-            references=1, fixed={"output_format": "png"},
+            Kind.IMAGE,
+            _run(0.04, {"output_format": "none", "safety_tolerance": "none", "prompt_upsampling": "none"}),
+            _FLUX | {"input_image": "reference"}, references=1, fixed={"output_format": "png"},
         ),
         "google/nano-banana": Known(
-            Kind.IMAGE, _run(0.039),
+            Kind.IMAGE, _run(0.039, {"output_format": "none"}),
             {"prompt": "prompt", "aspect_ratio": "aspect_ratio", "image_input": "references"},
             references=8, fixed={"output_format": "png"},
         ),
         "minimax/hailuo-02": Known(
-            Kind.CLIP, _second(0.045),
+            Kind.CLIP, _second(0.045, {"resolution": {"768p": 1}, "prompt_optimizer": "none"}),
             {"prompt": "prompt", "first_frame_image": "start_image", "duration": "seconds"}, (6, 10),
+            # what the price is for; left out, versions of the model choose differently
+            fixed={"resolution": "768p"},
         ),
         "kwaivgi/kling-v2.1": Known(
-            Kind.CLIP, _second(0.05),
+            Kind.CLIP, _second(0.05, {"mode": {"standard": 1}, "negative_prompt": "none"}),
             {"prompt": "prompt", "start_image": "start_image", "duration": "seconds"}, (5, 10),
         ),
         "bytedance/seedance-1-lite": Known(
-            Kind.CLIP, _second(0.036),
+            Kind.CLIP, _second(0.036, {"camera_fixed": "none"}),
             {"prompt": "prompt", "image": "start_image", "duration": "seconds", "seed": "seed"}, (5, 10),
         ),
         "google/veo-3-fast": Known(
-            Kind.CLIP, _second(0.15),
+            Kind.CLIP, _second(0.15, {"generate_audio": {"true": 1}, "negative_prompt": "none", "seed": "none"}),
             {"prompt": "prompt", "image": "start_image", "duration": "seconds", "aspect_ratio": "aspect_ratio"},
             (4, 6, 8), sound=True, fixed={"generate_audio": True},
         ),
         "meta/musicgen": Known(
-            Kind.MUSIC, _run(0.15),
+            Kind.MUSIC, _run(0.15, {"output_format": "none", "normalization_strategy": "none", "seed": "none"}),
             {"prompt": "prompt", "duration": "seconds"}, (30,), fixed={"output_format": "wav"},
         ),
     }  # fmt: skip

@@ -125,8 +125,8 @@ def test_a_request_that_is_sent_again_under_its_key_makes_no_second_video(client
     )
     wait(client, video_id)
     assert client.delete(f"/v1/videos/{video_id}").status_code == 200
-    anew = client.post("/v1/videos", json=body(), headers=key)
-    assert (anew.status_code, anew.json()["id"] != video_id) == (202, True)
+    gone = client.post("/v1/videos", json=body(), headers=key)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "video_deleted")
 
 
 def test_who_prefers_to_wait_is_answered_at_the_end_or_after_a_while(client: httpx.Client) -> None:

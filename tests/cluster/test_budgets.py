@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 
+from raypipe.budgets import Customer
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.errors import OverBudget
+from raypipe.intake import accept
+from raypipe.journal import ApiKey
 from raypipe.models import Kind, StepState, VideoRequest, VideoState
 
 QUICK = {"image": 0.05, "clip": 0.1, "music": 0.05}
-With = Callable[..., Callable[[Callable[[Coordinator], Any]], Any]]
+Run = Callable[[Callable[[Coordinator], Any]], Any]
+With = Callable[..., Run]
 
 
 def one_beat(seed: int = 0, price: float = 0.1, **more: Any) -> VideoRequest:
@@ -116,3 +120,43 @@ def test_a_step_for_which_nothing_is_left_is_not_sent_and_the_video_waits(
         assert len(ledger.read_text().splitlines()) == 4
 
     with_coordinator_of(Settings(data_dir=tmp_path, gateways=1, simulated_ledger=ledger))(test)
+
+
+def test_a_video_that_runs_into_its_keys_budget_waits_and_another_tenants_is_made(with_service: Run) -> None:
+    async def test(coordinator: Coordinator) -> None:
+        settings, journal, store = coordinator.settings, coordinator.journal, coordinator.store
+
+        async def submit(key: ApiKey) -> str:
+            # the clip's first model refuses, and the next one is dearer than what was estimated
+            cheap = {**QUICK, "price": 0.1, "fail": {"chunk/0": "no sea"}}
+            request = VideoRequest(
+                prompt="A boat", duration=5, model="fragile", models={Kind.CLIP: ("fragile", "simulated")},
+                options={"fragile": cheap, "simulated": {**QUICK, "price": 0.4}},
+            )  # fmt: skip
+            video, rows = accept(request, settings, journal, store, customer=Customer(key.tenant, key))
+            return await journal.accept(video, rows, None, key=key)
+
+        async def reached(video_id: str, state: VideoState) -> None:
+            while journal.video(video_id).state is not state:
+                await asyncio.sleep(0.05)
+
+        small, large = (
+            ApiKey(name=name, tenant=name, daily_budget=usd) for name, usd in (("a", 0.5), ("b", 0.7))
+        )
+        for key in (small, large):
+            await journal.keys.create(key)
+        waits, made = await submit(small), await submit(large)
+        serving = asyncio.create_task(coordinator.serve())
+        await asyncio.gather(reached(waits, VideoState.WAITING), reached(made, VideoState.COMPLETED))
+        video = journal.video(waits)
+        assert video.error_code == "key_budget_reached"
+        assert "over the $0.50 that the key 'a' allows its tenant a day" in (video.error_message or "")
+        # what is made is kept, and goes on under a key that allows more
+        more = ApiKey(name="more", tenant="a", daily_budget=0.8)
+        await journal.keys.create(more)
+        await journal.continue_(None, waits, more)
+        await reached(waits, VideoState.COMPLETED)
+        serving.cancel()
+        assert journal.video(waits).cost == pytest.approx(0.6)
+
+    with_service(test)

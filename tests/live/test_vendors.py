@@ -50,7 +50,7 @@ def test_a_film_of_one_beat(vendor: str, tmp_path: Path) -> None:
             assert state is VideoState.COMPLETED, video.error_message
             assert video.result is not None
             assert probe(coordinator.store.get(video.result)).frames == 120
-            assert video.cost == pytest.approx(estimate(video.spec).total)
+            assert video.cost == pytest.approx(estimate(video.spec, {}).total)
         finally:
             await coordinator.close()
 

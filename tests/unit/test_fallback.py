@@ -61,7 +61,7 @@ class Turns:
                 raise said
             return MADE.artifact
 
-        return Image(artifact=await in_turn(log, work, provide), beat_index=0)
+        return Image(artifact=await in_turn(log, work, provide, {}), beat_index=0)
 
     async def paused(self, code: str) -> None:
         """Have the video wait, and somebody go on with it."""

@@ -64,7 +64,7 @@ async def ask(rig: Rig, vendor: Vendor | None, stop: bool = True) -> StepRecord:
     async def is_over() -> bool:
         return await rig.journal.epoch(rig.video.id) == rig.job.epoch
 
-    await LeftStep(log, vendor, work, is_over).settle(stop, seconds=5)
+    await LeftStep(log, vendor, work, {}, is_over).settle(stop, seconds=5)
     return rig.row()
 
 

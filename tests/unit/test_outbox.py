@@ -18,6 +18,7 @@ from raypipe import addresses, outbox
 from raypipe.addresses import NotPublic, Pinned, is_public, public_only
 from raypipe.api import create_app
 from raypipe.artifacts import ArtifactStore
+from raypipe.budgets import Customer
 from raypipe.config import Settings
 from raypipe.intake import accept
 from raypipe.journal import ApiKey, Event, Journal, tables, webhooks
@@ -101,7 +102,7 @@ class Installation:
     async def end(self, state: VideoState, tenant: str = "local", **columns: Any) -> str:
         """Have a video end, as its rows say it."""
         request = VideoRequest(prompt="a boat", duration=5, model="simulated")
-        video, rows = accept(request, self.settings, self.journal, self._store, tenant=tenant)
+        video, rows = accept(request, self.settings, self.journal, self._store, customer=Customer(tenant))
         end = self.journal.finish(video.id, state, **columns)
         told = self.journal.event(Event(video_id=video.id, kind=f"video.{state}"))
         await self.journal.writer.put(*rows, end, told)

@@ -621,7 +621,7 @@ def test_the_shortest_clip_that_covers_a_beat_is_paid(tmp_path: Path) -> None:
     beats = tuple(DraftBeat(prompt=f"beat {seconds}", duration=seconds) for seconds in (5, 6, 6.5, 10))
     models = HAILUO | {Kind.IMAGE: ("replicate/black-forest-labs/flux-dev",), Kind.MUSIC: ("local",)}
     spec = build_full_spec(VideoRequest(spec=DraftSpec(beats=beats), models=models), "v", tmp_path)
-    found = estimate(spec)
+    found = estimate(spec, {})
     assert [found.steps[f"chunk/{index}"] for index in range(4)] == pytest.approx([0.27, 0.27, 0.45, 0.45])
     assert found.total == pytest.approx(1.44 + 4 * 0.025)
     assert str(found) == "$1.54 (images $0.10, clips $1.44)"

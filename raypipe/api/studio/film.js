@@ -11,7 +11,7 @@ const made = (video) => video.beats.filter((beat) => beat.chunk.state === "done"
 const wentWrong = (error) => error && !["upstream_failed", "cancelled"].includes(error.code);
 
 /** What a step lacks that is asked for again when its film goes on. */
-const lacksMoney = (error) => ["out_of_funds", "budget_reached", "daily_budget_reached"].includes(error?.code);
+const lacksMoney = (error) => ["out_of_funds", "budget_reached", "daily_budget_reached", "key_budget_reached"].includes(error?.code);
 const lacks = ({ image, chunk }) => lacksMoney(image.error) || lacksMoney(chunk.error);
 
 /** Whether a beat is made when its film goes on: it lacks money, or the beat that it follows does. */
