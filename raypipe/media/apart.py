@@ -13,8 +13,8 @@ CPU_SECONDS, SECONDS = 20, 60.0
 _DECODER = Path(__file__).with_name("decoder.py")
 
 
-def decode_apart(data: bytes, formats: tuple[str, ...]) -> None:
-    """Decode a picture in a process of its own, to see that it can be.
+def normalise_apart(data: bytes, formats: tuple[str, ...]) -> bytes:
+    """Decode a picture in a process of its own, and return it as `decoder.normalised` gives it.
 
     Args:
         data: The picture, of whose size somebody has seen that it can be borne.
@@ -41,3 +41,4 @@ def decode_apart(data: bytes, formats: tuple[str, ...]) -> None:
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise MediaError(f"the picture cannot be read: {said:.300}")
+    return ran.stdout

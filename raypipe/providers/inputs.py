@@ -1,6 +1,5 @@
 """A model's inputs: which of raypipe's words stand for which of the vendor's fields."""
 
-import base64
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
@@ -81,11 +80,6 @@ def paid_seconds(work: Work, model: Model) -> float:
     if isinstance(work, ClipWork):
         return model.seconds_for(work.beat.duration)
     return work.seconds if isinstance(work, MusicWork) else 0.0
-
-
-def data_uri(data: bytes, media_type: str) -> str:
-    """Write bytes as a data: URI (RFC 2397)."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def _seconds(work: Work, model: Model) -> float | int:

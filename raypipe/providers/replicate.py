@@ -4,12 +4,13 @@ from typing import Any, ClassVar
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from raypipe.data_uris import data_uri
 from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Made
-from raypipe.providers.inputs import Word, data_uri
+from raypipe.providers.inputs import Word
 from raypipe.providers.known import Known
 
 #: largest picture that is sent within the request; larger ones are uploaded first
@@ -139,8 +140,8 @@ class ReplicateProvider(HttpProvider):
 
     async def picture(self, artifact: Artifact) -> str:
         """Return a small picture as a data: URI, and of a larger one the address at which it was uploaded."""
-        data = await self.context.store.get_async(artifact)
-        if len(data) <= INLINE_BYTES:
-            return data_uri(data, artifact.media_type)
-        uploaded = await self.ask("POST", "/files", files={"content": ("start", data, artifact.media_type)})
+        picture = await self.picture_bytes(artifact)
+        if len(picture.data) <= INLINE_BYTES:
+            return data_uri(*picture)
+        uploaded = await self.ask("POST", "/files", files={"content": ("start", *picture)})
         return str(uploaded["urls"]["get"])

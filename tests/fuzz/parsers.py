@@ -20,8 +20,10 @@ from raypipe.cli.request import parse_spec
 from raypipe.config import Settings
 from raypipe.errors import MediaError, RaypipeError
 from raypipe.intake import plan
+from raypipe.media.decoder import normalised
 from raypipe.media.door import fit_clip
-from raypipe.media.video import read_delivered_picture
+from raypipe.media.pictures import DELIVERED, UPLOADED, open_picture
+from raypipe.media.video import read_picture
 from raypipe.models import Job, Kind, Size, Spec, VideoRequest
 from raypipe.providers.base import Context, ImageWork
 from raypipe.providers.fal import FalProvider
@@ -96,11 +98,15 @@ def foreign_text(data: bytes) -> None:
 
 
 def delivered_picture(data: bytes) -> None:
-    """Read a picture that a vendor has delivered."""
+    """Normalise a picture that a vendor has delivered, as its own process does, and read it."""
     try:
-        assert read_delivered_picture(data, _SMALL).shape == (36, 64, 3)
+        with open_picture(data, DELIVERED):
+            normal = normalised(data, DELIVERED)
     except MediaError as error:
         str(error).encode()
+        return
+    assert normalised(normal, UPLOADED) == normal
+    assert read_picture(normal, _SMALL).shape == (36, 64, 3)
 
 
 def delivered_clip(data: bytes) -> None:
