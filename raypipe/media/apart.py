@@ -8,8 +8,8 @@ from raypipe.errors import MediaError
 
 #: bytes of memory that decoding may take; the largest picture that is let through takes a quarter of it
 MEMORY = 2**30
-#: seconds of CPU that decoding may take, and seconds in all
-CPU_SECONDS, SECONDS = 20, 60.0
+#: seconds of CPU that decoding may take, and seconds in all, which pass where others keep all CPUs busy
+CPU_SECONDS, SECONDS = 20, 300.0
 _DECODER = Path(__file__).with_name("decoder.py")
 
 

@@ -231,9 +231,10 @@ def _alpha_of(picture: Image.Image, is_deep: bool) -> Image.Image | None:
 
 def _alpha_of_deep_grey(picture: Image.Image) -> Image.Image:
     level = picture.info["transparency"]
-    return ImageMath.lambda_eval(
+    alpha: Image.Image = ImageMath.lambda_eval(
         lambda image: image["convert"]((image["grey"] != level) * 255, "L"), grey=picture.convert("I")
     )
+    return alpha
 
 
 def _of_8_bits(picture: Image.Image) -> Image.Image:
@@ -265,18 +266,16 @@ def _by_profile(picture: Image.Image, profile: bytes) -> Image.Image | None:
         given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         change = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
         sample = _SAMPLES.get(mode)
-        if sample is not None and _is_same(sample, ImageCms.applyTransform(sample, change)):
+        if sample is not None and _is_same(sample, change.apply(sample)):
             return None
-        return ImageCms.applyTransform(picture.convert(mode), change)
+        return change.apply(picture.convert(mode))
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
 
 
-def _is_same(sample: Image.Image, changed: Image.Image | None) -> bool:
-    if changed is None:
-        return True
-    difference = ImageChops.difference(sample.convert("RGB"), changed)
-    return max(most for _, most in difference.getextrema()) <= _SAME_LEVELS
+def _is_same(sample: Image.Image, changed: Image.Image) -> bool:
+    bands = ImageChops.difference(sample.convert("RGB"), changed).split()
+    return not any(any(band.histogram()[_SAME_LEVELS + 1 :]) for band in bands)
 
 
 def _unpacked(profile: bytes) -> bytes:
