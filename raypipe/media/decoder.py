@@ -190,7 +190,12 @@ def as_shown(picture: Image.Image, bare: BarePicture) -> Image.Image:
     Args:
         picture: What `bare.data` holds.
         bare: Says how it is to be shown.
+
+    Raises:
+        ValueError: Its pixels name colours of a palette that is not there.
     """
+    if picture.mode in ("P", "PA") and picture.palette is None:
+        raise ValueError("it has no palette")
     exif = bare.exif or picture.info.get("exif", b"")
     alpha = _alpha_of(picture, bare.is_deep)
     colours = _of_8_bits(picture)

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import stamina
+from PIL import Image, ImageCms
 from pydantic import ValidationError
 
 from raypipe import text
@@ -250,6 +251,16 @@ PARSERS: dict[str, Parser] = {
 }  # fmt: skip
 
 
+def _encoded(kind: str) -> bytes:
+    """A picture that is turned, has a profile and, where there are such, is transparent."""
+    out, about = io.BytesIO(), Image.Exif()
+    about[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    mode = "RGB" if kind == "JPEG" else "RGBA"
+    Image.new(mode, (32, 18), "#c81e1e80").save(out, kind, exif=about, icc_profile=profile)
+    return out.getvalue()
+
+
 def any_of_them(data: bytes) -> None:
     """Give the parser that the first byte says the rest: one process for all, which begins sooner."""
     if data:
@@ -261,7 +272,7 @@ def seeds(name: str) -> list[bytes]:
     if name == any_of_them.__name__:
         return [bytes([number]) + seed for number, each in enumerate(PARSERS) for seed in seeds(each)]
     if name == "delivered_picture":
-        return [picture(64, 36, 200, 30, 30)]
+        return [picture(64, 36, 200, 30, 30), *map(_encoded, ("JPEG", "WEBP", "PNG"))]
     if name == "delivered_clip":
         return [clip(0.2, form, (200, 30, 30)) for form in (ClipFormat(width=64, height=36, fps=24),)]
     return [b"A lighthouse in a storm", b"\1" * 64, b"\0" * 64]

@@ -327,6 +327,12 @@ def test_what_is_damaged_in_its_pixels_is_no_picture() -> None:
         normalise(PNG[:50] + bytes([PNG[50] ^ 255]) + PNG[51:])
     with pytest.raises(MediaError):
         normalise(encoded(Image.effect_noise((64, 64), 90), "JPEG")[:-300])
+    indexed = encoded(plain().convert("P"))
+    palette = indexed.index(b"PLTE") - 4
+    unnamed = indexed[:palette] + indexed[palette + 12 + int.from_bytes(indexed[palette : palette + 4]) :]
+    for read in (normalise, lambda data: read_picture(data, SIZE)):
+        with pytest.raises(MediaError, match="it has no palette"):
+            read(unnamed)
     with pytest.raises(MediaError, match="chunks"):
         normalise(PNG[:33] + chunk(b"tEXt", b"") * 100_001 + PNG[33:])
     with pytest.raises(MediaError, match="segments"):
