@@ -3,14 +3,16 @@
 import os
 import re
 import stat
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from raypipe.errors import SecretsExposed
+from raypipe.film_label import FilmLabel, load_font, undrawable
 from raypipe.prices import Price
 
 
@@ -52,6 +54,30 @@ def _web_addresses(urls: dict[str, str]) -> dict[str, str]:
 
 def _public_address(url: str | None) -> str | None:
     return None if url is None else _web_address(url, "RAYPIPE_PUBLIC_URL").rstrip("/")
+
+
+def _font_file(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    path = _expanded(path).absolute()
+    load_font(path, 16)
+    return path
+
+
+def _composed(text: str) -> str:
+    """Write accents as fonts have them: as one character with its letter."""
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _drawable(text: str, info: ValidationInfo) -> str:
+    if text and "label_font" in info.data:  # else the font is what is wrong
+        missing = undrawable(FilmLabel(text, info.data["label_font"]))
+        if missing:
+            raise ValueError(
+                f"is written with {missing}, which its font does not have: name the file of one that does in "
+                "RAYPIPE_LABEL_FONT"
+            )
+    return text
 
 
 class Limit(BaseModel):
@@ -116,8 +142,10 @@ class Settings(BaseSettings):
     require_keys: bool | None = None
     #: whether webhooks and pictures may be at addresses inside our own network, and at http://
     allow_private_urls: bool = False
+    #: file of the font that labels are drawn with, TrueType or OpenType, on every machine; empty: Open Sans
+    label_font: Annotated[Path | None, AfterValidator(_font_file)] = None
     #: text that is seen in the lower right corner of films; empty: none
-    film_label: Annotated[str, AfterValidator(str.strip)] = Field(
+    film_label: Annotated[str, AfterValidator(_composed), AfterValidator(_drawable)] = Field(
         default="", max_length=60, pattern=r"^[^\x00-\x1f\x7f]*$"
     )
     #: whether films say in themselves, for machines, by which models they were made
@@ -130,6 +158,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=32 * 2**20, ge=1)
     #: address of the Ray cluster, or "local" to start one
     ray_address: str = Field(default="local", validation_alias="RAY_ADDRESS")
+
+    @property
+    def label(self) -> FilmLabel | None:
+        """What is seen in the corner of films."""
+        return FilmLabel(self.film_label, self.label_font) if self.film_label else None
 
     @property
     def keys_required(self) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from raypipe.artifacts import ArtifactStore
+from raypipe.film_label import FilmLabel
 from raypipe.media import door
 from raypipe.media.video import encode_clip, frame_as_png, read_delivered_picture, to_planes, write_png
 from raypipe.models import FPS, Artifact, Chunk, Film, Job, Size, Track
@@ -64,7 +65,7 @@ def stitch(
     frames: Sequence[int],
     track: Track | None,
     artifacts_url: str,
-    label: str,
+    label: FilmLabel | None,
     encode: bool,
 ) -> Film | None:
     """Join chunks and music into the film; None if something has to be encoded and `encode` is false."""

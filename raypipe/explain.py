@@ -19,7 +19,7 @@ def reason(error: Mapping[str, Any]) -> str:
     words = _WORDS.get(error["type"])
     message = words.format(**error.get("ctx", {})) if words else _unprefixed(str(error["msg"]))
     value = error.get("input")
-    if words and words.startswith("is "):
+    if message.startswith("is "):
         return message
     if isinstance(value, int | float) or (isinstance(value, str) and 0 < len(value) <= 40):
         return f"{message}, not {printable(str(value))}"

@@ -379,7 +379,7 @@ class Gateway:
         """Join so many frames of each chunk, and the music; music that failed leaves the video silent."""
         step = new_step(job, "stitch", Phase.STITCH)
         sound = None if isinstance(track, StepFailure) else track
-        args = job, chunks, frames, sound, self._settings.artifacts_url, self._settings.film_label
+        args = job, chunks, frames, sound, self._settings.artifacts_url, self._settings.label
 
         async def make(log: StepLog) -> Film:
             ran = await self._helpers.run(cpu_work.stitch, *args, False)

@@ -1,10 +1,7 @@
 """From a request to an accepted video: planned, checked and committed, in milliseconds and without Ray."""
 
 import asyncio
-import base64
-import binascii
 import logging
-import re
 import time
 from typing import Any, TypeVar
 
@@ -12,6 +9,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.budgets import Customer, check_money
 from raypipe.config import Settings
 from raypipe.costs import Estimate, estimate
+from raypipe.data_uris import read_data_uri
 from raypipe.errors import (
     ArtifactMissing,
     BeatNotFound,
@@ -30,7 +28,7 @@ from raypipe.journal import (
     Write,
     new_video_id,
 )
-from raypipe.media.video import check_picture
+from raypipe.media.pictures import normalise
 from raypipe.models import (
     Artifact,
     BeatEdit,
@@ -55,8 +53,6 @@ from raypipe.steps import new_step
 logger = logging.getLogger(__name__)
 
 BriefT = TypeVar("BriefT", bound=Brief)
-
-_DATA_URI = re.compile(r"data:image/(?:png|jpeg);base64,(.+)", re.DOTALL)
 
 
 #: whoever runs raypipe, on the command line
@@ -326,19 +322,8 @@ def _with_stored_picture(index: int, beat: DraftBeat, store: ArtifactStore) -> D
 
 def _store_picture(which: str, given: Artifact | str, store: ArtifactStore) -> Artifact:
     try:
-        data = store.get(given) if isinstance(given, Artifact) else _decode(given)
-        # what it is, the bytes say: it will be served as that
-        media_type = check_picture(data)
+        given_bytes = store.get(given) if isinstance(given, Artifact) else read_data_uri(given).data
+        picture = normalise(given_bytes)
     except (MediaError, ArtifactMissing) as error:
         raise InvalidReferenceImage(f"{which} cannot be used: {error}") from error
-    return store.put(data, media_type)
-
-
-def _decode(uri: str) -> bytes:
-    match = _DATA_URI.fullmatch(uri)
-    if match is None:
-        raise MediaError("it must be a data: URI of a base64 PNG or JPEG")
-    try:
-        return base64.b64decode(match[1], validate=True)
-    except binascii.Error as error:
-        raise MediaError(f"its base64 is broken: {error}") from error
+    return store.put(picture.data, picture.media_type)

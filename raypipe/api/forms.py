@@ -3,7 +3,6 @@
 A form becomes the JSON body that says the same, so that both are checked and answered by the same code.
 """
 
-import base64
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.failures import failure
+from raypipe.data_uris import data_uri
 
 #: types of bodies that are forms
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -85,7 +85,7 @@ def _parts(name: str) -> tuple[str, str | None]:
 async def _value(name: str, value: UploadFile | str) -> Any:
     if isinstance(value, UploadFile):
         # what it is, its bytes say, when it is stored
-        return f"data:image/png;base64,{base64.b64encode(await value.read()).decode()}"
+        return data_uri(await value.read())
     if name in _OBJECTS:
         try:
             return json.loads(value)

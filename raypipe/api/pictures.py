@@ -1,13 +1,13 @@
 """Pictures that requests give by their address: fetched here, once, from public addresses alone."""
 
 import asyncio
-import base64
 from collections.abc import Iterable
 
 import httpx
 
 from raypipe.addresses import anywhere, pinned_client, public_only
 from raypipe.config import Settings
+from raypipe.data_uris import data_uri
 from raypipe.errors import InvalidReferenceImage
 
 #: largest picture in bytes, and seconds that fetching it may take
@@ -60,7 +60,7 @@ class Pictures:
             why = str(error) or "it takes too long"
             raise InvalidReferenceImage(f"The picture at {url:.100} cannot be used: {why}.") from error
         # what it is, its bytes say, when it is stored
-        return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        return data_uri(data)
 
     async def _read(self, url: str) -> bytes:
         data = bytearray()

@@ -1,6 +1,5 @@
 """From what stands on the command line to a checked request; errors name the option or field at fault."""
 
-import base64
 import json
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pydantic import RootModel, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import SettingsError
 
 from raypipe.config import Settings
+from raypipe.data_uris import data_uri, is_data_uri
 from raypipe.errors import InvalidReferenceImage, InvalidRequest
 from raypipe.explain import others, place, reason
 from raypipe.models import Artifact, BeatEdit, Dollars, DraftBeat, DraftSpec, Kind, Spec, VideoRequest
@@ -230,7 +230,7 @@ def _folder_of(source: str) -> Path:
 
 
 def _absolute(name: Any, folder: Path) -> Any:
-    if isinstance(name, str) and not name.startswith("data:"):
+    if isinstance(name, str) and not is_data_uri(name):
         return str((folder / name).resolve())
     return name
 
@@ -271,7 +271,7 @@ def _with_picture(index: int, beat: DraftBeat, folder: Path) -> DraftBeat:
 
 def _picture(given: Artifact | str, folder: Path, where: str) -> Artifact | str:
     """Turn a path, which is relative to the spec's folder, into a data: URI."""
-    if not isinstance(given, str) or given.startswith("data:"):
+    if not isinstance(given, str) or is_data_uri(given):
         return given
     return _picture_uri(folder / given, f"--spec: {where}: {given}")
 
@@ -287,4 +287,4 @@ def _picture_uri(path: Path, where: str) -> str:
     if media_type is None or len(data) > MAX_PICTURE_BYTES:
         limit = MAX_PICTURE_BYTES // 2**20
         raise InvalidReferenceImage(f"{where} is no PNG or JPEG picture of at most {limit} MiB.")
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    return data_uri(data, media_type)

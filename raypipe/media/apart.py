@@ -8,13 +8,13 @@ from raypipe.errors import MediaError
 
 #: bytes of memory that decoding may take; the largest picture that is let through takes a quarter of it
 MEMORY = 2**30
-#: seconds of CPU that decoding may take, and seconds in all
-CPU_SECONDS, SECONDS = 20, 60.0
+#: seconds of CPU that decoding may take, and seconds in all, which pass where others keep all CPUs busy
+CPU_SECONDS, SECONDS = 20, 300.0
 _DECODER = Path(__file__).with_name("decoder.py")
 
 
-def decode_apart(data: bytes, formats: tuple[str, ...]) -> None:
-    """Decode a picture in a process of its own, to see that it can be.
+def normalise_apart(data: bytes, formats: tuple[str, ...]) -> bytes:
+    """Decode a picture in a process of its own, and return it as `decoder.normalised` gives it.
 
     Args:
         data: The picture, of whose size somebody has seen that it can be borne.
@@ -41,3 +41,4 @@ def decode_apart(data: bytes, formats: tuple[str, ...]) -> None:
     if ran.returncode:
         said = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise MediaError(f"the picture cannot be read: {said:.300}")
+    return ran.stdout

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+from PIL.ImageFont import FreeTypeFont
 
+from raypipe.errors import MediaError
+from raypipe.film_label import FilmLabel, load_font
 from raypipe.media.video import Plane, Planes
 from raypipe.models import Size
 
@@ -15,9 +18,9 @@ _HEIGHT, _MARGIN = 1 / 28, 1 / 40
 _GREY = 128.0
 
 
-def labelled(frames: Iterable[Planes], text: str, size: Size) -> Iterator[Planes]:
-    """Give frames with a text on a darkened patch; frames of another size than `size` cannot be."""
-    letters = _letters(text, size)
+def labelled(frames: Iterable[Planes], label: FilmLabel, size: Size) -> Iterator[Planes]:
+    """Give frames with a label on a darkened patch; frames of another size than `size` cannot be."""
+    letters = _letters(label, size)
     rows, columns = letters.shape
     margin = 2 * round(min(size.width, size.height) * _MARGIN / 2)
     top, left = max(0, size.height - margin - rows), max(0, size.width - margin - columns)
@@ -31,18 +34,27 @@ def labelled(frames: Iterable[Planes], text: str, size: Size) -> Iterator[Planes
         yield Planes(y, u, v)
 
 
-def _letters(text: str, size: Size) -> np.ndarray:
-    """Draw a text, from 0 where there is none of it to 1, in even numbers of rows and columns that fit the size."""
+def _letters(label: FilmLabel, size: Size) -> np.ndarray:
+    """Draw a label, from 0 where there is none of it to 1, in even numbers of rows and columns that fit the size."""
     height = max(8.0, min(size.width, size.height) * _HEIGHT)
-    across = ImageFont.load_default(height).getlength(text)
-    font = ImageFont.load_default(height * min(1.0, 0.9 * size.width / max(1.0, across)))
-    left, top, right, bottom = font.getbbox(text)
-    pad = (bottom - top) * 0.4
+    across = _font_of(label, height).getlength(label.text)
+    font = _font_of(label, height * min(1.0, 0.9 * size.width / max(1.0, across)))
+    left, top, right, bottom = font.getbbox(label.text)
+    pad = (bottom - top) * 0.3
     columns = min(size.width, 2 * round((right - left + 2 * pad) / 2))
     rows = min(size.height, 2 * round((bottom - top + 2 * pad) / 2))
     patch = Image.new("L", (columns, rows), 0)
-    ImageDraw.Draw(patch).text((pad - left, pad - top), text, fill=255, font=font)
+    ImageDraw.Draw(patch).text((pad - left, pad - top), label.text, fill=255, font=font)
     return np.asarray(patch, np.float32) / 255
+
+
+def _font_of(label: FilmLabel, height: float) -> FreeTypeFont:
+    try:
+        return load_font(label.font, height)
+    except ValueError as error:
+        raise MediaError(
+            f"the label cannot be drawn, because what RAYPIPE_LABEL_FONT names {error}"
+        ) from error
 
 
 def _mixed(below: np.ndarray, letters: np.ndarray, level: float) -> Plane:

@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from raypipe.errors import DiskFull, MediaError, is_disk_full
+from raypipe.film_label import FilmLabel
 from raypipe.media.audio import why
 from raypipe.media.label import labelled
 from raypipe.media.video import TIMESCALE, Planes, encode_clip, open_clip, planes_of, to_planes
@@ -57,7 +58,7 @@ def stitch(
     fps: int,
     scratch: Path,
     encode: bool = True,
-    label: str = "",
+    label: FilmLabel | None = None,
 ) -> int | None:
     """Write an MP4, index in front, of exactly the frames asked for, with the track as its sound.
 
@@ -73,7 +74,7 @@ def stitch(
         fps: Frames a second of clips that are encoded anew.
         scratch: Folder for intermediate files.
         encode: Whether clips may be encoded anew, which takes seconds.
-        label: Text to be seen in the corner of every frame, for which all clips are encoded anew; empty for none.
+        label: What is to be seen in the corner of every frame, for which all clips are encoded anew.
 
     Returns:
         How many clips were encoded anew; None, with nothing written, if that is needed and may not be done.

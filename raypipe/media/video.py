@@ -3,7 +3,6 @@
 import io
 import tempfile
 import threading
-import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,12 +17,12 @@ from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoRefo
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from PIL import ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
-from raypipe.media.apart import decode_apart
 from raypipe.media.audio import Samples, add_aac_stream, why, write_aac
+from raypipe.media.decoder import as_shown
+from raypipe.media.pictures import DELIVERED, normalise, open_picture
 from raypipe.models import Size
 
 Plane = NDArray[np.uint8]
@@ -43,12 +42,7 @@ ENCODER_OPTIONS = {
 TIMESCALE = 12_000
 #: samples a second of the sound that clips are kept with
 SOUND_RATE = 48_000
-MAX_PICTURE_PIXELS = 50_000_000
-_TOO_LARGE = f"is too large: at most {MAX_PICTURE_PIXELS // 10**6} million pixels can be used"
 _IHDR_END = 33
-
-# Pillow warns of pictures that are more than ours may be; those are refused with an error
-warnings.filterwarnings("ignore", category=Picture.DecompressionBombWarning)
 
 
 class Planes(NamedTuple):
@@ -153,42 +147,34 @@ def to_rgb(planes: Planes) -> Plane:
 
 
 def read_picture(data: bytes, size: Size) -> Plane:
-    """Decode a PNG or JPEG to RGB of shape (height, width, 3), upright, scaled and cropped to fill the size.
+    """Decode a stored PNG or JPEG to RGB of shape (height, width, 3), scaled and cropped to fill the size.
+
+    One that was stored before pictures were normalised is shown in the same way.
 
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
-    with _open_picture(data) as picture:
-        return _fitted(picture, size)
+    with open_picture(data) as (picture, bare):
+        rgb = as_shown(picture, bare).convert("RGB")
+        return np.asarray(rgb if rgb.size == (size.width, size.height) else _fill(rgb, size))
 
 
 def read_delivered_picture(data: bytes, size: Size) -> Plane:
-    """As `read_picture`, of what a vendor has delivered, which may be a WebP too.
+    """Normalise what a vendor has delivered, which may be a WebP too, and decode that as `read_picture` does.
 
     Raises:
         MediaError: The bytes are no PNG, JPEG or WebP picture of bearable size.
     """
-    with _open_picture(data, ("PNG", "JPEG", "WEBP")) as picture:
-        return _fitted(picture, size)
-
-
-def _fitted(picture: Picture.Image, size: Size) -> Plane:
-    rgb = ImageOps.exif_transpose(picture).convert("RGB")
-    return np.asarray(rgb if rgb.size == (size.width, size.height) else _fill(rgb, size))
+    return read_picture(normalise(data, DELIVERED).data, size)
 
 
 def check_picture(data: bytes) -> str:
-    """Decode a picture that somebody brings, in a process of its own, and return its media type.
-
-    Here its head alone is read, for what it is and how many pixels it has.
+    """Decode a picture that somebody brings, in a process of its own, and return the media type that it is kept as.
 
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
-    with _open_picture(data) as picture:
-        found = str(picture.format)
-    decode_apart(data, (found,))
-    return "image/png" if found == "PNG" else "image/jpeg"
+    return normalise(data).media_type
 
 
 def middle_colour(data: bytes) -> tuple[int, int, int]:
@@ -197,24 +183,9 @@ def middle_colour(data: bytes) -> tuple[int, int, int]:
     Raises:
         MediaError: The bytes are no PNG or JPEG picture of bearable size.
     """
-    with _open_picture(data) as picture:
+    with open_picture(data) as (picture, _):
         rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
         return cast(tuple[int, int, int], rgb.getpixel((rgb.width // 2, rgb.height // 2)))
-
-
-@contextmanager
-def _open_picture(data: bytes, formats: tuple[str, ...] = ("PNG", "JPEG")) -> Iterator[Picture.Image]:
-    try:
-        with Picture.open(io.BytesIO(data), formats=formats) as picture:
-            if picture.width * picture.height > MAX_PICTURE_PIXELS:
-                raise MediaError(f"a picture of {picture.width}x{picture.height} {_TOO_LARGE}")
-            yield picture
-    except Picture.DecompressionBombError as error:
-        raise MediaError(f"it {_TOO_LARGE}") from error
-    except UnidentifiedImageError as error:
-        raise MediaError(f"it is no {' or '.join(formats)} picture") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise MediaError(f"the picture cannot be read: {error}") from error
 
 
 def write_png(rgb: Plane, **text: str) -> bytes:

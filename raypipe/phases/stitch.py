@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from raypipe.artifacts import ArtifactStore
+from raypipe.film_label import FilmLabel
 from raypipe.media.audio import fit_track
 from raypipe.media.sound import has_sound, mixed
 from raypipe.media.stitch import stitch
@@ -17,7 +18,7 @@ def stitch_film(
     track: Track | None,
     store: ArtifactStore,
     encode: bool = True,
-    label: str = "",
+    label: FilmLabel | None = None,
 ) -> Film | None:
     """Join the chunks of all beats, in order, into one MP4, with the track, and the clips' own sound if asked for.
 
@@ -31,7 +32,7 @@ def stitch_film(
         track: Its sound, cut to the film's length; None leaves the film silent.
         store: Holds the chunks and the track, and gets the film.
         encode: Whether chunks that cannot be copied may be encoded anew, which takes seconds of CPU.
-        label: Text to be seen in the corner of every frame; empty for none.
+        label: What is to be seen in the corner of every frame.
 
     Returns:
         The film; None if it cannot be made without encoding and `encode` is false.

@@ -1,9 +1,8 @@
 """Fetching what a vendor has made: part by part into the store, bounded, and from no address inside our own network."""
 
-import base64
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import unquote_to_bytes
 
 import httpx
 import stamina
@@ -18,6 +17,7 @@ from raypipe.addresses import (
     meant_by,
 )
 from raypipe.artifacts import ArtifactStore
+from raypipe.data_uris import is_data_uri, read_data_uri
 from raypipe.errors import DeliveryNotFetched, MediaError, ProviderUnavailable
 from raypipe.models import Artifact, Kind
 
@@ -65,14 +65,21 @@ class Deliveries:
             DeliveryMissing: It is not there.
             ProviderUnavailable: It could not be fetched, or is not there yet.
         """
-        if url.startswith("data:"):
-            return await self._stored(_parts_of(url), _media_type(url[5:].partition(",")[0]))
+        if is_data_uri(url):
+            return await self._stored_uri(url)
         for attempt in stamina.retry_context(on=ProviderUnavailable, attempts=ATTEMPTS, timeout=None):
             with attempt:
                 async with self._answer(url, headers_of) as answer:
                     media_type = _media_type(answer.headers.get("content-type", ""))
                     return await self._stored(self._bounded(answer, MOST_BYTES[kind]), media_type)
         raise AssertionError("unreachable")
+
+    async def _stored_uri(self, uri: str) -> Artifact:
+        try:
+            media = await asyncio.to_thread(read_data_uri, uri)
+        except MediaError as error:
+            raise MediaError(f"what {self._vendor} delivered cannot be read: {error}") from error
+        return await self._store.put_async(media.data, media.media_type)
 
     async def _stored(self, parts: AsyncIterator[bytes], media_type: str) -> Artifact:
         return await self._store.put_parts(parts, media_type)
@@ -171,15 +178,6 @@ class Deliveries:
         if any(is_public(known) for known in beside):
             return False
         return not meant_by(address).is_loopback or any(meant_by(known).is_loopback for known in beside)
-
-
-async def _parts_of(uri: str) -> AsyncIterator[bytes]:
-    """Read a data: URI (RFC 2397)."""
-    about, _, text = uri.partition(",")
-    try:
-        yield base64.b64decode(text, validate=True) if about.endswith(";base64") else unquote_to_bytes(text)
-    except ValueError as error:
-        raise MediaError(f"what was delivered is no base64: {error}") from error
 
 
 def _media_type(header: str) -> str:

@@ -1,6 +1,5 @@
 """A model's inputs: which of raypipe's words stand for which of the vendor's fields."""
 
-import base64
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
@@ -86,11 +85,6 @@ def paid_seconds(work: Work, model: Model) -> float:
 def music_seconds(seconds: float, model: Model) -> int:
     """Return the seconds of music that a model is asked, and paid, for: whole ones, as many as it can."""
     return math.ceil(min(seconds, model.durations[-1]) if model.durations else seconds)
-
-
-def data_uri(data: bytes, media_type: str) -> str:
-    """Write bytes as a data: URI (RFC 2397)."""
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 def _seconds(work: Work, model: Model) -> float | int:

@@ -1,15 +1,18 @@
 """What models a vendor has, as a table, and what each is given; others are described in the options of a video."""
 
+import asyncio
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from raypipe.data_uris import data_uri
 from raypipe.errors import InvalidRequest
+from raypipe.media.pictures import EncodedPicture, outgoing_picture
 from raypipe.models import Artifact, Kind, Spec, Value
 from raypipe.providers.base import HostedProvider, Model, Price, Work, options_of, provider_of
-from raypipe.providers.inputs import Word, data_uri, inputs_of
+from raypipe.providers.inputs import Word, inputs_of
 from raypipe.providers.paths import check_model_name
 
 #: words for numbers of the video, with which a field may be filled of which a run costs more
@@ -131,7 +134,11 @@ class KnownModels(HostedProvider):
 
     async def picture(self, artifact: Artifact) -> str:
         """Return a stored picture as text that the vendor takes: here within the request, as a data: URI."""
-        return data_uri(await self.context.store.get_async(artifact), artifact.media_type)
+        return data_uri(*await self.picture_bytes(artifact))
+
+    async def picture_bytes(self, artifact: Artifact) -> EncodedPicture:
+        """Return a stored picture as a vendor may see it: its pixels, and nothing that was written about them."""
+        return await asyncio.to_thread(outgoing_picture, await self.context.store.get_async(artifact))
 
 
 def _described(kind: Kind, name: str, own: ModelOptions) -> Model:

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from raypipe.data_uris import data_uri
 from raypipe.errors import ProviderRejected, WebhookRefused
 from raypipe.models import Artifact, Kind
 from raypipe.prices import Effect
@@ -11,7 +12,7 @@ from raypipe.providers.answers import ending_of
 from raypipe.providers.base import Price, Work
 from raypipe.providers.hooks import Headers
 from raypipe.providers.http import HttpProvider, Made
-from raypipe.providers.inputs import Word, data_uri
+from raypipe.providers.inputs import Word
 from raypipe.providers.known import Known
 from raypipe.providers.paths import check_model_name, url_path
 
@@ -163,10 +164,10 @@ class ReplicateProvider(HttpProvider):
 
     async def picture(self, artifact: Artifact) -> str:
         """Return a small picture as a data: URI, and of a larger one the address at which it was uploaded."""
-        data = await self.context.store.get_async(artifact)
-        if len(data) <= INLINE_BYTES:
-            return data_uri(data, artifact.media_type)
-        file = {"content": ("start", data, artifact.media_type)}
+        picture = await self.picture_bytes(artifact)
+        if len(picture.data) <= INLINE_BYTES:
+            return data_uri(*picture)
+        file = {"content": ("start", *picture)}
         uploaded = await self.ask("POST", "/files", "the upload of a picture", files=file)
         return str(uploaded["urls"]["get"])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import stamina
+from PIL import Image, ImageCms
 from pydantic import ValidationError
 
 from raypipe import text
@@ -20,8 +21,10 @@ from raypipe.cli.request import parse_spec
 from raypipe.config import Settings
 from raypipe.errors import MediaError, RaypipeError
 from raypipe.intake import plan
+from raypipe.media.decoder import normalised
 from raypipe.media.door import fit_clip
-from raypipe.media.video import read_delivered_picture
+from raypipe.media.pictures import DELIVERED, UPLOADED, open_picture
+from raypipe.media.video import read_picture
 from raypipe.models import Job, Kind, Size, Spec, VideoRequest
 from raypipe.providers.base import Context, ImageWork
 from raypipe.providers.fal import FalProvider
@@ -97,11 +100,15 @@ def foreign_text(data: bytes) -> None:
 
 
 def delivered_picture(data: bytes) -> None:
-    """Read a picture that a vendor has delivered."""
+    """Normalise a picture that a vendor has delivered, as its own process does, and read it."""
     try:
-        assert read_delivered_picture(data, _SMALL).shape == (36, 64, 3)
+        with open_picture(data, DELIVERED):
+            normal = normalised(data, DELIVERED)
     except MediaError as error:
         str(error).encode()
+        return
+    assert normalised(normal, UPLOADED) == normal
+    assert read_picture(normal, _SMALL).shape == (36, 64, 3)
 
 
 def delivered_clip(data: bytes) -> None:
@@ -245,6 +252,16 @@ PARSERS: dict[str, Parser] = {
 }  # fmt: skip
 
 
+def _encoded(kind: str) -> bytes:
+    """A picture that is turned, has a profile and, where there are such, is transparent."""
+    out, about = io.BytesIO(), Image.Exif()
+    about[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    mode = "RGB" if kind == "JPEG" else "RGBA"
+    Image.new(mode, (32, 18), "#c81e1e80").save(out, kind, exif=about, icc_profile=profile)
+    return out.getvalue()
+
+
 def any_of_them(data: bytes) -> None:
     """Give the parser that the first byte says the rest: one process for all, which begins sooner."""
     if data:
@@ -256,7 +273,7 @@ def seeds(name: str) -> list[bytes]:
     if name == any_of_them.__name__:
         return [bytes([number]) + seed for number, each in enumerate(PARSERS) for seed in seeds(each)]
     if name == "delivered_picture":
-        return [picture(64, 36, 200, 30, 30)]
+        return [picture(64, 36, 200, 30, 30), *map(_encoded, ("JPEG", "WEBP", "PNG"))]
     if name == "delivered_clip":
         return [clip(0.2, form, (200, 30, 30)) for form in (ClipFormat(width=64, height=36, fps=24),)]
     return [b"A lighthouse in a storm", b"\1" * 64, b"\0" * 64]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from raypipe.errors import MediaError
+from raypipe.film_label import FilmLabel
 from raypipe.media.stitch import stitch
 from raypipe.media.video import Plane, Planes, encode_clip, frame_as_png, probe, read_picture, to_planes
 from raypipe.models import Size
@@ -159,7 +160,7 @@ def test_the_seam_shows_the_predecessors_last_frame(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "size", [Size(width=640, height=360), Size(width=360, height=640), Size(width=64, height=36)]
 )
-@pytest.mark.parametrize("text", ["Made by AI", "Mit KI erzeugt: Ä", "x" * 60])
+@pytest.mark.parametrize("text", ["Made by AI", "Généré par IA, сделано ИИ: Ł", "x" * 60])
 def test_a_label_is_seen_in_the_corner_of_every_frame_and_nowhere_else(
     tmp_path: Path, size: Size, text: str
 ) -> None:
@@ -172,9 +173,9 @@ def test_a_label_is_seen_in_the_corner_of_every_frame_and_nowhere_else(
         path.write_bytes(encode_clip([to_planes(picture)] * 12, size, 24))
     plain, labelled = tmp_path / "plain.mp4", tmp_path / "labelled.mp4"
     clips = [(path, 12) for path in paths]
-    assert stitch(clips, None, labelled, size, 24, tmp_path, encode=False, label=text) is None
+    assert stitch(clips, None, labelled, size, 24, tmp_path, encode=False, label=FilmLabel(text)) is None
     assert stitch(clips, None, plain, size, 24, tmp_path) == 0
-    assert stitch(clips, None, labelled, size, 24, tmp_path, label=text) == 2
+    assert stitch(clips, None, labelled, size, 24, tmp_path, label=FilmLabel(text)) == 2
     assert probe(labelled).frames == 24
     for index in (0, 11, 12, 23):
         before, after = (

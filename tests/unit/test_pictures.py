@@ -19,7 +19,7 @@ from raypipe.config import Settings
 from raypipe.errors import MediaError
 from raypipe.journal import Journal
 from raypipe.media import apart
-from raypipe.media.apart import decode_apart
+from raypipe.media.apart import normalise_apart
 from raypipe.media.video import check_picture
 from raypipe.testing.media import picture
 from tests.patience import patience
@@ -158,14 +158,14 @@ def test_a_bomb_is_refused_by_its_size_before_anything_is_decoded() -> None:
 
 def test_decoding_is_bounded_in_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     large = bomb(6_000, 6_000)
-    decode_apart(large, ("PNG",))
+    normalise_apart(large, ("PNG",))
     monkeypatch.setattr(apart, "MEMORY", 2**27)
     with pytest.raises(MediaError, match="memory"):
-        decode_apart(large, ("PNG",))
+        normalise_apart(large, ("PNG",))
     monkeypatch.setattr(apart, "MEMORY", 2**30)
     monkeypatch.setattr(apart, "SECONDS", 0.01)
     with pytest.raises(MediaError, match="too long"):
-        decode_apart(large, ("PNG",))
+        normalise_apart(large, ("PNG",))
 
 
 @pytest.mark.parametrize("cut", [40, 60, -200])

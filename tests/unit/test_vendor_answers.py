@@ -1,7 +1,10 @@
 """What vendors say of jobs, files and models, in the ways that they say it: nothing is paid twice for a word."""
 
 import asyncio
+import io
 import json
+import math
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import httpx
 import pytest
 import stamina
 from fastapi import FastAPI, Request, Response
+from PIL import Image
 
 from raypipe.api import create_app
 from raypipe.artifacts import ArtifactStore
@@ -55,6 +59,14 @@ class Answering:
 
 Use = Callable[[HttpProvider, ImageWork], Awaitable[Any]]
 Ask = Callable[..., Any]
+
+
+def picture_of_bytes(least: int) -> bytes:
+    """Make a PNG that takes more than so many bytes: noise does not compress."""
+    side = math.isqrt(least) + 1
+    out = io.BytesIO()
+    Image.frombytes("L", (side, side), random.Random(25).randbytes(side * side)).save(out, "png")
+    return out.getvalue()
 
 
 async def poll(provider: HttpProvider, work: Work) -> Any:
@@ -365,7 +377,7 @@ def test_an_upload_that_is_refused_is_told_as_an_upload(ask: Ask, status: int) -
     stamina.set_testing(False)
 
     async def submit_a_clip(provider: HttpProvider, work: ImageWork) -> Any:
-        start = await provider.context.store.put_async(bytes(INLINE_BYTES + 1), "image/png")
+        start = await provider.context.store.put_async(picture_of_bytes(INLINE_BYTES), "image/png")
         model = "replicate/kwaivgi/kling-v2.1"
         return await provider.submit(
             ClipWork(job=work.job, model=model, beat=work.beat, continues=False, start=start), "token"
