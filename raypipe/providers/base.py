@@ -140,7 +140,7 @@ class Model(Value):
     price: Price | None = None
     #: inputs of it that the request sets, which may change what it costs
     inputs: dict[str, Any] = Field(default_factory=dict)
-    #: inputs that the request has filled with a number of the video, such as its seed, which may change it too
+    #: inputs that the request has filled with what the video has, such as its seed, which may change it too
     filled: dict[str, str] = Field(default_factory=dict)
     #: US dollars that a run costs, as the request says; see `raypipe.costs` for what that counts
     requested_price: Dollars | None = None

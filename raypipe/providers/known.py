@@ -178,10 +178,12 @@ def _check_lengths(name: str, own: ModelOptions, known: Known) -> None:
 
 
 def _filled(own: ModelOptions, known: Known | None) -> dict[str, str]:
-    """Return the fields that options have filled with numbers of the video, which may make a run cost more.
+    """Return the fields that options have filled, and that may make a run cost more.
 
-    A field that is called `seed` and filled with the seed is what it says; one that is called `num_outputs` is not.
+    Of a model that raypipe knows all that its table does not fill; of another those that are filled with numbers of the
+    video. A field that is called `seed` is what it says; `num_outputs` that is filled with the seed is not.
     """
-    fields: Mapping[str, Word] = {} if known is None else known.inputs
-    numbers = {field: word for field, word in (own.inputs or {}).items() if word in NUMBERS}
-    return {field: word for field, word in numbers.items() if field not in fields and field != "seed"}
+    described = own.inputs or {}
+    if known is not None:
+        return {field: word for field, word in described.items() if field not in known.inputs}
+    return {field: word for field, word in described.items() if word in NUMBERS and field != "seed"}

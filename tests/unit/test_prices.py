@@ -164,8 +164,11 @@ def test_a_request_cannot_say_what_a_known_model_is_paid_for(
 
 
 def test_a_description_does_not_take_away_the_price_of_a_known_model() -> None:
-    for described in (DESCRIBED, DESCRIBED | {"price": 0}, DESCRIBED | {"durations": [6, 10]}):
+    same = {"inputs": {"prompt": "prompt"}}
+    for described in (same, same | {"price": 0}, same | {"durations": [6, 10]}, DESCRIBED | {"price": 0}):
         assert total_of({HAILUO: described}) == pytest.approx(FILM)
+    # what a beat is to show may be "1080p"
+    assert total_of({HAILUO: {"inputs": {"resolution": "prompt"}}}) is None
 
 
 def with_custom(described: dict[str, Any], kind: Kind = Kind.IMAGE) -> dict[str, Any]:
