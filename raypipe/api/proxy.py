@@ -5,8 +5,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.answers import OwnAnswers
 from raypipe.api.callers import is_open
+from raypipe.api.connections import bound_connections
 from raypipe.api.failures import failure
-from raypipe.api.heads import bound_heads
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import SAFE
 from raypipe.api.shares import Shares, place_of_request
@@ -28,7 +28,7 @@ def in_proxy() -> list[Middleware]:
     Serve calls it in the proxy, before it makes the server: so what the server is to do is set here, too.
     """
     settings = Settings()
-    bound_heads()
+    bound_connections()
     trust_proxies(settings)
     # Serve wraps the proxy in the first of them first
     return [

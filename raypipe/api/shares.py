@@ -28,6 +28,8 @@ ALL_REQUESTS = 10_000
 #: keys that are remembered to have opened something, and for how many seconds
 KEYS_REMEMBERED, KEY_SECONDS = 10_000, 600.0
 _HEALTH = ("/healthz", "/readyz")
+#: where Serve's proxy itself says how it is
+_OF_SERVE = "/-/"
 _HOOKS = "/v1/hooks/"
 
 
@@ -120,7 +122,7 @@ class Shares:
 
     def _account(self, scope: Scope, secret: str | None) -> Account:
         path = scope["path"]
-        if path in _HEALTH:
+        if path in _HEALTH or path.startswith(_OF_SERVE):
             return Account("health", address_of(scope))
         if path.startswith(_HOOKS):
             return Account("hooks", address_of(scope))

@@ -11,8 +11,8 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import HTTP_PROTOCOLS, Config
 
 from raypipe.api.answers import OwnAnswers
+from raypipe.api.connections import BoundedConnection
 from raypipe.api.failures import failure
-from raypipe.api.heads import HeadsInTime
 from raypipe.api.proxy import MOST_CREATES, BodiesFirst, OwnHeadersAlone, RoutesAwaited, in_proxy
 from raypipe.api.shares import Shares
 from raypipe.api.turns import Turns
@@ -99,7 +99,7 @@ def test_serve_makes_its_server_with_all_that_guards_it(monkeypatch: pytest.Monk
     assert [middleware.cls for middleware in in_proxy()] == inner_first
     config = Config(without_video)
     config.load()
-    assert config.http_protocol_class is HeadsInTime
+    assert config.http_protocol_class is BoundedConnection
     assert config.forwarded_allow_ips == "10.0.0.0/8,192.0.2.7"
 
 

@@ -121,7 +121,7 @@ def test_health_and_vendors_webhooks_get_in_when_a_share_is_used_up(settings: Se
         client = Client(shares)
         await client.follow(SHARE)
         assert (await client.get("/v1/session", "POST"))[0] == 429
-        for path in ("/healthz", "/readyz"):
+        for path in ("/healthz", "/readyz", "/-/healthz"):
             assert await client.get(path) == (200, False)
         assert await client.get("/v1/hooks/fal", "POST") == (200, False)
         await client.hang_up()

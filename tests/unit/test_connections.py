@@ -1,4 +1,4 @@
-"""Connections whose request's head does not come, to the server that Serve makes."""
+"""Connections whose client sends or reads nothing, to the server that Serve makes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 
-from raypipe.api.heads import HEAD_BYTES, HeadsInTime, bound_heads
+from raypipe.api.connections import HEAD_BYTES, BoundedConnection, bound_connections
 
 Connect = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -40,7 +40,7 @@ async def server(app: Any) -> AsyncIterator[Connect]:
             writer.close()
         serving.should_exit = True
         await task
-    assert not HeadsInTime.waiting, "connections that ended wait no more"
+    assert not BoundedConnection.waiting, "connections that ended wait no more"
 
 
 async def answer(reader: asyncio.StreamReader) -> bytes:
@@ -56,7 +56,7 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(HTTP_PROTOCOLS, "auto", HTTP_PROTOCOLS["auto"])
-    bound_heads()
+    bound_connections()
 
 
 class Slow:
@@ -76,7 +76,7 @@ class Slow:
 def test_a_connection_that_does_not_send_a_head_is_closed(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raypipe.api.heads.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("raypipe.api.connections.HEAD_SECONDS", 0.1)
 
     async def test() -> None:
         async with server(Slow()) as connect:
@@ -87,7 +87,7 @@ def test_a_connection_that_does_not_send_a_head_is_closed(
 
 
 def test_who_sends_a_byte_now_and_then_gains_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.api.heads.HEAD_SECONDS", 0.3)
+    monkeypatch.setattr("raypipe.api.connections.HEAD_SECONDS", 0.3)
 
     async def test() -> None:
         async with server(Slow()) as connect:
@@ -118,7 +118,7 @@ def test_a_head_of_any_length_is_not_held(length: int) -> None:
 
 
 def test_a_request_may_take_longer_than_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raypipe.api.heads.HEAD_SECONDS", 0.05)
+    monkeypatch.setattr("raypipe.api.connections.HEAD_SECONDS", 0.05)
 
     async def test() -> None:
         app = Slow()
@@ -138,7 +138,7 @@ def test_a_request_may_take_longer_than_its_head(monkeypatch: pytest.MonkeyPatch
 def test_of_too_many_connections_without_a_request_the_longest_waiting_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("raypipe.api.heads.MOST_WAITING", 3)
+    monkeypatch.setattr(BoundedConnection, "most_waiting", 3)
 
     async def test() -> None:
         app = Slow()
@@ -153,3 +153,55 @@ def test_of_too_many_connections_without_a_request_the_longest_waiting_is_closed
             assert await is_closed(others[0][0]), "it waits now, too"
 
     asyncio.run(test())
+
+
+class Endless:
+    """An app whose answer does not end by itself, and which notes when its client is gone."""
+
+    def __init__(self) -> None:
+        self.client_is_gone = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def write() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": 2**20 * b"x", "more_body": True})
+                await asyncio.sleep(0)
+
+        writing = asyncio.create_task(write())
+        await receive()  # the request's empty body
+        await receive()  # the end of the connection
+        writing.cancel()
+        self.client_is_gone.set()
+
+
+def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypipe.api.connections.STALL_SECONDS", 0.1)
+
+    async def test() -> None:
+        app = Endless()
+        async with server(app) as connect:
+            await connect(REQUEST % b"")
+            await asyncio.wait_for(app.client_is_gone.wait(), 30)
+
+    asyncio.run(test())
+
+
+def test_a_client_that_reads_slowly_is_given_its_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    resumed: list[asyncio.TimerHandle | None] = []
+
+    class Watched(BoundedConnection):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            resumed.append(self._stall)
+
+    monkeypatch.setattr("raypipe.api.connections.BoundedConnection", Watched)
+
+    async def test() -> None:
+        async with server(Endless()) as connect:
+            reader, _ = await connect(REQUEST % b"")
+            while not resumed:
+                assert await asyncio.wait_for(reader.read(2**20), 30)
+
+    asyncio.run(test())
+    assert resumed[0] is None

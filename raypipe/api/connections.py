@@ -1,6 +1,7 @@
-"""Connections to Serve's proxy whose request's head does not come: uvicorn itself would keep them for ever."""
+"""Connections to Serve's proxy whose client sends or reads nothing: uvicorn itself would keep them for ever."""
 
 import asyncio
+import resource
 from typing import Any, ClassVar
 
 from uvicorn.config import HTTP_PROTOCOLS
@@ -12,25 +13,34 @@ HEAD_SECONDS = 15.0
 HEAD_BYTES = 64 * 2**10
 #: connections without a request under way; where there are more, the one that has waited longest is closed
 MOST_WAITING = 2_000
+#: seconds within which a client that is sent more than the machine holds for it has to read some of it
+STALL_SECONDS = 60.0
 
 
-def bound_heads() -> None:
-    """Have uvicorn in this process close connections whose head does not come; Serve leaves the choice to uvicorn."""
-    HTTP_PROTOCOLS["auto"] = f"{__name__}:{HeadsInTime.__name__}"
+def bound_connections() -> None:
+    """Have uvicorn in this process close connections whose client is silent; how it speaks HTTP Serve leaves to it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    descriptors = MOST_WAITING * 2 if hard == resource.RLIM_INFINITY else hard
+    BoundedConnection.most_waiting = min(MOST_WAITING, descriptors // 2)
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedConnection.__name__}"
 
 
-class HeadsInTime(HttpToolsProtocol):
-    """Speaks HTTP as uvicorn does, and closes connections that do not send a whole head in time.
+class BoundedConnection(HttpToolsProtocol):
+    """Speaks HTTP as uvicorn does, and closes connections that do not send a whole head in time, or do not read.
 
     Connections without a request, the idle ones between two requests among them, are bounded in number as well.
     """
 
+    most_waiting: ClassVar[int] = MOST_WAITING
     #: connections without a request under way, the longest waiting first
-    waiting: ClassVar[dict["HeadsInTime", None]] = {}
+    waiting: ClassVar[dict["BoundedConnection", None]] = {}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._deadline: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -63,15 +73,26 @@ class HeadsInTime(HttpToolsProtocol):
         if is_last and not self.transport.is_closing():
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._stall = self.loop.call_later(STALL_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: it has read."""
+        super().resume_writing()
+        self._stop_stall()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_waiting()
+        self._stop_stall()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
         self.waiting[self] = None
         self._head_bytes = 0
-        if len(self.waiting) > MOST_WAITING:
+        if len(self.waiting) > self.most_waiting:
             next(iter(self.waiting))._close()
 
     def _expect_head(self) -> None:
@@ -83,6 +104,11 @@ class HeadsInTime(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _stop_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     def _close(self) -> None:
         self._stop_waiting()
