@@ -12,6 +12,7 @@ from raypipe.api.limits import MOST_HELD, SMALL, BodyLimit
 from raypipe.api.shares import CALLER_SHARES, POOL_SIZES, Shares, address_of
 from raypipe.api.turns import TURNS, Turns
 from raypipe.config import Settings, trust_proxies
+from raypipe.serving import Api, Coordination
 
 SHARE = 3
 
@@ -215,6 +216,11 @@ def test_a_post_whose_client_hung_up_counts_until_nobody_works_on_it(settings: S
         assert shares.under_way == 0
 
     asyncio.run(test())
+
+
+def test_what_shares_let_in_never_waits_for_a_place_in_the_service() -> None:
+    assert sum(POOL_SIZES.values()) <= Api.max_ongoing_requests  # type: ignore[attr-defined] # it is a Deployment
+    assert POOL_SIZES["health"] <= Coordination.max_ongoing_requests  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
