@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from raypipe.api.shares import Account, place_of_request
 
 #: requests of one caller that a proxy has passed on and that are not answered yet
-TURNS = 32
+TURNS = 16
 
 
 class Turns:
