@@ -1,5 +1,6 @@
 """Settings: the only reader of the environment."""
 
+import ipaddress
 import os
 import re
 import stat
@@ -80,6 +81,15 @@ def _drawable(text: str, info: ValidationInfo) -> str:
     return text
 
 
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"{network!r:.60} is no address and no network, as 10.0.0.0/8") from error
+    return networks
+
+
 class Limit(BaseModel):
     """What an account at a provider allows; None: any."""
 
@@ -133,6 +143,10 @@ class Settings(BaseSettings):
     public_url: Annotated[str | None, AfterValidator(_public_address)] = None
     #: names under which this service is reached, besides addresses, localhost and the machine's own name
     hosts: tuple[str, ...] = ()
+    #: addresses and networks of proxies whose X-Forwarded-For says who calls; what others send there counts for nothing
+    trusted_proxies: Annotated[tuple[str, ...], AfterValidator(_networks)] = ()
+    #: requests, event streams among them, that one key may have under way at once, or one address where there is no key
+    requests_per_caller: int = Field(default=500, ge=1, le=2_000)
     #: port at which the Ray that raypipe starts gives metrics to Prometheus; empty: a free one
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)
     #: file in which the simulated provider notes every create
@@ -210,6 +224,14 @@ def guard_serve() -> None:
     """
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "raypipe.api.proxy.in_proxy")
     os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
+
+
+def trust_proxies(settings: Settings) -> None:
+    """Have uvicorn in this process take callers' addresses from the proxies that the settings name, and no others.
+
+    By default it believes every process on this machine, so that any could be as many callers as it likes.
+    """
+    os.environ["FORWARDED_ALLOW_IPS"] = ",".join(settings.trusted_proxies)
 
 
 def put_answers_first() -> None:

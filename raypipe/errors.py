@@ -44,6 +44,7 @@ RaypipeError
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── QueueFull                        as many videos wait as may
 ├── NotReady                         whoever makes the videos does not answer at the moment
+├── AnswerLost                       what was asked for may be done, and cannot be told
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
@@ -393,6 +394,12 @@ class NotReady(RaypipeError):
 
     code = "not_ready"
     retryable = True
+
+
+class AnswerLost(RaypipeError):
+    """What was asked for is done, or may be, and what came of it cannot be told."""
+
+    code = "answer_lost"
 
 
 class TenantLimit(RaypipeError):

@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api import create_app
+from raypipe.api.shares import ALL_REQUESTS
 from raypipe.config import Settings
 from raypipe.coordinator import Coordinator
 from raypipe.errors import RaypipeError
@@ -112,7 +113,7 @@ class HangUps:
         await self._app(scope, told, send)
 
 
-@serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=1_000)
+@serve.deployment(num_replicas=1, ray_actor_options=ON_HEAD, max_ongoing_requests=ALL_REQUESTS)
 @serve.ingress()
 class Api:
     """Answers HTTP from the journal; a request that is cut off stops nothing."""

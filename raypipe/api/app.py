@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
@@ -32,6 +33,7 @@ from raypipe.api.origins import OwnPagesOnly
 from raypipe.api.page import add_page
 from raypipe.api.queries import known_query
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
+from raypipe.api.shares import Shares
 from raypipe.api.views import ModelList, Plan, TimelineView, timeline_view
 from raypipe.api.webhooks import add_webhook_routes
 from raypipe.config import Settings
@@ -112,6 +114,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(KnownCallers, settings=settings, journal=service.journal)
     app.add_middleware(OwnPagesOnly, settings=settings)
+    app.add_middleware(Shares, settings=settings)
     app.add_middleware(AccessLog)
     failures.install(app)
     _add_routes(app, service)
@@ -191,9 +194,12 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
         seconds = _waits(prefer)
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
+        shown = Snapshot(video, (), {}, time.time())
         if replayed or seconds is not None:
-            return accepted(await service.ended(video.id, seconds or 0.0), body.notes)
-        return accepted(Snapshot(video, (), {}, time.time()), body.notes)
+            # it is accepted: where it cannot be read now, a refusal would have it sent again
+            with suppress(JournalUnavailable):
+                shown = await service.ended(video.id, seconds or 0.0)
+        return accepted(shown, body.notes)
 
     @_get(app, "/v1/videos", tags=["videos"])
     def list_videos(
@@ -298,7 +304,11 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """
-        return events.stream(service.tail.follow(_seen(last_event_id, after), tenant=caller.tenant))
+        seen = _seen(last_event_id, after)
+        if seen is None:
+            return events.stream(service.tail.follow(None, tenant=caller.tenant))
+        start = await service.tail.start(seen)
+        return events.stream(service.tail.follow(start.seen, tenant=caller.tenant), start.notice)
 
     @app.get("/v1/videos/{video_id}/events", **streams)
     async def follow_video(
@@ -308,9 +318,9 @@ def _add_event_routes(app: FastAPI, service: VideoService) -> None:
 
         Each has an id; who comes back with it as Last-Event-ID misses nothing and gets nothing twice.
         """
-        seen = _seen(last_event_id, after) or 0
-        await asyncio.to_thread(service.check_news, video_id, seen)
-        return events.stream(service.tail.follow(seen, video_id))
+        start = await service.tail.start(_seen(last_event_id, after) or 0, anew=0)
+        await asyncio.to_thread(service.check_news, video_id, start.seen)
+        return events.stream(service.tail.follow(start.seen, video_id), start.notice)
 
 
 def _seen(header: str | None, after: int | None) -> int | None:

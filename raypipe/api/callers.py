@@ -48,7 +48,7 @@ class KnownCallers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or _is_open(scope["path"]):
+        if scope["type"] != "http" or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:
@@ -65,16 +65,16 @@ class KnownCallers:
 
     async def _caller(self, scope: Scope) -> Caller:
         headers = dict(scope["headers"])
-        is_local = self._keyless and _is_local(scope, headers)
-        shown = _bearer(headers)
-        secret = shown or _cookie(headers)
+        needs_none = self._keyless and is_local(scope, headers)
+        shown = bearer_in(headers)
+        secret = shown or cookie_in(headers)
         # others' clients send something even where no key is needed
         if secret is not None and secret.startswith(PREFIX):
             if (key := await self._key(secret)) is not None:
                 return Caller(key.tenant, key)
-            if shown is not None or not is_local:  # a cookie may be of another installation on this machine
+            if shown is not None or not needs_none:  # a cookie may be of another installation on this machine
                 raise NotAuthenticated("This key is unknown or revoked.")
-        if is_local:
+        if needs_none:
             return Caller(LOCAL_TENANT)
         raise NotAuthenticated(
             "Send a key as `Authorization: Bearer rp_...`. Where the service runs `raypipe keys create NAME` makes one."
@@ -91,17 +91,20 @@ class KnownCallers:
         return key
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
+    """Tell whether a path is answered whoever calls."""
     return path in _OPEN_PATHS or path.startswith(_OPEN)
 
 
-def _bearer(headers: dict[bytes, bytes]) -> str | None:
+def bearer_in(headers: dict[bytes, bytes]) -> str | None:
+    """Return what a request shows as a bearer token."""
     scheme, _, secret = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
     found = secret.strip()
     return found if scheme.lower() == "bearer" and 0 < len(found) <= _LONGEST else None
 
 
-def _cookie(headers: dict[bytes, bytes]) -> str | None:
+def cookie_in(headers: dict[bytes, bytes]) -> str | None:
+    """Return the key that the studio page shows in its cookie."""
     try:
         found = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1")).get(COOKIE)
     except CookieError:
@@ -109,7 +112,7 @@ def _cookie(headers: dict[bytes, bytes]) -> str | None:
     return found.value if found is not None and 0 < len(found.value) <= _LONGEST else None
 
 
-def _is_local(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+def is_local(scope: Scope, headers: dict[bytes, bytes]) -> bool:
     """Tell whether a request comes from this machine, and for nobody elsewhere."""
     if any(name in headers for name in _FORWARDED):
         return False

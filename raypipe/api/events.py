@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from fastapi import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -25,6 +26,15 @@ MOST_AGE = 900.0
 HEARTBEAT = 15
 
 
+class Start(NamedTuple):
+    """Where a stream begins."""
+
+    #: id of the event after which it does
+    seen: int
+    #: said at its head where that is not where the client asked it to begin
+    notice: ServerSentEvent | None = None
+
+
 class Tail:
     """Reads events once for all who listen here."""
 
@@ -39,6 +49,22 @@ class Tail:
         #: ids of the newest event before those at hand, and of the newest that was read
         self._since = self._last = 0
         self._ready, self._news = asyncio.Event(), asyncio.Event()
+
+    async def start(self, seen: int, anew: int | None = None) -> Start:
+        """Return where a stream begins whose client has seen the event with that id.
+
+        An id that the journal has not come to is of another one, as of this one before a backup was put back. Then the
+        stream begins after `anew`, or with what happens from now on, and says so; its client's id is mended with it.
+        """
+        if seen <= self._last:
+            return Start(seen)
+        newest = await asyncio.to_thread(self._journal.last_event_id)
+        if seen <= newest:
+            return Start(seen)
+        begins = newest if anew is None else anew
+        said = f"event {seen} has not happened here: this stream begins anew, after event {begins}"
+        # a message without data changes the id that clients come back with, and is no event to them
+        return Start(begins, ServerSentEvent(comment=said, id=str(begins)))
 
     async def follow(
         self, after: int | None, video_id: str | None = None, tenant: str | None = None
@@ -134,10 +160,17 @@ class Tail:
         news.set()
 
 
-def stream(events: AsyncIterator[TenantEvent]) -> Response:
-    """Answer with events as they happen (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+def stream(events: AsyncIterator[TenantEvent], notice: ServerSentEvent | None = None) -> Response:
+    """Answer with events as they happen (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+    Args:
+        events: What happens.
+        notice: Said before it.
+    """
 
     async def messages() -> AsyncIterator[ServerSentEvent]:
+        if notice is not None:
+            yield notice
         async for event in events:
             yield ServerSentEvent(event.model_dump_json(), event=event.kind, id=str(event.id))
 

@@ -9,8 +9,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from raypipe.errors import (
+    AnswerLost,
     ArtifactMissing,
     ArtifactStoreUnavailable,
     BeatNotFound,
@@ -52,6 +54,7 @@ STATUSES: dict[type[RaypipeError], int] = {
     ArtifactStoreUnavailable: 503,
     DiskFull: 507,
     NotReady: 503,
+    AnswerLost: 503,
     QueueFull: 429,
     TenantLimit: 429,
     NotAuthenticated: 401,
@@ -72,14 +75,26 @@ def failure(
     return JSONResponse({"error": error}, status, headers)
 
 
+def unrepeatable(scope: Scope) -> dict[str, str]:
+    """Return the header that keeps OpenAI's clients from sending a request again that may have been carried out.
+
+    They send what was answered 5xx again, and set no Idempotency-Key, which would have it carried out once.
+    """
+    names = {name for name, _ in scope["headers"]}
+    is_named = scope["path"] == "/v1/videos" and b"idempotency-key" in names
+    return {"x-should-retry": "false"} if scope["method"] == "POST" and not is_named else {}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error in the shape of `ErrorBody`."""
 
     @app.exception_handler(RaypipeError)
-    async def _raypipe_error(_: Request, error: RaypipeError) -> JSONResponse:
+    async def _raypipe_error(request: Request, error: RaypipeError) -> JSONResponse:
         status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
         seconds = math.ceil(getattr(error, "retry_after", None) or RETRY_AFTER)
         headers = {"Retry-After": str(seconds)} if status in (429, 503) and error.retryable else None
+        if status >= 500 and headers is None:
+            headers = unrepeatable(request.scope)
         return failure(status, error.code, str(error), headers=headers)
 
     @app.exception_handler(RequestValidationError)
@@ -94,7 +109,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> JSONResponse:
         logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return failure(500, InternalError.code, "Something went wrong here; the service's log says what.")
+        message = "Something went wrong here; the service's log says what."
+        return failure(500, InternalError.code, message, headers=unrepeatable(request.scope))
 
 
 def _invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:

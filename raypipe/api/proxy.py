@@ -3,9 +3,15 @@
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from raypipe.api.answers import OwnAnswers
+from raypipe.api.callers import is_open
+from raypipe.api.connections import bound_connections
 from raypipe.api.failures import failure
 from raypipe.api.limits import BodyLimit
-from raypipe.config import Settings
+from raypipe.api.origins import SAFE
+from raypipe.api.shares import Shares, place_of_request
+from raypipe.api.turns import Turns
+from raypipe.config import Settings, trust_proxies
 from raypipe.errors import NotReady
 
 #: headers that the proxy heeds, whoever sends them
@@ -17,13 +23,21 @@ _NO_ROUTE = b"not found. Ping http://.../-/routes for available routes."
 
 
 def in_proxy() -> list[Middleware]:
-    """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function."""
-    most_bytes = Settings().max_body_bytes
+    """Return what the proxy is wrapped in; `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names this function.
+
+    Serve calls it in the proxy, before it makes the server: so what the server is to do is set here, too.
+    """
+    settings = Settings()
+    bound_connections()
+    trust_proxies(settings)
     # Serve wraps the proxy in the first of them first
     return [
         Middleware(RoutesAwaited),
+        Middleware(Turns),
+        Middleware(BodiesFirst, most_bytes=settings.max_body_bytes),
         Middleware(OwnHeadersAlone),
-        Middleware(BoundedCreates, most_bytes=most_bytes),
+        Middleware(Shares, settings=settings),
+        Middleware(OwnAnswers),
     ]
 
 
@@ -73,17 +87,29 @@ class RoutesAwaited:
             await send(message)
 
 
-class BoundedCreates:
-    """Refuses new videos where as many are being accepted as can be in time: to refuse costs a tenth of accepting."""
+class BodiesFirst:
+    """Passes on what needs no key, and new videos, once their bodies are read: one that is awaited costs no replica.
+
+    New videos are refused where as many are being accepted as can be in time: to refuse costs a tenth of accepting. A
+    new video of a key that is not known yet is passed on as it comes, as its key is looked at before its body is read.
+    """
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app, self._under_way = app, 0
+        self._with_body = BodyLimit(app, most_bytes)
         # a body that comes slowly holds no place meanwhile
-        self._with_body = BodyLimit(self._bounded, most_bytes)
+        self._create = BodyLimit(self._bounded, most_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or tell its client to come again."""
-        await (self._with_body if _is_create(scope) else self._app)(scope, receive, send)
+        await self._way_of(scope)(scope, receive, send)
+
+    def _way_of(self, scope: Scope) -> ASGIApp:
+        if scope["type"] != "http":
+            return self._app
+        if scope["method"] in SAFE or is_open(scope["path"]):
+            return self._with_body
+        return self._create if _is_create(scope) else self._app
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= MOST_CREATES:
@@ -99,6 +125,9 @@ class BoundedCreates:
 
 def _is_create(scope: Scope) -> bool:
     """Tell whether a request is a new video's; one that waits for its video would hold a place all the while."""
-    if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != "/v1/videos":
+    if scope["method"] != "POST" or scope["path"] != "/v1/videos":
+        return False
+    place = place_of_request()
+    if place is not None and place.account.pool == "new key":
         return False
     return all(name != b"prefer" for name, _ in scope["headers"])

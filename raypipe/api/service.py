@@ -34,9 +34,11 @@ from raypipe.budgets import Customer
 from raypipe.config import Settings
 from raypipe.costs import estimate
 from raypipe.errors import (
+    AnswerLost,
     ArtifactMissing,
     BeatNotFound,
     InvalidReferenceImage,
+    JournalUnavailable,
     QueueFull,
     VideoDeleted,
     VideoNotFound,
@@ -190,10 +192,17 @@ class VideoService:
         return detail(Snapshot.read(self.journal, video_id))
 
     async def go_on(self, change: Awaitable[Any], video_id: str) -> VideoDetail:
-        """Commit a change of a video, tell the coordinator, and show the video."""
+        """Commit a change of a video, tell the coordinator, and show the video.
+
+        Raises:
+            AnswerLost: The change is made, and the video cannot be read.
+        """
         await change
         self.poke()
-        return await asyncio.to_thread(self.detail, video_id)
+        try:
+            return await asyncio.to_thread(self.detail, video_id)
+        except JournalUnavailable as error:
+            raise AnswerLost(f"Video {video_id} is changed, and cannot be shown now: {error}") from error
 
     def page(
         self, tenant: str, limit: int, after: str | None, newest_first: bool, status: OpenAIStatus | None

@@ -4,13 +4,16 @@ import asyncio
 import os
 import re
 import signal
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import openai
 import psutil
 import pytest
 
@@ -99,6 +102,44 @@ def test_a_video_whose_answer_was_lost_is_made_once(service: Fired) -> None:
         listed = client.get("/v1/videos").json()["data"]
         assert [each["id"] for each in listed] == [answer.json()["id"]]
         until(lambda: client.get(f"/v1/videos/{answer.json()['id']}").json()["state"] == "completed", 30)
+
+
+def _create_beside_a_kill(service: Fired, number: int) -> str:
+    """Create a video by OpenAI's client while the replica that answers is killed; gives what its caller gets."""
+    with service.client() as client:
+        until(lambda: ready(client) == 200, 60)
+    timer = None
+    if number % 2:
+        (pid,) = service.pids("ray::ServeReplica:raypipe:Api")
+        timer = threading.Timer(0.002 * number, os.kill, (pid, signal.SIGKILL))
+        timer.start()
+    else:
+        (service.points / "armed" / "after-intent").touch()  # it dies between commit and answer
+    try:
+        with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none") as vendor:
+            vendor.videos.create(prompt=f"Storm {number}", model="simulated", seconds="8")
+        return "202"
+    except openai.APIStatusError as error:
+        return f"{error.status_code} {error.response.json()['error']['code']}"
+    finally:
+        if timer is not None:
+            timer.join()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.timeout(900)
+def test_openais_client_makes_at_most_one_video_beside_a_replica_that_is_killed(service: Fired) -> None:
+    tries = int(os.environ.get("RAYPIPE_CREATES_BESIDE_KILLS", "3"))
+    answers = [_create_beside_a_kill(service, number) for number in range(tries)]
+    assert set(answers) <= {"202", "503 answer_lost"}
+    assert answers[::2] == ["503 answer_lost"] * len(answers[::2]), (
+        "its replica had died, and it asked no more"
+    )
+    with service.client() as client:
+        until(lambda: ready(client) == 200, 60)
+        made = Counter(video["prompt"] for video in client.get("/v1/videos?limit=100").json()["data"])
+    assert all(made[f"Storm {number}"] <= 1 for number in range(tries))
+    assert all(made[f"Storm {number}"] == 1 for number in range(0, tries, 2)), "it was accepted"
 
 
 def test_clients_see_every_event_once_while_proxy_and_controller_are_killed(service: Fired) -> None:

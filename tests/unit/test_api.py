@@ -12,9 +12,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from raypipe.api import create_app
-from raypipe.api.limits import MOST_HELD, SMALL, BodyLimit
+from raypipe.api.limits import MOST_HELD, OPEN_BYTES, SMALL, BodyLimit
+from raypipe.api.service import VideoService
 from raypipe.config import Settings
-from raypipe.errors import JournalRowBroken
+from raypipe.errors import JournalRowBroken, JournalUnavailable
 from raypipe.journal import Event, Journal, StepRecord
 from raypipe.models import Phase, PhaseOutput, PhaseStatus, StepState, VideoState
 from tests.journals import locked
@@ -233,7 +234,48 @@ def test_bodies_that_are_being_read_take_bounded_memory_and_small_ones_are_read_
     asyncio.run(test())
 
 
-@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/session", 408),
+        ("DELETE", "/v1/session", 408),
+        ("POST", "/v1/hooks/fal?step=a&seal=b", 408),
+        ("POST", "/docs", 408),
+        ("GET", "/", 200),
+        ("HEAD", "/healthz", 200),
+        ("GET", "/v1/videos", 200),
+    ],
+)
+def test_a_body_that_never_comes_keeps_nothing_where_no_key_is_needed_and_no_get(
+    app: FastAPI, method: str, path: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.api.limits.OPEN_READ_SECONDS", 0.05)
+
+    async def test() -> int:
+        messages: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        declared = scope(method, path)
+        declared["headers"].append((b"content-length", b"100"))
+        async with asyncio.timeout(30):
+            await app(declared, receive, send)
+        return Answer(messages).status
+
+    assert asyncio.run(test()) == status
+
+
+def test_a_body_where_no_key_is_needed_is_short(app: FastAPI) -> None:
+    answer = asyncio.run(ask(app, "POST", "/v1/hooks/fal?step=a&seal=b", b"x" * (OPEN_BYTES + 1)))
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
 def test_bodies_count_until_they_are_passed_on_though_their_clients_hang_up(method: str) -> None:
     limit, body, reads, ends = 4 * SMALL, b"x" * 4 * SMALL, asyncio.Event(), asyncio.Event()
 
@@ -403,6 +445,58 @@ def test_a_bug_is_a_500_in_the_shape_of_all_errors(app: FastAPI, monkeypatch: py
     answer = asyncio.run(test())
     assert (answer.status, answer.json()["error"]["code"]) == (500, "internal_error")
     assert b"secret" not in answer.body
+
+
+def test_a_video_that_is_accepted_is_said_to_be_though_it_cannot_be_read_again(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any) -> None:
+        raise JournalUnavailable("The journal cannot be read.")
+
+    monkeypatch.setattr(VideoService, "ended", fails)
+
+    async def test() -> tuple[int, int]:
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post("/v1/videos", json=BODY, headers={"Prefer": "wait=5"})
+            return answer.status_code, len((await client.get("/v1/videos")).json()["data"])
+
+    assert asyncio.run(test()) == (202, 1)
+
+
+def test_a_change_that_is_made_and_cannot_be_shown_is_not_to_be_asked_for_again(
+    app: FastAPI, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise JournalUnavailable("The journal cannot be read.")
+
+    async def test() -> tuple[Answer, str]:
+        video_id = (await ask(app, "POST", "/v1/videos", json.dumps(BODY).encode())).json()["id"]
+        monkeypatch.setattr(VideoService, "detail", fails)
+        return await ask(app, "POST", f"/v1/videos/{video_id}/cancel"), video_id
+
+    answer, video_id = asyncio.run(test())
+    assert (answer.status, answer.json()["error"]["code"]) == (503, "answer_lost")
+    assert answer.headers[b"x-should-retry"] == b"false"
+    assert b"retry-after" not in answer.headers
+    assert journal.video(video_id).state is VideoState.CANCELLED
+
+
+def test_a_bug_in_a_post_is_not_to_be_tried_again(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(VideoService, "create", fail)
+
+    async def post(**headers: str) -> str | None:
+        transport = httpx.ASGITransport(app, client=("127.0.0.1", 1), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.post("/v1/videos", json=BODY, headers=headers)
+        assert answer.status_code == 500
+        return answer.headers.get("x-should-retry")
+
+    assert asyncio.run(post()) == "false"
+    assert asyncio.run(post(**{"Idempotency-Key": "1"})) is None
 
 
 def test_what_the_provider_cannot_draw_is_noted_in_the_answer(app: FastAPI) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import httpx
 import pytest
+import uvicorn
 
+from raypipe.api import create_app
 from raypipe.api.events import Tail
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
@@ -173,5 +176,64 @@ def test_a_journal_that_is_locked_delays_events_and_loses_none(settings: Setting
                 await asyncio.sleep(0.3)
             await writing
             assert (await asyncio.wait_for(anext(events), patience(5))).kind == "step.started"
+
+    asyncio.run(test())
+
+
+async def _messages(settings: Settings, path: str, headers: dict[str, str], number: int) -> list[str]:
+    """Ask a real server for a stream, make a video once it is there, and read so many messages."""
+    config = uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_config=None)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    body, text = {"prompt": "A boat", "model": "simulated", "seconds": 10}, ""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with client.stream("GET", path, headers=headers) as answer:
+            assert answer.status_code == 200
+            parts = answer.aiter_text()
+            posted = False
+            while len(messages := text.split("\r\n\r\n")) <= number:
+                text += await asyncio.wait_for(anext(parts), 30)
+                if not posted:
+                    posted = True
+                    assert (await client.post("/v1/videos", json=body)).status_code == 202
+        server.should_exit = True
+    await serving
+    return messages[:number]
+
+
+@pytest.mark.parametrize("way", ["header", "query"])
+def test_an_id_that_the_journal_has_not_come_to_begins_the_stream_anew_and_is_mended(
+    way: str, settings: Settings, journal: Journal
+) -> None:
+    async def test() -> None:
+        ids = await three_videos(settings, journal)
+        headers = {"Last-Event-ID": "1000"} if way == "header" else {}
+        query = "" if way == "header" else "?after=1000"
+        notice, event = await _messages(settings, f"/v1/events{query}", headers, 2)
+        assert notice.splitlines() == [
+            ": event 1000 has not happened here: this stream begins anew, after event 3",
+            "id: 3",
+        ]
+        assert event.splitlines()[:2] == ["id: 4", "event: video.accepted"], "what happens now"
+        path = f"/v1/videos/{ids[1]}/events{query}"
+        notice, event = await _messages(settings, path, headers, 2)
+        assert notice.splitlines()[1] == "id: 0"
+        assert event.splitlines()[:2] == ["id: 2", "event: video.accepted"], "from the video's beginning"
+
+    asyncio.run(test())
+
+
+def test_an_id_that_the_journal_has_come_to_begins_where_it_says_though_nobody_listened(
+    settings: Settings, journal: Journal
+) -> None:
+    async def test() -> None:
+        await three_videos(settings, journal)
+        tail = Tail(journal)
+        for seen in (0, 2, 3):
+            assert await tail.start(seen) == (seen, None)
+        assert (await tail.start(4)).seen == 3
 
     asyncio.run(test())
