@@ -443,15 +443,18 @@ def test_an_invariant_that_cannot_judge_says_so_and_hides_nothing(whole: Whole, 
     assert any("is failed and has no code" in problem for problem in found), found
 
 
-def test_steps_under_way_in_what_has_ended_are_waited_for(whole: Whole, tmp_path: Path) -> None:
+def test_videos_and_steps_that_are_not_at_rest_are_named_so_that_they_can_be_waited_for(
+    whole: Whole, tmp_path: Path
+) -> None:
     damaged = step("cancelled", "chunk/1", "state = 'accepted'")(whole.copied_to(tmp_path / "damaged"))
+    video("completed", "state = 'running'")(damaged)
     journal = Journal(damaged.settings.journal_url)
     try:
-        assert under_way(journal, damaged.ids.values()) == [
-            f"chunk/1 of {damaged.ids['cancelled']} is accepted"
-        ]
+        videos, steps = under_way(journal, damaged.ids.values())
     finally:
         journal.close()
+    assert videos == [f"{damaged.ids['completed']} is running"]
+    assert steps == [f"chunk/1 of {damaged.ids['cancelled']} is accepted"]
 
 
 def test_a_video_that_a_user_deleted_is_not_lost(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ class Machine(RuleBasedStateMachine):
 
     def _rest(self) -> None:
         deadline = time.monotonic() + REST
-        while under_way(self.journal, self.accepted) and time.monotonic() < deadline:
+        while any(under_way(self.journal, self.accepted)) and time.monotonic() < deadline:
             time.sleep(0.1)
 
 

@@ -13,7 +13,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken
 from raypipe.journal import INTERRUPTED, UNDER_WAY, Event, Journal, StepKey, StepRecord, Token, VideoRecord
-from raypipe.models import Kind, Phase, PhaseOutput, StepState, VideoState
+from raypipe.models import Kind, Phase, PhaseOutput, VideoState
 
 
 class Create(NamedTuple):
@@ -163,13 +163,18 @@ class Evidence(NamedTuple):
         return VideoEvidence(video, steps, phases, events, creates, self.seen.has_prices, done, store)
 
 
-def under_way(journal: Journal, video_ids: Collection[str]) -> list[str]:
-    """Name what is still to happen to videos by itself: those that are made, and steps of those that have ended."""
+class UnderWay(NamedTuple):
+    """What is still to happen by itself, each as a sentence: to videos, and to steps of videos that have ended."""
+
+    videos: list[str]
+    steps: list[str]
+
+
+def under_way(journal: Journal, video_ids: Collection[str]) -> UnderWay:
+    """Name which videos are not at rest, and which steps are under way though their videos have ended."""
     videos = journal.videos(video_ids)
-    resting = [
-        video.id for video in videos.values() if video.state.terminal or video.state is VideoState.WAITING
-    ]
-    made = [f"{video.id} is {video.state}" for video in videos.values() if video.id not in resting]
-    ended = [video_id for video_id in resting if videos[video_id].state.terminal]
-    left = [step for steps in journal.steps_of(ended).values() for step in steps if step.state in UNDER_WAY]
-    return [*made, *(f"{step.step} of {step.video_id} is {StepState(step.state)}" for step in left)]
+    made = [video for video in videos.values() if not video.state.terminal]
+    moving = [f"{video.id} is {video.state}" for video in made if video.state is not VideoState.WAITING]
+    ended = videos.keys() - {video.id for video in made}
+    steps = [step for rows in journal.steps_of(ended).values() for step in rows if step.state in UNDER_WAY]
+    return UnderWay(moving, [f"{step.step} of {step.video_id} is {step.state}" for step in steps])
