@@ -46,7 +46,7 @@ SWEEPS, GRACE = 0.2, 20.0
 COMPLETED = 0.6
 #: longest time that users and kills may take beyond what each kill takes, in seconds, and that the whole run may
 MOST, LONGEST = 1_200.0, 2_400.0
-#: seconds within which all videos come to their ends; and then the steps of those that have ended
+#: seconds within which all videos come to their ends; and then the steps of those that have ended, and messages
 REST, SETTLE = 300.0, 90.0
 
 
@@ -155,7 +155,8 @@ def judge(args: argparse.Namespace, installation: Any, report: Report) -> None:
 async def at_rest(installation: Any) -> None:
     """Return when no video that was ever taken is under way, also those that nobody was told of.
 
-    Steps of videos that have ended are asked for until it is known what became of them: they get their time too.
+    Steps of videos that have ended are asked for until it is known what became of them, and messages are sent again
+    that were refused: they get their time too.
     """
     from tests.chaos.invariants import under_way
 
@@ -167,10 +168,10 @@ async def at_rest(installation: Any) -> None:
             ids = installation.journal.video_ids(limit=10_000)
             installation.accepted |= {video_id for video_id in ids if video_id not in installation.deleted}
             left = under_way(installation.journal, ids)
+            if not any(left):
+                return
             if not left.videos:
                 settled_by = min(settled_by, time.monotonic() + SETTLE)
-            if not left.videos and not left.steps:
-                return
         await asyncio.sleep(1)
 
 

@@ -25,6 +25,7 @@ from raypipe.journal import Journal, StepKey, StepRecord
 from raypipe.models import Kind, StepState
 from raypipe.workers import NAMESPACE
 from tests.chaos.invariants import Create, Seen, vendor_creates
+from tests.chaos.listener import Listener
 from tests.chaos.nodes import SecondNode
 from tests.chaos.report import Report
 from tests.chaos.rig import ROOT
@@ -65,6 +66,7 @@ class Installation:
         self.accepted: set[str] = set()
         self.deleted: set[str] = set()
         self._done: dict[StepKey, StepRecord] = {}
+        self.listener = Listener(random.Random(str(folder)))
         self.points = folder / "points"
         for name in ("armed", "fired"):
             (self.points / name).mkdir(parents=True)
@@ -96,6 +98,7 @@ class Installation:
             "RAYPIPE_REPLICATE_URL": url,
             "RAYPIPE_PUBLIC_URL": self.url,
             "RAYPIPE_REQUIRE_KEYS": "false",  # the vendor that is "outside" is on this machine too
+            "RAYPIPE_ALLOW_PRIVATE_URLS": "true",  # and so is who listens
             "RAYPIPE_ON_UNKNOWN": self.settings.on_unknown,
             "RAYPIPE_GATEWAYS": str(self.settings.gateways),
             "RAYPIPE_MIN_FREE_MIB": str(self.settings.min_free_mib),
@@ -187,7 +190,7 @@ class Installation:
 
     def seen(self) -> Seen:
         """Return what was noted."""
-        return Seen(self.accepted, self.deleted, self.creates(), self._done)
+        return Seen(self.accepted, self.deleted, self.creates(), self._done, self.listener.told)
 
     def stop(self) -> list[str]:
         """Stop everything in an orderly way, and return what is left of raypipe then."""
@@ -259,5 +262,6 @@ def installed(disk: Path, folder: Path, seed: int, videos: int, report: Report) 
         ).model_copy(update={"gateways": 2})  # fmt: skip
         installation = Installation(folder, vendor, settings, report)
         stack.callback(installation.journal.close)
+        stack.enter_context(installation.listener.listening())
         installation.start()
         yield installation

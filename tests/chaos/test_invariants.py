@@ -400,6 +400,14 @@ PLANTED: dict[Callable[..., Any], list[tuple[Damage, str]]] = {
         (sql("UPDATE webhook_messages SET attempt = 12 WHERE ended_at IS NULL"), "is pending after 12 tries"),
         (sql("UPDATE webhooks SET disabled_at = :now"), "its webhook is told nothing any more"),
     ],
+    installation.what_was_told_has_arrived: [
+        (lambda whole: whole.noting(told=()), "has ended, and has not arrived: None"),
+        (lambda whole: whole.noting(told=()), "is not told yet"),
+        (
+            lambda whole: sql("UPDATE installation SET told_upto = 0")(whole.noting(told=())),
+            "nobody has begun to tell of the event",
+        ),
+    ],
 }  # fmt: skip
 
 
@@ -450,11 +458,13 @@ def test_videos_and_steps_that_are_not_at_rest_are_named_so_that_they_can_be_wai
     video("completed", "state = 'running'")(damaged)
     journal = Journal(damaged.settings.journal_url)
     try:
-        videos, steps = under_way(journal, damaged.ids.values())
+        videos, steps, messages = under_way(journal, damaged.ids.values())
     finally:
         journal.close()
     assert videos == [f"{damaged.ids['completed']} is running"]
     assert steps == [f"chunk/1 of {damaged.ids['cancelled']} is accepted"]
+    assert len(messages) == 1
+    assert "is not told yet" in messages[0]
 
 
 def test_a_video_that_a_user_deleted_is_not_lost(tmp_path: Path) -> None:

@@ -152,7 +152,11 @@ def test_an_exception_of_a_kill_of_a_user_or_of_a_look_is_reported_and_ends_nobo
             raise KeyError("id")
         return "completed"
 
+    async def listen(self: Any) -> None:
+        """Nobody is there to be told."""
+
     monkeypatch.setattr("tests.chaos.users.User.live", live)
+    monkeypatch.setattr("tests.chaos.users.User.listen", listen)
     report = Report(tmp_path / "report.json", {})
     installation: Any = Quiet(report)
     installation.url = "http://127.0.0.1:1"

@@ -69,6 +69,10 @@ class User:
             await self._ask("GET", f"/v1/videos/{video_id}/content", may_be=(200,))
         return state
 
+    async def listen(self) -> None:
+        """Have a webhook be told what becomes of all videos."""
+        await self._ask("POST", "/v1/webhooks", json={"url": self._installation.listener.url}, may_be=(201,))
+
     async def _wait(self, video_id: str) -> None:
         await self._made(video_id)
 
@@ -189,6 +193,8 @@ async def everybody(
     """Have users come, so many at once, as long as `goes_on` with their number, and report how their videos end."""
     numbers = iter(range(1_000_000))
     async with httpx.AsyncClient(base_url=installation.url, timeout=20) as client:
+        listening = User(installation, client, random.Random(seed), report.problem)
+        await listening.listen()
 
         async def seat() -> None:
             while goes_on(number := next(numbers)):

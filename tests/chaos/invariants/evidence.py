@@ -12,7 +12,18 @@ from sqlalchemy import Table, select
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.errors import JournalRowBroken
-from raypipe.journal import INTERRUPTED, UNDER_WAY, Event, Journal, StepKey, StepRecord, Token, VideoRecord
+from raypipe.journal import (
+    INTERRUPTED,
+    UNDER_WAY,
+    Event,
+    Journal,
+    StepKey,
+    StepRecord,
+    Token,
+    VideoRecord,
+    tables,
+)
+from raypipe.journal.webhooks import KINDS
 from raypipe.models import Kind, Phase, PhaseOutput, VideoState
 
 
@@ -42,6 +53,8 @@ class Seen(NamedTuple):
     creates: tuple[Create, ...] = ()
     #: rows of steps that were done at some moment
     done: Mapping[StepKey, StepRecord] = {}
+    #: ids of messages that webhooks have taken; None where nobody listens
+    told: Collection[str] | None = None
 
     @property
     def has_prices(self) -> bool:
@@ -164,10 +177,12 @@ class Evidence(NamedTuple):
 
 
 class UnderWay(NamedTuple):
-    """What is still to happen by itself, each as a sentence: to videos, and to steps of videos that have ended."""
+    """What is still to happen by itself, each as a sentence."""
 
     videos: list[str]
+    #: of videos that have ended
     steps: list[str]
+    messages: list[str]
 
 
 def under_way(journal: Journal, video_ids: Collection[str]) -> UnderWay:
@@ -177,4 +192,20 @@ def under_way(journal: Journal, video_ids: Collection[str]) -> UnderWay:
     moving = [f"{video.id} is {video.state}" for video in made if video.state is not VideoState.WAITING]
     ended = videos.keys() - {video.id for video in made}
     steps = [step for rows in journal.steps_of(ended).values() for step in rows if step.state in UNDER_WAY]
-    return UnderWay(moving, [f"{step.step} of {step.video_id} is {step.state}" for step in steps])
+    left = [f"{step.step} of {step.video_id} is {step.state}" for step in steps]
+    return UnderWay(moving, left, untold(journal))
+
+
+def untold(journal: Journal) -> list[str]:
+    """Name what webhooks have still to be told, as far as it is written down, and events that nobody has looked at."""
+    hooks, messages, events = tables.webhooks.c, tables.webhook_messages.c, tables.events.c
+    enabled = select(hooks.id).where(hooks.disabled_at.is_(None))
+    if not journal._read(enabled, "webhooks"):
+        return []
+    pending = select(messages.id).where(messages.ended_at.is_(None), messages.webhook_id.in_(enabled))
+    upto = select(tables.installation.c.told_upto).scalar_subquery()
+    unseen = select(events.id).where(events.id > upto, events.kind.in_(KINDS))
+    return [
+        *(f"the message {row.id} is not told yet" for row in journal._read(pending, "messages")),
+        *(f"nobody has begun to tell of the event {row.id}" for row in journal._read(unseen, "events")),
+    ]

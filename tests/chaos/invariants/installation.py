@@ -7,7 +7,7 @@ from raypipe.journal import DELETED, LEASE_SECONDS, accepted_at, tables
 from raypipe.journal.money import DAY
 from raypipe.journal.retention import HEARD
 from raypipe.journal.webhooks import BACK_OFF, KEPT, KINDS
-from tests.chaos.invariants.evidence import Evidence
+from tests.chaos.invariants.evidence import Evidence, untold
 from tests.chaos.invariants.money import ROUNDING
 
 #: seconds for which a message may be due without being sent, because whoever sends it was killed or is stopped
@@ -143,9 +143,20 @@ def no_message_is_pending_for_ever(evidence: Evidence) -> Iterator[str]:
             yield f"the message {row.id} is pending after {row.attempt} tries, for longer than any may be"
 
 
+def what_was_told_has_arrived(evidence: Evidence) -> Iterator[str]:
+    """Where somebody listens who answers, every message has arrived once all rests."""
+    told = evidence.seen.told
+    if told is None:
+        return
+    yield from untold(evidence.journal)
+    for row in evidence.rows(tables.webhook_messages):
+        if row.ended_at is not None and row.id not in told:
+            yield f"the message {row.id} has ended, and has not arrived: {row.error}"
+
+
 INSTALLATION = (
     no_accepted_video_is_lost, nothing_is_created_for_strangers, every_row_is_of_a_video,
     an_idempotency_key_names_its_video, deletions_are_told, ids_of_events_are_given_once,
     what_deleted_videos_cost_is_remembered, no_day_costs_more_than_its_budget, no_lease_outlasts_its_length,
-    every_webhook_is_told, no_message_is_pending_for_ever,
+    every_webhook_is_told, no_message_is_pending_for_ever, what_was_told_has_arrived,
 )  # fmt: skip
