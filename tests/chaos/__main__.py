@@ -212,7 +212,7 @@ def main() -> int:
     with report.during("starting"):
         run(args, folder, report)
     report.over()
-    print(report.text(), flush=True)
+    print(report.text(kills=False), flush=True)
     print(f"seed {args.seed}: {'all is well' if report.well else 'something is broken'}", flush=True)
     # Ray's own ways to end may hang where it did not start well; all processes here end with this one
     os._exit(0 if report.well else 1)
