@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from raypipe.journal import tables
+from raypipe.journal.statements import append_event
 from raypipe.models import VideoState
 
 #: kinds of coordinators: one that makes what it is given, in a program or on the command line, and a service
@@ -136,8 +137,12 @@ def _quarantine(connection: Connection, video_id: str) -> None:
 
 
 def fail(connection: Connection, video_id: str, code: str, message: str) -> None:
-    """End a video that nobody runs."""
-    ended: dict[str, Any] = {"state": VideoState.FAILED, "finished_at": time.time()}
-    statement = update(_videos).where(_videos.c.id == video_id)
-    epoch = _videos.c.epoch + 1
-    connection.execute(statement.values(**ended, error_code=code, error_message=message, epoch=epoch))
+    """End a video that nobody runs, with what its steps have cost, and tell those who follow it."""
+    now, mine = time.time(), tables.steps.c.video_id == video_id
+    spent = select(func.coalesce(func.sum(tables.steps.c.cost), 0.0)).where(mine).scalar_subquery()
+    ended: dict[str, Any] = {"state": VideoState.FAILED, "finished_at": now, "cost": spent}
+    ended |= {"error_code": code, "error_message": message, "epoch": _videos.c.epoch + 1}
+    connection.execute(update(_videos).where(_videos.c.id == video_id).values(**ended))
+    happened = {"kind": f"video.{VideoState.FAILED}", "at": now, "data": {"error": message}}
+    row = {f"e_{name}": value for name, value in happened.items()}
+    connection.execute(append_event(), {"e_video_id": video_id, **row})

@@ -35,7 +35,7 @@ class Statements:
         self.put_step = Statement(1, _put_step(insert_or_update), dialect)
         self.job_id = Statement(1, _JOB_ID, dialect)
         self.put_phase = Statement(2, _upsert(insert_or_update, tables.phases), dialect)
-        self.append_event = Statement(3, _append_event(), dialect)
+        self.append_event = Statement(3, append_event(), dialect)
 
 
 def _upsert(insert_or_update: Any, table: Table, **special: Any) -> Any:
@@ -57,7 +57,8 @@ def _put_step(insert_or_update: Any) -> Any:
     return _upsert(insert_or_update, tables.steps, provider_job_id=job_id)
 
 
-def _append_event() -> Any:
+def append_event() -> Any:
+    """Return the statement that puts an event at the end of a video's log; its parameters begin with `e_`."""
     e = tables.events
     next_seq = func.coalesce(func.max(e.c.seq), 0) + 1
     values = [

@@ -1,14 +1,21 @@
 """A PID and mount namespace of one's own, with bounded memory and disk: what is killed in there is nobody else's."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 #: says in the environment that this process is inside, and where its disk is
 INSIDE = "RAYPIPE_CHAOS_DISK"
 #: everything inside that is written lies here, on disks of its own; a short name, because Ray puts sockets there
 ROOM = Path("/tmp/raypipe-chaos")  # noqa: S108 - nobody outside sees what is mounted there
+#: seconds that an enclosure gets to end when it is asked to
+ENDS_WITHIN = 60.0
 _GROUPS = Path("/sys/fs/cgroup/memory")
 _ENDS_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 _APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -45,10 +52,43 @@ def enter(module: str, disk_mib: int, memory_mib: int, like_a_container: bool = 
         "RAYPIPE_CHAOS_MEMORY": str(memory_mib if group else 0),
     }
     try:
-        return subprocess.run([*_ENDS_WITH_US, *_APART, *inner], env=environment, check=False).returncode
+        return _run([*_ENDS_WITH_US, *_APART, *inner], environment)
     finally:
         if group is not None:
             group.rmdir()
+
+
+def _run(command: list[str], environment: dict[str, str]) -> int:
+    """Return the exit code of an enclosure; signals that are to end us are passed on to it, and we end behind it.
+
+    They are sent again until its first process is there and heeds them: before, the kernel keeps them from it. An
+    enclosure that does not end then is killed.
+    """
+    asked: list[int] = []
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in handled}
+    try:
+        # a session of its own: a Ctrl-C reaches it once, from here
+        process = subprocess.Popen(command, env=environment, start_new_session=True)
+        while not asked:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(0.2)
+        return _ended(process, asked[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ended(process: "subprocess.Popen[bytes]", number: int) -> int:
+    deadline = time.monotonic() + ENDS_WITHIN
+    while time.monotonic() < deadline:
+        with suppress(psutil.Error):  # `unshare`, which is between us and the first process, heeds no signals
+            for first in psutil.Process(process.pid).children():
+                first.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.5)
+    process.kill()  # and with it all that is inside
+    return process.wait()
 
 
 def disk() -> Path | None:

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ from raypipe.journal import Journal, StepKey, StepRecord
 from raypipe.models import Kind, StepState
 from raypipe.workers import NAMESPACE
 from tests.chaos.invariants import Create, Seen, vendor_creates
+from tests.chaos.listener import Listener
+from tests.chaos.nodes import SecondNode
+from tests.chaos.report import Report
 from tests.chaos.rig import ROOT
 from tests.vendors import FakeVendor, fake, free_port, settings_for
 
@@ -33,6 +37,8 @@ PRICES = {Kind.IMAGE: 0.003, Kind.CLIP: 6 * 0.045, Kind.MUSIC: 0.15}
 VENDOR: dict[str, Any] = {
     "image": 0.5, "clip": 1.5, "music": 0.5, "width": 320, "height": 180, "form": {"width": 320, "height": 180},
 }  # fmt: skip
+#: seconds within which the coordinator is ready
+READY_SECONDS = 120.0
 POINTS_FOLDER = Path(__file__).parent / "points"
 
 
@@ -53,13 +59,14 @@ def vendor_faults(chosen: random.Random, creates: int) -> list[dict[str, Any]]:
 class Installation:
     """Processes that may be killed at any moment, each with a handle, and what was noted of them."""
 
-    def __init__(self, folder: Path, vendor: FakeVendor, settings: Settings) -> None:
-        self.folder, self.vendor, self.settings = folder, vendor, settings
+    def __init__(self, folder: Path, vendor: FakeVendor, settings: Settings, report: Report) -> None:
+        self.folder, self.vendor, self.settings, self.report = folder, vendor, settings, report
         self.url = settings.public_url or ""
         self.journal = Journal(settings.journal_url)
         self.accepted: set[str] = set()
         self.deleted: set[str] = set()
         self._done: dict[StepKey, StepRecord] = {}
+        self.listener = Listener(random.Random(str(folder)))
         self.points = folder / "points"
         for name in ("armed", "fired"):
             (self.points / name).mkdir(parents=True)
@@ -71,7 +78,8 @@ class Installation:
         self.cluster = Cluster(
             initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
         )
-        self.other_node = self.cluster.add_node(num_cpus=1)
+        self.nodes = SecondNode(self.cluster, self.report.incident)
+        self.nodes.start()
         self.cluster.wait_for_nodes()
         os.environ["RAY_ADDRESS"] = self.cluster.address
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -90,6 +98,7 @@ class Installation:
             "RAYPIPE_REPLICATE_URL": url,
             "RAYPIPE_PUBLIC_URL": self.url,
             "RAYPIPE_REQUIRE_KEYS": "false",  # the vendor that is "outside" is on this machine too
+            "RAYPIPE_ALLOW_PRIVATE_URLS": "true",  # and so is who listens
             "RAYPIPE_ON_UNKNOWN": self.settings.on_unknown,
             "RAYPIPE_GATEWAYS": str(self.settings.gateways),
             "RAYPIPE_MIN_FREE_MIB": str(self.settings.min_free_mib),
@@ -113,12 +122,35 @@ class Installation:
         }
         # it has gateways of its own, as a service of another version has
         unreliable["RAYPIPE_MAX_BODY_BYTES"] = "1000000"
-        log = (self.folder / "coordinator.log").open("a")
-        with log:
+        with self._coordinator_log.open("a") as log:
+            self._ready_behind, self._ready_by = log.tell(), time.monotonic() + READY_SECONDS
             self.coordinator = subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.service"],
                 cwd=ROOT, env={**os.environ, **unreliable}, stdout=log, stderr=log,
             )  # fmt: skip
+
+    @property
+    def _coordinator_log(self) -> Path:
+        return self.folder / "coordinator.log"
+
+    def look_after_coordinator(self) -> None:
+        """Start the coordinator again that has ended, as a supervisor does, or that is not ready in time."""
+        code = self.coordinator.poll()
+        if code is None:
+            if not self._is_ready() and time.monotonic() > self._ready_by:
+                self.report.incident(f"the coordinator was not ready within {READY_SECONDS:g} s")
+                self.coordinator.kill()
+                self.coordinator.wait()
+                self.start_coordinator()
+            return
+        if code != -signal.SIGKILL:  # it was not killed, at a point that was armed or for its memory
+            self.report.problem(f"the coordinator has ended by itself with the code {code}")
+        self.start_coordinator()
+
+    def _is_ready(self) -> bool:
+        with self._coordinator_log.open("rb") as log:
+            log.seek(self._ready_behind)
+            return any(line == b"ready\n" for line in log)
 
     def named_actors(self, namespace: str) -> list[str]:
         """Return the names of actors that live, or are being started again."""
@@ -158,7 +190,7 @@ class Installation:
 
     def seen(self) -> Seen:
         """Return what was noted."""
-        return Seen(self.accepted, self.deleted, self.creates(), self._done)
+        return Seen(self.accepted, self.deleted, self.creates(), self._done, self.listener.told)
 
     def stop(self) -> list[str]:
         """Stop everything in an orderly way, and return what is left of raypipe then."""
@@ -218,7 +250,7 @@ def _ray_processes() -> list[list[str]]:
 
 
 @contextmanager
-def installed(disk: Path, folder: Path, seed: int, videos: int) -> Iterator[Installation]:
+def installed(disk: Path, folder: Path, seed: int, videos: int, report: Report) -> Iterator[Installation]:
     """Run an installation on a disk until the end of the block, with its vendor, whose folder is on another."""
     with ExitStack() as stack:
         faults = vendor_faults(random.Random(seed), creates=13 * videos)
@@ -228,7 +260,8 @@ def installed(disk: Path, folder: Path, seed: int, videos: int) -> Iterator[Inst
             disk, vendor, public_url=f"http://127.0.0.1:{free_port()}", on_unknown="resubmit_once",
             limits=limits, min_free_mib=20,
         ).model_copy(update={"gateways": 2})  # fmt: skip
-        installation = Installation(folder, vendor, settings)
+        installation = Installation(folder, vendor, settings, report)
         stack.callback(installation.journal.close)
+        stack.enter_context(installation.listener.listening())
         installation.start()
         yield installation

@@ -73,12 +73,16 @@ def schedule(number: int, chosen: random.Random, only: Sequence[str] | None = No
 
 
 async def kill(kind: str, installation: Installation, chosen: random.Random) -> Kill | None:
-    """Do it; None if there was nothing to do it to."""
+    """Do it; None if there was nothing to do it to, or it could not be done.
+
+    Raises:
+        NodeNotStarted: A node was lost, and no other could be started in its place.
+    """
     at = time.time()
     try:
         what = await kinds()[kind](installation, chosen)
     except (RayError, TimeoutError, ValueError, psutil.Error) as error:
-        print(f"{kind} could not be done: {error!r:.200}", flush=True)
+        installation.report.incident(f"{kind} could not be done: {error!r:.200}")
         return None
     return None if what is None else Kill(kind, at, what)
 
@@ -140,25 +144,18 @@ async def _worker(installation: Installation, chosen: random.Random) -> str | No
 
 
 async def _raylet(installation: Installation, _: random.Random) -> str:
-    node = installation.other_node
+    node = installation.nodes.second()
     (raylet,) = node.all_processes["raylet"]
     raylet.process.kill()
     await asyncio.sleep(3)
-    _replace(installation)
+    await installation.nodes.replace()
     return f"process {raylet.process.pid}"
 
 
 async def _node(installation: Installation, _: random.Random) -> str:
-    node = installation.other_node.node_id
-    _replace(installation)
+    node = installation.nodes.second().node_id
+    await installation.nodes.replace()
     return f"node {node[:8]}"
-
-
-def _replace(installation: Installation) -> None:
-    """Lose a node and start another; in the main thread, as Ray wants it, so that users wait meanwhile."""
-    cluster = installation.cluster
-    cluster.remove_node(installation.other_node, allow_graceful=False)
-    installation.other_node = cluster.add_node(wait=False, num_cpus=1)
 
 
 async def _locked(installation: Installation, _: random.Random) -> str | None:

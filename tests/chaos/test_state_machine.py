@@ -32,7 +32,7 @@ from raypipe.intake import edit
 from raypipe.journal import Journal
 from raypipe.models import BeatEdit, StepState, VideoState
 from raypipe.workers import NAMESPACE
-from tests.chaos.invariants import Seen, sent, violations
+from tests.chaos.invariants import Seen, sent, under_way, violations
 from tests.chaos.rig import hand_in, pid_of, service, six_beats
 from tests.patience import patience
 
@@ -162,10 +162,7 @@ class Machine(RuleBasedStateMachine):
 
     def _rest(self) -> None:
         deadline = time.monotonic() + REST
-        while time.monotonic() < deadline:
-            videos = self.journal.videos(self.accepted).values()
-            if all(video.state.terminal or video.state is VideoState.WAITING for video in videos):
-                return
+        while any(under_way(self.journal, self.accepted)) and time.monotonic() < deadline:
             time.sleep(0.1)
 
 

@@ -27,6 +27,7 @@ def test_users_get_their_videos_while_everything_is_killed(tmp_path: Path) -> No
     )
     assert ran.returncode == 0, ran.stdout[-3_000:] + ran.stderr[-1_000:]
     found = json.loads(report.read_text())
+    assert found["over"] is True
     assert len(found["kills"]) == 10
     assert found["ends"]["completed"] >= 3
     assert found["problems"] == []
