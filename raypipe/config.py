@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import stat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -162,6 +163,34 @@ MEMORY_TRIES = "RAY_task_oom_retries"
 def bound_memory_tries() -> None:
     """Have the Ray that this process starts try such work twice more; by default it would for ever."""
     os.environ.setdefault(MEMORY_TRIES, "2")
+
+
+#: how long the processes of a Ray of our own wait for each other: a busy machine is no reason to give up
+_RAYS_PATIENCE = {
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_py_gcs_connect_timeout_s": "120",
+}
+
+
+def prepare_local_ray(loopback: bool) -> None:
+    """Have the Ray that this process starts be patient and ours alone; call it before Ray is imported.
+
+    Args:
+        loopback: Whether it is reached from this machine only.
+    """
+    bound_memory_tries()
+    for name, value in _RAYS_PATIENCE.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if loopback:  # where Ray has one machine, as on Windows, it takes the loopback address for its own
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # else Ray makes a token in a file of the home, which others may read, and which may not be there to write to
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def guard_serve() -> None:
