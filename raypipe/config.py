@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from raypipe.errors import SecretsExposed
+from raypipe.errors import SecretsExposed, unreadable_secrets
 
 
 def _expanded(path: Path) -> Path:
@@ -155,6 +155,14 @@ class Settings(BaseSettings):
         """Folder of raypipe's own log files."""
         return self.data_dir.absolute() / "logs"
 
+    @property
+    def own_places(self) -> tuple[Path, ...]:
+        """What raypipe itself makes in the data directory, and that itself where nobody has chosen another."""
+        names = ("artifacts", "logs", "previews", "signing", "journal.db", "journal.db-wal", "journal.db-shm")
+        folder = self.data_dir.absolute()
+        default = (folder,) if self.data_dir == type(self).model_fields["data_dir"].default else ()
+        return (*default, *(folder / name for name in names))
+
 
 #: says in Ray's environment how often it tries work again whose process it ended because memory ran out
 MEMORY_TRIES = "RAY_task_oom_retries"
@@ -218,6 +226,8 @@ def read_secret(name: str, settings: Settings) -> str | None:
 
     Raises:
         SecretsExposed: Others may read the file.
+        SecretsUnreadable: It cannot be read.
+        TooManyFiles: No file can be opened for now.
     """
     if found := os.environ.get(name, "").strip():
         return found
@@ -230,7 +240,5 @@ def read_secret(name: str, settings: Settings) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SecretsExposed(
-            f"the secrets in {settings.secrets_file} cannot be read: {error.strerror}"
-        ) from error
+        raise unreadable_secrets(error, f"the secrets in {settings.secrets_file} cannot be read") from error
     return lines.get(name, "").strip("\"'") or None

@@ -23,6 +23,7 @@ RaypipeError
 │       └── RateLimited              it asks to wait
 ├── WebhookRefused                   a webhook is not surely the vendor's
 ├── SecretsExposed                   others may read the file of secrets
+├── SecretsUnreadable                the file of secrets cannot be read or made
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 │   └── DailyBudgetReached           nor on any video today
 ├── ProviderUnusable                 an installed provider cannot be loaded
@@ -32,6 +33,7 @@ RaypipeError
 │   ├── StepKillsGateway             a step was under way each time that a gateway died
 │   └── OutOfMemory                  the process doing the work took more memory than there is
 ├── DiskFull                         there is no room left to write to
+├── TooManyFiles                     the process, or the machine, may open no more files for now
 ├── ArtifactStoreUnavailable         the artifact store cannot be opened, read or written
 ├── ArtifactMissing                  the artifact store does not hold those bytes
 ├── JournalUnavailable               the journal cannot be opened, read or written
@@ -240,6 +242,21 @@ class SecretsExposed(RaypipeError):
     code = "secrets_exposed"
 
 
+class SecretsUnreadable(RaypipeError):
+    """The file of secrets cannot be read or made.
+
+    Args:
+        message: Which, and why.
+        retryable: Whether that may pass by itself, as a disk that fails or a network that is gone.
+    """
+
+    code = "secrets_unreadable"
+
+    def __init__(self, message: object, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
 class BudgetReached(RaypipeError):
     """No more may be spent: the video waits, and what is made is kept."""
 
@@ -301,6 +318,13 @@ class DiskFull(RaypipeError):
         """Say what could not be done for want of room, and where."""
         where = getattr(error, "filename", None)
         return cls(f"the disk is full: {problem}{f' ({where})' if where else ''}; make room and try again")
+
+
+class TooManyFiles(RaypipeError):
+    """The process, or the machine, may open no more files and connections for now."""
+
+    code = "too_many_open_files"
+    retryable = True
 
 
 class ArtifactStoreUnavailable(RaypipeError):
@@ -476,8 +500,30 @@ def is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
+#: why a file cannot be read until somebody changes something
+_LASTING = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def resource_error(error: BaseException, what: str) -> RaypipeError | None:
+    """Name an error of the operating system that says that there is too little of something; None for any other."""
+    if is_disk_full(error):
+        return DiskFull.because(what, error)
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        whose = "this process" if error.errno == errno.EMFILE else "the machine"  # type: ignore[attr-defined]
+        return TooManyFiles(
+            f"{what}: {whose} has as many files and connections open as it may; a higher limit (`ulimit -n`) helps"
+        )
+    return None
+
+
+def unreadable_secrets(error: OSError, what: str) -> RaypipeError:
+    """Name why a file of secrets cannot be read or made."""
+    lasting = error.errno in _LASTING
+    return resource_error(error, what) or SecretsUnreadable(f"{what}: {error.strerror}", not lasting)
+
+
 def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
-    """Name any error: as itself if it is raypipe's own, a full disk as such, anything else as a bug.
+    """Name any error: as itself if it is raypipe's own, want of room or descriptors as such, anything else as a bug.
 
     Args:
         error: What was raised.
@@ -485,6 +531,6 @@ def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
     """
     if isinstance(error, RaypipeError):
         return error
-    if is_disk_full(error):
-        return DiskFull.because(what, error)
-    return InternalError(f"{what}: {type(error).__name__}: {valid_text(error)}")
+    return resource_error(error, what) or InternalError(
+        f"{what}: {type(error).__name__}: {valid_text(error)}"
+    )

@@ -20,6 +20,16 @@ LEAVE_SECONDS = 2.0
 END_SECONDS = 60.0
 #: seconds between two looks at what is left
 LOOK_SECONDS = 0.05
+#: looks, one after the other, at which nothing must be left
+QUIET_LOOKS = 2
+#: seconds for which a process without an environment may be one that is being started, and not one that has none
+START_SECONDS = 5.0
+#: seconds for which the guard looks at least: what was about to be started carries no mark yet
+WATCH_SECONDS = 2.0
+#: what the guard is told where everything has ended in an orderly way
+_DISMISSED = b"dismissed"
+#: flag of a process that is a part of the kernel
+_OF_THE_KERNEL = 0x00200000
 
 
 class Guard:
@@ -38,21 +48,25 @@ class Guard:
 
     def dismiss(self) -> None:
         """End the guard, and what carries the mark."""
-        self._process.communicate()
+        self._process.communicate(_DISMISSED)
 
 
-def end_marked(mark: str, leave_seconds: float = 0.0) -> bool:
+def end_marked(mark: str, leave_seconds: float = 0.0, watch_seconds: float = 0.0) -> bool:
     """End all processes that carry a mark, and tell whether all of them have ended.
 
     Args:
         mark: Which.
         leave_seconds: How long they may take to end by themselves.
+        watch_seconds: How long to look at least, for such as are not there yet.
     """
-    began = time.monotonic()
-    while marked := list(_marked(mark)):
-        if time.monotonic() - began > leave_seconds + END_SECONDS:
+    began, quiet_looks = time.monotonic(), 0
+    while quiet_looks < QUIET_LOOKS or time.monotonic() - began < watch_seconds:
+        marked = list(_marked(mark))
+        quiet_looks = 0 if marked else quiet_looks + 1
+        waited = time.monotonic() - began
+        if waited > leave_seconds + END_SECONDS:
             return False
-        if time.monotonic() - began >= leave_seconds:
+        if waited >= leave_seconds:
             for process in marked:
                 _kill(process, mark)
         time.sleep(LOOK_SECONDS)
@@ -60,19 +74,41 @@ def end_marked(mark: str, leave_seconds: float = 0.0) -> bool:
 
 
 def _marked(mark: str) -> Iterator[int]:
-    """Return the ids of the processes that carry a mark and run."""
+    """Return the ids of the processes that carry a mark and run, and of those that cannot be told yet."""
     for folder in Path("/proc").glob("[0-9]*"):
-        if int(folder.name) != os.getpid() and _carries(int(folder.name), mark):
-            yield int(folder.name)
+        process = int(folder.name)
+        if process != os.getpid() and (_carries(process, mark) or _is_being_started(process)):
+            yield process
+
+
+def _environment(process: int) -> bytes | None:
+    """Return the environment of a process; None if it ended, or is another user's."""
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return None
 
 
 def _carries(process: int, mark: str) -> bool:
+    return f"{MARK}={mark}".encode() in (_environment(process) or b"").split(b"\0")
+
+
+def _is_being_started(process: int) -> bool:
+    """Tell whether a process is about to become another program: for a moment it has no environment."""
+    if _environment(process) != b"":
+        return False
     try:
-        # of a process that has ended and is not waited for yet it is empty
-        environment = Path(f"/proc/{process}/environ").read_bytes()
+        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
-        return False  # it ended, or is another user's
-    return f"{MARK}={mark}".encode() in environment.split(b"\0")
+        return False  # it ended
+    state, flags = fields[0], int(fields[6])
+    return state not in (b"Z", b"X") and not flags & _OF_THE_KERNEL and _has_just_begun(float(fields[19]))
+
+
+def _has_just_begun(ticks: float) -> bool:
+    """Tell whether a process that began so many ticks after the machine may still be being started."""
+    up_seconds = float(Path("/proc/uptime").read_text().split()[0])
+    return up_seconds - ticks / os.sysconf("SC_CLK_TCK") < START_SECONDS
 
 
 def _kill(process: int, mark: str) -> None:
@@ -92,8 +128,8 @@ def _kill(process: int, mark: str) -> None:
 
 def main() -> None:
     """Guard the mark that is the argument."""
-    sys.stdin.buffer.read()
-    end_marked(sys.argv[1], LEAVE_SECONDS)
+    dismissed = sys.stdin.buffer.read() == _DISMISSED
+    end_marked(sys.argv[1], LEAVE_SECONDS, 0.0 if dismissed else WATCH_SECONDS)
 
 
 if __name__ == "__main__":

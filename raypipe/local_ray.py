@@ -5,9 +5,10 @@ import os
 import re
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 START_TRIES = 3
 #: seconds between two starts
 PAUSE_SECONDS = 1.0
+#: seconds for which an end waits for a process that is being started
+STARTING_SECONDS = 2.0
 #: ports of its agents that a raylet waits for, 15 s and no longer, before it does anything
 _AGENT_PORTS = (
     "metrics_agent_port",
@@ -49,6 +52,8 @@ class LocalRay:
         self._node: Node | None = None
         self._session: Path | None = None
         self._abandoned = False
+        #: held while a process is being started: it carries no mark until it is
+        self._starting = threading.Lock()
 
     def start(self) -> None:
         """Start Ray; where it does not start, as on a machine that is too busy, again.
@@ -78,7 +83,7 @@ class LocalRay:
         self._mark = secrets.token_hex(16)
         self._guard = Guard(self._mark)
         with _private_files(), _marked_environment(self._mark):
-            self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session)
+            self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
         ray.init(
             address=self._node.gcs_address,
             log_to_driver=self._shows_logs,
@@ -89,6 +94,14 @@ class LocalRay:
         self._session = folder
         folder.chmod(0o700)  # Ray opens its folders to all users of the machine
 
+    @contextmanager
+    def _wanted(self) -> Iterator[None]:
+        """Start a process within, unless nobody wants this Ray any more."""
+        with self._starting:
+            if self._abandoned:
+                raise RayUnavailable("nobody waits for Ray any more")
+            yield
+
     def stop(self) -> None:
         """End Ray; what does not end by itself is killed."""
         self._end()
@@ -96,6 +109,8 @@ class LocalRay:
     def abandon(self) -> None:
         """End what there is of Ray while it starts in another thread; what that may start yet, the guard ends."""
         self._abandoned = True
+        if self._starting.acquire(timeout=STARTING_SECONDS):
+            self._starting.release()
         if self._mark:
             end_marked(self._mark)
 
@@ -137,7 +152,12 @@ def _check_folder() -> None:
         ) from error
 
 
-def _start_node(metrics_port: int | None, shows_logs: bool, note_session: Callable[[Path], None]) -> "Node":
+def _start_node(
+    metrics_port: int | None,
+    shows_logs: bool,
+    note_session: Callable[[Path], None],
+    wanted: Callable[[], AbstractContextManager[None]],
+) -> "Node":
     """Start Ray's processes, without those that only its dashboard needs.
 
     A raylet waits 15 s for its agents to say their ports, and ends itself where they need longer, which no setting
@@ -160,10 +180,19 @@ def _start_node(metrics_port: int | None, shows_logs: bool, note_session: Callab
             """Start no dashboard, nor the process that is left of it where there is none."""
             self._webui_url = ""
 
+        def start_gcs_server(self) -> None:
+            with wanted():
+                super().start_gcs_server()
+
+        def start_log_monitor(self) -> None:
+            with wanted():
+                super().start_log_monitor()
+
         def start_raylet(self, *args: Any, **more: Any) -> None:
             for name, port in ports.items():
                 persist_port(self._session_dir, self._node_id, name, port)
-            super().start_raylet(*args, **more)
+            with wanted():
+                super().start_raylet(*args, **more)
 
     parameters = RayParams(
         num_cpus=os.cpu_count(),

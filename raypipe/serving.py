@@ -17,6 +17,7 @@ from raypipe.journal import SERVICE, Journal
 from raypipe.logs import log_to_file_and_stderr
 from raypipe.metrics import ServiceMetrics
 from raypipe.outbox import Outbox
+from raypipe.private import close_to_others
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Coordination:
     def __init__(self) -> None:
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
+        close_to_others(settings.own_places)
         self._coordinator = Coordinator(settings, SERVICE)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())

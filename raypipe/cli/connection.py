@@ -85,6 +85,7 @@ class RayConnection:
 
     def _give_up(self) -> None:
         """End a start that is under way; the thread that is in it has to end with this process, in Ray's own code."""
+        threading.excepthook = lambda _: None  # what Ray's threads say of a Ray that is gone
         if self._local is not None:
             self._local.abandon()
         if self._stop.signal is not None:

@@ -30,6 +30,7 @@ from raypipe.errors import (
     RateLimited,
     RaypipeError,
     WebhookRefused,
+    resource_error,
 )
 from raypipe.providers.base import (
     Context,
@@ -104,6 +105,7 @@ class HttpProvider(KnownModels):
         self._deliveries = Deliveries(self.name, urlsplit(self._base).hostname or "", context.store)
         #: when each job was first asked for, so that one which takes long is asked for less often
         self._asked: dict[str, float] = {}
+        self._last_key: str | None = None
         #: when each delivery was first found missing
         self._missed: dict[str, float] = {}
 
@@ -199,6 +201,8 @@ class HttpProvider(KnownModels):
             said = f"what {self.name} needs for a create was not ready within {PREPARE_SECONDS:g} s"
             raise ProviderUnavailable(said) from error
         except Exception as error:
+            if (want := resource_error(error, f"nothing was sent to {self.name}")) is not None:
+                raise ProviderUnavailable(str(want)) from error
             said = f"{type(error).__name__}: {error}"
             raise ProviderRejected(f"nothing was sent to {self.name}, because of {said}") from error
 
@@ -286,7 +290,12 @@ class HttpProvider(KnownModels):
         self._key()
 
     def _key(self) -> str:
-        key = read_secret(self.key_name, self.context.settings)
+        try:
+            key = self._last_key = read_secret(self.key_name, self.context.settings)
+        except RaypipeError as error:
+            if error.retryable:  # nothing was asked for want of a key, and may be later
+                raise ProviderUnavailable(str(error)) from error
+            raise
         if key is None:
             raise KeyMissing(
                 f"there is no key for {self.name}: set {self.key_name} where raypipe runs, or write a line "
@@ -298,8 +307,7 @@ class HttpProvider(KnownModels):
 
     def _read(self, answer: httpx.Response) -> dict[str, Any]:
         """Return the JSON object of an answer, or raise what its status means."""
-        key = read_secret(self.key_name, self.context.settings)
-        said = self._explained(answer).replace(key or "\0", "...")
+        said = self._explained(answer).replace(self._last_key or "\0", "...")
         match answer.status_code:
             case 401 | 403 | 402 if any(each in said.lower() for each in _NO_FUNDS):
                 raise OutOfFunds(f"the account at {self.name} has no funds left: {said}")
