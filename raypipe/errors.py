@@ -42,6 +42,7 @@ RaypipeError
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── QueueFull                        as many videos wait as may
 ├── NotReady                         whoever makes the videos does not answer at the moment
+│   └── GatewaySilent                a gateway does not answer in time
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
 ├── VideoNotFound                    the journal knows no video of that id
@@ -385,6 +386,12 @@ class NotReady(RaypipeError):
 
     code = "not_ready"
     retryable = True
+
+
+class GatewaySilent(NotReady):
+    """A gateway does not answer in time."""
+
+    code = "gateway_silent"
 
 
 class TenantLimit(RaypipeError):

@@ -33,6 +33,10 @@ POKE_GAP = 0.05
 COUNT_SECONDS = 5.0
 
 
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 async def _count(journal: Journal) -> None:
     metrics = ServiceMetrics()
     while True:
@@ -75,12 +79,11 @@ class Coordination:
         """Look for queued videos now."""
         self._coordinator.poke()
 
-    async def ready(self) -> None:
-        """Return if videos are made now; what a load balancer asks, and restarts nothing."""
+    async def why_not_ready(self) -> str | None:
+        """Say why no videos are made now; what a load balancer asks restarts nothing, and no trace of it is logged."""
         if self._serving.done():
-            raise RuntimeError("the coordinator stopped claiming videos")
-        async with asyncio.timeout(READY_SECONDS):
-            await self._coordinator.check()
+            return "the coordinator stopped claiming videos"
+        return await self._coordinator.why_not_ready(READY_SECONDS)
 
     async def check_health(self) -> None:
         """Tell Serve when no video can be made: the loop that claims them has ended, or the gateway is silent."""
@@ -123,12 +126,13 @@ class Api:
         self._coordination = coordination
         self._telling: asyncio.Task[None] | None = None
         self._news = False
+        self._asking: asyncio.Task[str | None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Make the app in the replica, where it is used."""
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        app = create_app(settings, self._poke, self._ready)
+        app = create_app(settings, self._poke, self._why_not_ready)
         app.add_middleware(HangUps)
         return app
 
@@ -138,10 +142,22 @@ class Api:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.get_running_loop().create_task(self._tell_coordination())
 
-    async def _ready(self) -> None:
-        """Raise if no videos are made."""
-        async with asyncio.timeout(READY_SECONDS):
-            await self._coordination.ready.remote()
+    async def _why_not_ready(self) -> str | None:
+        """Say why no videos are made; None if they are."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask_coordination())
+        done, _ = await asyncio.wait([self._asking], timeout=READY_SECONDS + 1)
+        return (
+            self._asking.result() if done else f"the coordinator has not answered for {READY_SECONDS + 1:g} s"
+        )
+
+    async def _ask_coordination(self) -> str | None:
+        """Ask in a task of its own, which nobody cancels: Serve would log a call that is, with its traces."""
+        try:
+            reason: str | None = await self._coordination.why_not_ready.remote()
+        except Exception as error:  # noqa: BLE001 - Serve's and Ray's errors have no common class
+            return f"the coordinator cannot be asked: {_first_line(error)}"
+        return reason
 
     async def _tell_coordination(self) -> None:
         while self._news:
