@@ -165,13 +165,13 @@ def _start_node(
     """
     from ray._private.node import Node
     from ray._private.parameter import RayParams
-    from ray._raylet import persist_port
+    from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     ports = dict(zip(_AGENT_PORTS, _free_ports(len(_AGENT_PORTS)), strict=True))
     if metrics_port is not None:
         ports["metrics_export_port"] = metrics_port
 
-    class PatientNode(Node):
+    class PatientNode(Node):  # type: ignore[misc]
         def _init_temp(self, *args: Any) -> None:
             super()._init_temp(*args)
             note_session(Path(self._session_dir))

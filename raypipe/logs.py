@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
 
 from raypipe.private import make_folder, opener
 
@@ -110,7 +111,8 @@ class _LogFile(logging.FileHandler):
     """A log file on a disk that may fill up: what cannot be written is not written, and nothing else happens."""
 
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=opener)
+        file = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=opener)  # noqa: SIM115
+        return cast("TextIOWrapper", file)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is the standard library's
         """Say nothing: a log must not spoil what it tells of."""

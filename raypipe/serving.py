@@ -5,8 +5,11 @@ import logging
 
 from fastapi import FastAPI
 from ray import serve
+from ray._common.tls_utils import add_port_to_grpc_server
 from ray.exceptions import TaskCancelledError
+from ray.serve._private import replica
 from ray.serve.handle import DeploymentHandle
+from ray.util import get_node_ip_address
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api import create_app
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 
 
+_LOOPBACK = "127.0.0.1"
 #: seconds within which a service that makes videos says so
 READY_SECONDS = 5.0
 #: seconds between two words to the coordinator that there are new videos
@@ -35,6 +39,12 @@ COUNT_SECONDS = 5.0
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _listen_where_ray_does() -> None:
+    """Have this replica's own server, which Serve opens on all addresses, listen where Ray itself does."""
+    if get_node_ip_address() == _LOOPBACK:
+        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, f"{_LOOPBACK}:0")
 
 
 async def _count(journal: Journal) -> None:
@@ -57,6 +67,7 @@ class Coordination:
     """Claims accepted videos and runs them; Serve starts it again if it dies, or if its gateway does not answer."""
 
     def __init__(self) -> None:
+        _listen_where_ray_does()
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
         close_to_others(settings.own_places)
@@ -130,6 +141,7 @@ class Api:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Make the app in the replica, where it is used."""
+        _listen_where_ray_does()
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
         app = create_app(settings, self._poke, self._why_not_ready)
