@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypipe.config import prepare_local_ray
+from raypipe.config import in_environment, prepare_local_ray
 from raypipe.errors import RayUnavailable
 from raypipe.leftovers import MARK, Guard, end_marked
 
@@ -82,7 +82,7 @@ class LocalRay:
 
         self._mark = secrets.token_hex(16)
         self._guard = Guard(self._mark)
-        with _private_files(), _marked_environment(self._mark):
+        with _private_files(), in_environment(MARK, self._mark):
             self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
         ray.init(
             address=self._node.gcs_address,
@@ -220,17 +220,6 @@ def _private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def _marked_environment(mark: str) -> Iterator[None]:
-    """Have the processes that are started meanwhile, and theirs, carry a mark."""
-    os.environ[MARK] = mark
-    try:
-        yield
-    finally:
-        with suppress(KeyError):
-            del os.environ[MARK]
 
 
 #: a line of a log of Ray's that says what went wrong: how bad it is, in which program, and what

@@ -303,7 +303,8 @@ def test_a_film_is_made_while_rays_agents_have_not_started(tmp_path: Path) -> No
 
 
 def test_a_folder_that_was_deleted_is_said_to_be_the_reason(tmp_path: Path) -> None:
-    gone = f"mkdir gone && cd gone && rmdir ../gone && exec {RAYPIPE} generate x --model simulated -o {tmp_path}/film.mp4"
+    generate = f"{RAYPIPE} generate x --model simulated -o {tmp_path}/film.mp4"
+    gone = f"mkdir gone && cd gone && rmdir ../gone && exec {generate}"
     ran = subprocess.run(
         ["bash", "-c", gone],
         env=environment(tmp_path),
