@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,7 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         url = f"http://127.0.0.1:{port}"
         while (ready := httpx.get(f"{url}/readyz", timeout=60)).status_code != 200:
             assert ready.json()["error"]["code"] == "not_ready"
+            time.sleep(0.2)
         assert listens_elsewhere(tmp_path) == set()
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
         made = {"prompt": "A keeper", "seconds": 5, "model": "simulated", "options": {"simulated": QUICK}}
