@@ -71,7 +71,7 @@ class LocalRay:
                 return
             except Exception as error:
                 problem = self._problem(error)
-                self._end()
+                self.stop()
                 if self._abandoned or number == START_TRIES:
                     raise RayUnavailable(f"Ray cannot be started, tried {number} times: {problem}") from error
             logger.warning("Ray did not start and is started again: %s", problem)
@@ -102,10 +102,6 @@ class LocalRay:
                 raise RayUnavailable("nobody waits for Ray any more")
             yield
 
-    def stop(self) -> None:
-        """End Ray; what does not end by itself is killed."""
-        self._end()
-
     def abandon(self) -> None:
         """End what there is of Ray while it starts in another thread; what that may start yet, the guard ends."""
         self._abandoned = True
@@ -114,7 +110,8 @@ class LocalRay:
         if self._mark:
             end_marked(self._mark)
 
-    def _end(self) -> None:
+    def stop(self) -> None:
+        """End Ray; what does not end by itself is killed."""
         if not self._mark:
             return  # there was no start
         import ray
