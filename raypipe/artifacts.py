@@ -27,6 +27,7 @@ from raypipe.errors import (
     is_disk_full,
 )
 from raypipe.models import Artifact
+from raypipe.private import make_folder
 
 #: artifacts up to this many bytes are read and written on the event loop: a thread would take longer
 SMALL = 64 * 2**10
@@ -102,7 +103,7 @@ class ArtifactStore:
         parts = None
         if self._root is not None:
             parts = self._root / PARTS
-            parts.mkdir(parents=True, exist_ok=True)
+            make_folder(parts)
         with tempfile.TemporaryDirectory(dir=parts) as folder:
             yield Path(folder)
 
@@ -150,6 +151,11 @@ class ArtifactStore:
             raise ArtifactStoreUnavailable(
                 f"The artifact store {place_of(self._url)} cannot be swept: {reason}"
             ) from error
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder in which the store is; None for a bucket."""
+        return self._root
 
     @property
     def free_bytes(self) -> int | None:

@@ -16,6 +16,7 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from raypipe.errors import ArtifactStoreUnavailable
+from raypipe.private import FILE_MODE, FOLDER_MODE
 
 #: ends the name of a file that is about to be removed
 ASIDE = "aside"
@@ -89,6 +90,7 @@ class Folder:
         """Make a file an artifact."""
         name = os.path.join(self._root, key)  # noqa: PTH118
         _make_folder(Path(name).parent)
+        path.chmod(FILE_MODE)  # whoever made it did so by the umask
         file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path), name)
         for problem in _finish([file]).values():
             raise problem
@@ -123,10 +125,10 @@ class Folder:
         """Write a new file and leave it open."""
         new = f"{path}.{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         try:
-            file = os.open(new, _NEW_FILE, 0o666)
+            file = os.open(new, _NEW_FILE, FILE_MODE)
         except FileNotFoundError:
             _make_folder(Path(path).parent)
-            file = os.open(new, _NEW_FILE, 0o666)
+            file = os.open(new, _NEW_FILE, FILE_MODE)
         try:
             rest = memoryview(data)
             while rest:
@@ -241,7 +243,7 @@ def _finish(files: list[_File]) -> dict[_File, OSError]:
 def _make_folder(path: Path) -> None:
     if not path.is_dir():
         _make_folder(path.parent)
-        path.mkdir(exist_ok=True)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
         _sync_folder(str(path.parent))
 
 

@@ -3,8 +3,11 @@
 import ipaddress
 import os
 import re
+import secrets
 import stat
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
@@ -12,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from raypipe.errors import SecretsExposed
+from raypipe.errors import SecretsExposed, unreadable_secrets
 from raypipe.film_label import FilmLabel, load_font, undrawable
 from raypipe.prices import Price
 
@@ -206,6 +209,14 @@ class Settings(BaseSettings):
         """Folder of raypipe's own log files."""
         return self.data_dir.absolute() / "logs"
 
+    @property
+    def own_places(self) -> tuple[Path, ...]:
+        """What raypipe itself makes in the data directory, and that itself where nobody has chosen another."""
+        names = ("artifacts", "logs", "previews", "signing", "journal.db", "journal.db-wal", "journal.db-shm")
+        folder = self.data_dir.absolute()
+        default = (folder,) if self.data_dir == type(self).model_fields["data_dir"].default else ()
+        return (*default, *(folder / name for name in names))
+
 
 #: says in Ray's environment how often it tries work again whose process it ended because memory ran out
 MEMORY_TRIES = "RAY_task_oom_retries"
@@ -214,6 +225,44 @@ MEMORY_TRIES = "RAY_task_oom_retries"
 def bound_memory_tries() -> None:
     """Have the Ray that this process starts try such work twice more; by default it would for ever."""
     os.environ.setdefault(MEMORY_TRIES, "2")
+
+
+#: how long the processes of a Ray of our own wait for each other: a busy machine is no reason to give up
+_RAYS_PATIENCE = {
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_gcs_server_port_wait_time_s": "120",
+    "RAY_py_gcs_connect_timeout_s": "120",
+}
+
+
+def prepare_local_ray(loopback: bool) -> None:
+    """Have the Ray that this process starts be patient and ours alone; call it before Ray is imported.
+
+    Args:
+        loopback: Whether it is reached from this machine only.
+    """
+    bound_memory_tries()
+    for name, value in _RAYS_PATIENCE.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if loopback:  # where Ray has one machine, as on Windows, it takes the loopback address for its own
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # else Ray makes a token in a file of the home, which others may read, and which may not be there to write to
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+@contextmanager
+def in_environment(name: str, value: str) -> Iterator[None]:
+    """Have the processes that are started meanwhile, and theirs, find a variable in their environment."""
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def guard_serve() -> None:
@@ -249,6 +298,8 @@ def read_secret(name: str, settings: Settings) -> str | None:
 
     Raises:
         SecretsExposed: Others may read the file.
+        SecretsUnreadable: It cannot be read.
+        TooManyFiles: No file can be opened for now.
     """
     if found := os.environ.get(name, "").strip():
         return found
@@ -261,7 +312,5 @@ def read_secret(name: str, settings: Settings) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SecretsExposed(
-            f"the secrets in {settings.secrets_file} cannot be read: {error.strerror}"
-        ) from error
+        raise unreadable_secrets(error, f"the secrets in {settings.secrets_file} cannot be read") from error
     return lines.get(name, "").strip("\"'") or None

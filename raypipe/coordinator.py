@@ -109,14 +109,26 @@ class Coordinator:
         return found
 
     async def check(self) -> None:
-        """Return if the gateways answer; one that does not is started again.
+        """Return if the gateways answer or are being started; one that is silent is started again.
 
         Raises:
-            TimeoutError: One does not answer in time.
+            GatewaySilent: One does not answer in time.
             RayError: The process of one is gone for good.
         """
         if self._gateways is not None and self._gateways.done():
             await (await self.gateways()).check()
+
+    async def why_not_ready(self, seconds: float) -> str | None:
+        """Say why no videos are made at the moment, after so many seconds at most; None if they are."""
+        if self._gateways is None or not self._gateways.done():
+            return "the coordinator is being started"
+        try:
+            async with asyncio.timeout(seconds):
+                return await (await self.gateways()).why_not_ready(seconds / 2)
+        except TimeoutError:
+            return f"the coordinator has found no gateways within {seconds:g} s"
+        except (RayError, RaypipeError) as error:
+            return str(error).partition("\n")[0]
 
     async def submit(self, request: VideoRequest) -> str:
         """Accept a video and return its id at once; it starts now, or when fewer than `active_videos` run.

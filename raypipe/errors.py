@@ -25,6 +25,7 @@ RaypipeError
 │       └── RateLimited              it asks to wait
 ├── WebhookRefused                   a webhook is not surely the vendor's
 ├── SecretsExposed                   others may read the file of secrets
+├── SecretsUnreadable                the file of secrets cannot be read or made
 ├── BudgetReached                    no more may be spent on it; what is made is kept
 │   └── DailyBudgetReached           nor on any video today
 │       └── KeyBudgetReached         nor on any video of its tenant's today
@@ -36,6 +37,7 @@ RaypipeError
 │   ├── StepKillsGateway             a step was under way each time that a gateway died
 │   └── OutOfMemory                  the process doing the work took more memory than there is
 ├── DiskFull                         there is no room left to write to
+├── TooManyFiles                     the process, or the machine, may open no more files for now
 ├── ArtifactStoreUnavailable         the artifact store cannot be opened, read or written
 ├── ArtifactMissing                  the artifact store does not hold those bytes
 ├── JournalUnavailable               the journal cannot be opened, read or written
@@ -44,6 +46,7 @@ RaypipeError
 ├── JournalRowBroken                 a row of the journal does not hold what it should
 ├── QueueFull                        as many videos wait as may
 ├── NotReady                         whoever makes the videos does not answer at the moment
+│   └── GatewaySilent                a gateway does not answer in time
 ├── AnswerLost                       what was asked for may be done, and cannot be told
 ├── TenantLimit                      a key allows its tenant no more videos for now
 ├── NotAuthenticated                 a request needs a key, or one that is valid
@@ -258,6 +261,21 @@ class SecretsExposed(RaypipeError):
     code = "secrets_exposed"
 
 
+class SecretsUnreadable(RaypipeError):
+    """The file of secrets cannot be read or made.
+
+    Args:
+        message: Which, and why.
+        retryable: Whether that may pass by itself, as a disk that fails or a network that is gone.
+    """
+
+    code = "secrets_unreadable"
+
+    def __init__(self, message: object, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
 class BudgetReached(RaypipeError):
     """No more may be spent: the video waits, and what is made is kept."""
 
@@ -336,6 +354,13 @@ class DiskFull(RaypipeError):
         return cls(f"the disk is full: {problem}{f' ({where})' if where else ''}; make room and try again")
 
 
+class TooManyFiles(RaypipeError):
+    """The process, or the machine, may open no more files and connections for now."""
+
+    code = "too_many_open_files"
+    retryable = True
+
+
 class ArtifactStoreUnavailable(RaypipeError):
     """The artifact store cannot be opened, read or written."""
 
@@ -400,6 +425,12 @@ class AnswerLost(RaypipeError):
     """What was asked for is done, or may be, and what came of it cannot be told."""
 
     code = "answer_lost"
+
+
+class GatewaySilent(NotReady):
+    """A gateway does not answer in time."""
+
+    code = "gateway_silent"
 
 
 class TenantLimit(RaypipeError):
@@ -528,8 +559,30 @@ def is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
 
 
+#: why a file cannot be read until somebody changes something
+_LASTING = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def resource_error(error: BaseException, what: str) -> RaypipeError | None:
+    """Name an error of the operating system that says that there is too little of something; None for any other."""
+    if is_disk_full(error):
+        return DiskFull.because(what, error)
+    if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        whose = "this process" if error.errno == errno.EMFILE else "the machine"  # type: ignore[attr-defined]
+        return TooManyFiles(
+            f"{what}: {whose} has as many files and connections open as it may; a higher limit (`ulimit -n`) helps"
+        )
+    return None
+
+
+def unreadable_secrets(error: OSError, what: str) -> RaypipeError:
+    """Name why a file of secrets cannot be read or made."""
+    lasting = error.errno in _LASTING
+    return resource_error(error, what) or SecretsUnreadable(f"{what}: {error.strerror}", not lasting)
+
+
 def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
-    """Name any error: as itself if it is raypipe's own, a full disk as such, anything else as a bug.
+    """Name any error: as itself if it is raypipe's own, want of room or descriptors as such, anything else as a bug.
 
     Args:
         error: What was raised.
@@ -537,6 +590,6 @@ def as_raypipe_error(error: Exception, what: str) -> RaypipeError:
     """
     if isinstance(error, RaypipeError):
         return error
-    if is_disk_full(error):
-        return DiskFull.because(what, error)
-    return InternalError(f"{what}: {type(error).__name__}: {valid_text(error)}")
+    return resource_error(error, what) or InternalError(
+        f"{what}: {type(error).__name__}: {valid_text(error)}"
+    )

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import actors
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util import list_named_actors
 
 from raypipe.config import Settings
 from raypipe.cpu_work import rehearse
+from raypipe.errors import GatewaySilent
 from raypipe.gateway import Gateway
+from raypipe.patience import SILENT_SECONDS, Patience
 from raypipe.workers import NAMESPACE, Helpers, detached
 
 logger = logging.getLogger(__name__)
@@ -26,8 +29,8 @@ logger = logging.getLogger(__name__)
 GATEWAYS = 2
 #: calls that may wait on a gateway at once
 CALLS = 20_000
-#: seconds within which a gateway that lives answers; starting again takes one to three
-ANSWER_SECONDS = 15.0
+#: seconds for which each look waits for the answer of a gateway
+ANSWER_SECONDS = SILENT_SECONDS
 #: seconds that gateways get to finish what they are writing, before they are killed
 STOP_SECONDS = 5.0
 #: seconds for which gateways of older code must have had nothing to do, before they are ended
@@ -50,6 +53,7 @@ class Gateways:
         self.helpers = Helpers.suiting(self._family) if helpers is None else Helpers(self._family, helpers)
         self._node = ray.get_runtime_context().get_node_id()
         self._started: dict[int, Any] = {}
+        self._patience: dict[int, Patience] = {}
 
     def of(self, video_id: str) -> Any:
         """Return the gateway that makes a video: for every coordinator the same."""
@@ -59,6 +63,7 @@ class Gateways:
         if number not in self._started:
             name, made_with = f"{self._family}/gateway-{number}", (self._settings, self.helpers, self._family)
             self._started[number] = detached(Gateway, name, self._node, CALLS, *made_with, retries=-1)
+            self._patience.setdefault(number, Patience())
         return self._started[number]
 
     def forget(self, gateway: Any) -> None:
@@ -76,28 +81,57 @@ class Gateways:
         await asyncio.gather(self.helpers.ready(rehearse), *(each.ready.remote() for each in gateways))
 
     async def check(self) -> None:
-        """Return if all gateways that were started answer; one that does not is started again.
+        """Return if all gateways that were started answer or are being started; one that is silent is started again.
 
         Raises:
-            TimeoutError: One does not answer in time.
+            GatewaySilent: One does not answer in time, and is started again.
             RayError: The process of one is gone for good.
         """
         await asyncio.gather(*map(self._check, list(self._started)))
 
     async def _check(self, number: int) -> None:
+        gateway, patience = self._started[number], self._patience[number]
+        if await self._answers(number, ANSWER_SECONDS):
+            return
+        if not await asyncio.to_thread(_is_there, gateway):
+            patience.note_death()
+        if patience.starts and not patience.is_over:
+            return
+        message = f"Gateway {number} has not answered for {patience.silent_seconds:.0f} s"
+        if patience.is_over:
+            message += " and is started again"
+            patience.note_end()
+            ray.kill(gateway, no_restart=False)
+        logger.error("%s", message)
+        raise GatewaySilent(message)
+
+    async def _answers(self, number: int, seconds: float) -> bool:
         gateway = self._started[number]
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(seconds):
                 await gateway.answers.remote()
         except TimeoutError:
-            logger.error(
-                "Gateway %d does not answer within %g s and is started again", number, ANSWER_SECONDS
-            )
-            ray.kill(gateway, no_restart=False)
-            raise
+            return False
         except RayError:
             self.forget(gateway)
             raise
+        self._patience[number].note_answer()
+        return True
+
+    async def why_not_ready(self, seconds: float) -> str | None:
+        """Say which gateway does not answer within so many seconds, and how it stands; None if all answer.
+
+        Raises:
+            RayError: The process of one is gone for good.
+        """
+        numbers = list(self._started)
+        answers = await asyncio.gather(*(self._answers(number, seconds) for number in numbers))
+        for number, answered in zip(numbers, answers, strict=True):
+            if not answered:
+                patience = self._patience[number]
+                how = "is being started" if patience.starts else "has not answered"
+                return f"gateway {number} {how}, for {patience.silent_seconds:.0f} s now"
+        return None
 
     async def end(self) -> None:
         """End all actors of the installation, once what they did up to now is in the journal."""
@@ -114,6 +148,11 @@ class Gateways:
         await asyncio.gather(*(_retire(name) for name in older if "/gateway-" in name))
         for name in older:
             await asyncio.to_thread(_kill, name)
+
+
+def _is_there(gateway: Any) -> bool:
+    """Tell whether Ray has a process for a gateway: while it is being started again, for one that died, it has none."""
+    return bool(actors(gateway._actor_id.hex()).get("State") == "ALIVE")
 
 
 async def _retire(name: str) -> None:

@@ -6,7 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
+
+from raypipe.private import make_folder, opener
 
 LOG_FILE = "raypipe.log"
 #: the same for machines: a JSON object a line, written by services alone
@@ -60,7 +64,7 @@ def _file_handler(
 ) -> tuple[logging.Handler, str | None]:
     path = folder / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         handler: logging.Handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         return logging.NullHandler(), f"log messages are not kept: {path} cannot be written: {error.strerror}"
@@ -105,6 +109,10 @@ def _only_to(handler: logging.Handler) -> Iterator[None]:
 
 class _LogFile(logging.FileHandler):
     """A log file on a disk that may fill up: what cannot be written is not written, and nothing else happens."""
+
+    def _open(self) -> TextIOWrapper:
+        file = open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=opener)  # noqa: SIM115
+        return cast("TextIOWrapper", file)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is the standard library's
         """Say nothing: a log must not spoil what it tells of."""

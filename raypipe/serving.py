@@ -5,8 +5,11 @@ import logging
 
 from fastapi import FastAPI
 from ray import serve
+from ray._common.tls_utils import add_port_to_grpc_server
 from ray.exceptions import TaskCancelledError
+from ray.serve._private import replica
 from ray.serve.handle import DeploymentHandle
+from ray.util import get_node_ip_address
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api import create_app
@@ -18,6 +21,7 @@ from raypipe.journal import SERVICE, Journal
 from raypipe.logs import log_to_file_and_stderr
 from raypipe.metrics import ServiceMetrics
 from raypipe.outbox import Outbox
+from raypipe.private import close_to_others
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +29,23 @@ logger = logging.getLogger(__name__)
 ON_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
 
 
+_LOOPBACK = "127.0.0.1"
 #: seconds within which a service that makes videos says so
 READY_SECONDS = 5.0
 #: seconds between two words to the coordinator that there are new videos
 POKE_GAP = 0.05
 #: seconds between two counts of the videos, for metrics
 COUNT_SECONDS = 5.0
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _listen_where_ray_does() -> None:
+    """Have this replica's own server, which Serve opens on all addresses, listen where Ray itself does."""
+    if get_node_ip_address() == _LOOPBACK:
+        replica.add_port_to_grpc_server = lambda server, _: add_port_to_grpc_server(server, f"{_LOOPBACK}:0")
 
 
 async def _count(journal: Journal) -> None:
@@ -53,8 +68,10 @@ class Coordination:
     """Claims accepted videos and runs them; Serve starts it again if it dies, or if its gateway does not answer."""
 
     def __init__(self) -> None:
+        _listen_where_ray_does()
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
+        close_to_others(settings.own_places)
         self._coordinator = Coordinator(settings, SERVICE)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())
@@ -74,12 +91,11 @@ class Coordination:
         """Look for queued videos now."""
         self._coordinator.poke()
 
-    async def ready(self) -> None:
-        """Return if videos are made now; what a load balancer asks, and restarts nothing."""
+    async def why_not_ready(self) -> str | None:
+        """Say why no videos are made now; what a load balancer asks restarts nothing, and no trace of it is logged."""
         if self._serving.done():
-            raise RuntimeError("the coordinator stopped claiming videos")
-        async with asyncio.timeout(READY_SECONDS):
-            await self._coordinator.check()
+            return "the coordinator stopped claiming videos"
+        return await self._coordinator.why_not_ready(READY_SECONDS)
 
     async def check_health(self) -> None:
         """Tell Serve when no video can be made: the loop that claims them has ended, or the gateway is silent."""
@@ -122,12 +138,14 @@ class Api:
         self._coordination = coordination
         self._telling: asyncio.Task[None] | None = None
         self._news = False
+        self._asking: asyncio.Task[str | None] | None = None
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Make the app in the replica, where it is used."""
+        _listen_where_ray_does()
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        app = create_app(settings, self._poke, self._ready)
+        app = create_app(settings, self._poke, self._why_not_ready)
         app.add_middleware(HangUps)
         return app
 
@@ -137,10 +155,22 @@ class Api:
         if self._telling is None or self._telling.done():
             self._telling = asyncio.get_running_loop().create_task(self._tell_coordination())
 
-    async def _ready(self) -> None:
-        """Raise if no videos are made."""
-        async with asyncio.timeout(READY_SECONDS):
-            await self._coordination.ready.remote()
+    async def _why_not_ready(self) -> str | None:
+        """Say why no videos are made; None if they are."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask_coordination())
+        done, _ = await asyncio.wait([self._asking], timeout=READY_SECONDS + 1)
+        return (
+            self._asking.result() if done else f"the coordinator has not answered for {READY_SECONDS + 1:g} s"
+        )
+
+    async def _ask_coordination(self) -> str | None:
+        """Ask in a task of its own, which nobody cancels: Serve would log a call that is, with its traces."""
+        try:
+            reason: str | None = await self._coordination.why_not_ready.remote()
+        except Exception as error:  # noqa: BLE001 - Serve's and Ray's errors have no common class
+            return f"the coordinator cannot be asked: {_first_line(error)}"
+        return reason
 
     async def _tell_coordination(self) -> None:
         while self._news:

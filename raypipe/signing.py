@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from raypipe.config import Settings
-from raypipe.errors import DiskFull, SecretsExposed, is_disk_full
+from raypipe.errors import SecretsExposed, unreadable_secrets
+from raypipe.private import make_folder
 
 _BYTES = 32
 
@@ -20,7 +21,8 @@ def webhook_secret(settings: Settings, webhook_id: str) -> str:
     It is derived, so that no table holds it.
 
     Raises:
-        SecretsExposed: The file that it is derived from cannot be read or made, or others may read it.
+        SecretsExposed: Others may read the file that it is derived from.
+        SecretsUnreadable: That file cannot be read or made.
         DiskFull: There is no room for that file.
     """
     root = own_file(settings, "webhooks.key", lambda: secrets.token_bytes(_BYTES))
@@ -32,22 +34,21 @@ def own_file(settings: Settings, name: str, make: Callable[[], bytes]) -> bytes:
     """Read a file of secrets, or make it: whole or not at all, and of several processes one.
 
     Raises:
-        SecretsExposed: It cannot be read or made, or others may read it.
+        SecretsExposed: Others may read it.
+        SecretsUnreadable: It cannot be read or made.
         DiskFull: There is no room for it.
     """
     folder = settings.data_dir.absolute() / "signing"
     path = folder / name
     try:
         if not path.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             _put(path, make())
         if path.stat().st_mode & 0o077:
             raise SecretsExposed(f"others may read {path}: chmod 600 it")
         return path.read_bytes()
     except OSError as error:
-        if is_disk_full(error):
-            raise DiskFull.because(f"{path} cannot be written", error) from error
-        raise SecretsExposed(f"{path} cannot be read or made: {error.strerror}") from error
+        raise unreadable_secrets(error, f"{path} cannot be read or made") from error
 
 
 def _put(path: Path, data: bytes) -> None:

@@ -30,7 +30,8 @@ from raypipe.api.callers import Calling, FollowedId, KnownCallers, VideoId
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import OwnPagesOnly
-from raypipe.api.page import add_page
+from raypipe.api.page import NotFramed, add_page
+from raypipe.api.places import Places
 from raypipe.api.queries import known_query
 from raypipe.api.service import ArtifactResponse, Variant, VideoService
 from raypipe.api.shares import Shares
@@ -82,21 +83,22 @@ def _get(app: FastAPI, path: str, **options: Any) -> Callable[[RouteT], RouteT]:
     return add
 
 
-async def _nobody_knows() -> None:
+async def _nobody_knows() -> str | None:
     """Say nothing against being ready: this process is told of no coordinator."""
+    return None
 
 
 def create_app(
     settings: Settings,
     poke: Callable[[], None] = lambda: None,
-    ready: Callable[[], Awaitable[None]] = _nobody_knows,
+    ready: Callable[[], Awaitable[str | None]] = _nobody_knows,
 ) -> FastAPI:
     """Make the API of an installation.
 
     Args:
         settings: Where the journal and the artifacts are.
         poke: Called after a video was committed, to tell a coordinator that it need not wait for its next look.
-        ready: Raises if videos are not made at the moment.
+        ready: Says why no videos are made at the moment; None if they are.
 
     Raises:
         JournalUnavailable: The journal cannot be opened.
@@ -115,6 +117,7 @@ def create_app(
     app.add_middleware(KnownCallers, settings=settings, journal=service.journal)
     app.add_middleware(OwnPagesOnly, settings=settings)
     app.add_middleware(Shares, settings=settings)
+    app.add_middleware(NotFramed)
     app.add_middleware(AccessLog)
     failures.install(app)
     _add_routes(app, service)
@@ -135,24 +138,31 @@ def _add_routes(app: FastAPI, service: VideoService) -> None:
     _add_event_routes(app, service)
 
 
-def _add_health_routes(app: FastAPI, service: VideoService, ready: Callable[[], Awaitable[None]]) -> None:
+def _add_health_routes(
+    app: FastAPI, service: VideoService, ready: Callable[[], Awaitable[str | None]]
+) -> None:
+    places = Places(service.settings, service.store)
+
     @_get(app, "/healthz", tags=["service"])
     def health() -> dict[str, str]:
-        """Tell whether the API can read its journal and write to it."""
+        """Tell whether new videos can be accepted and kept: the journal and the artifacts can be read and written.
+
+        507 where a disk is full, or less is free than RAYPIPE_MIN_FREE_MIB; 503 where something else is wrong.
+        """
         service.journal.video_ids(limit=1)
         if service.journal.read_only:
             raise JournalUnavailable("The journal can only be read: no video can be accepted.")
+        places.check()
         return {"status": "ok"}
 
     @_get(app, "/readyz", tags=["service"])
     async def readiness() -> dict[str, str]:
         """Tell whether videos can be accepted and are made: the journal, the coordinator and its gateways answer."""
         await asyncio.to_thread(health)
-        try:
-            await ready()
-        except Exception as error:
-            logger.warning("Not ready: %s", error or type(error).__name__)
-            raise NotReady("Videos are accepted and wait: whoever makes them does not answer now.") from error
+        reason = await ready()
+        if reason is not None:
+            logger.warning("Not ready: %s", reason)
+            raise NotReady(f"Videos are accepted and wait: {reason}.")
         return {"status": "ok"}
 
 

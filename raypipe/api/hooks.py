@@ -8,7 +8,14 @@ from fastapi import Path as PathParameter
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import KeyMissing, KeyRefused, ProviderUnavailable, SecretsExposed, WebhookRefused
+from raypipe.errors import (
+    KeyMissing,
+    KeyRefused,
+    ProviderUnavailable,
+    SecretsExposed,
+    SecretsUnreadable,
+    WebhookRefused,
+)
 from raypipe.journal import Journal, Token
 from raypipe.providers.base import Context
 from raypipe.providers.http import HttpProvider
@@ -42,6 +49,7 @@ class Hooks:
             KeyMissing,
             KeyRefused,
             SecretsExposed,
+            SecretsUnreadable,
         ) as error:  # what is set where is nobody's business outside
             logger.error("Webhooks of %s cannot be checked here: %s", provider, error)
             raise ProviderUnavailable(f"webhooks of {provider} cannot be checked here") from error

@@ -48,6 +48,7 @@ from raypipe.intake import accept, check_room, edit, plan
 from raypipe.journal import ApiKey, Idempotency, Journal, VideoRecord, Write
 from raypipe.media.preview import sprite_sheet, thumbnail
 from raypipe.models import Artifact, BeatEdit, Spec, StepState, VideoRequest, VideoState
+from raypipe.private import make_folder
 from raypipe.providers.registry import known_models
 from raypipe.snapshot import Snapshot
 from raypipe.timeline import Chart, chart_of
@@ -254,7 +255,7 @@ class VideoService:
         shown = self.step_artifact(video_id, "image", 0, None) if thumb else self.film(video_id)
         path = self.settings.data_dir / "previews" / f"{shown.digest}-{variant}.jpg"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with self.store.scratch() as scratch:
                 source, made = self.store.path_of(shown, scratch), scratch / "made"
                 made.write_bytes(thumbnail(source.read_bytes()) if thumb else sprite_sheet(source))

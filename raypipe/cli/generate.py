@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 
+from raypipe.cli.connection import RayConnection
 from raypipe.cli.watch import live, say, watching
-from raypipe.config import Settings, bound_memory_tries
-from raypipe.errors import JournalUnavailable, RayUnavailable, VideoBusy, VideoOver
+from raypipe.config import Settings
+from raypipe.errors import JournalUnavailable, VideoBusy, VideoOver
 from raypipe.journal import LEASE_SECONDS, Journal
 from raypipe.models import VideoRequest
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from raypipe.coordinator import Coordinator
 
 _CLOSE_SECONDS = 8.0
-_CONNECT_SECONDS = 5.0
 #: seconds within which this process ends once it is asked to
 _STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.5
@@ -124,10 +123,10 @@ def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -
     """
     began, video_id = time.monotonic(), None
     with StopRequest() as stop:
+        connection = RayConnection(settings, stop)
         try:
             with _waiting(console, "Starting Ray, which takes some seconds ..."):
-                stop.call(lambda: say(console, "Stopping as soon as Ray has started ..."))
-                start_ray(settings, stop)
+                connection.start()
             stop.end_within(_STOP_SECONDS)
             ray_seconds = time.monotonic() - began
             if stop.signal is None:
@@ -135,72 +134,8 @@ def make(begin: Begin, settings: Settings, journal: Journal, console: Console) -
         finally:
             stop.call(None)  # the loop is gone
             wall_seconds = time.monotonic() - began
-            stop_ray()
+            connection.stop()
     return Outcome(video_id, stop.signal, ray_seconds, wall_seconds)
-
-
-def start_ray(settings: Settings, stop: StopRequest, log_to_driver: bool = False) -> None:
-    """Connect to the cluster of the settings, or start Ray on this machine.
-
-    Ray starts in a thread: half started it could not be stopped, and leave processes behind. So a signal does not
-    interrupt it; and since Ray takes SIGTERM away somewhere in its start, `stop` listens again all the while.
-
-    Raises:
-        RayUnavailable: It does not work.
-    """
-    errors: list[BaseException] = []
-    started = threading.Event()
-
-    def start() -> None:
-        try:
-            _init_ray(settings, log_to_driver)
-        except BaseException as error:  # noqa: BLE001 - Ray may even exit; it is raised in the thread that waits
-            errors.append(error)
-        started.set()
-        threading.Event().wait()  # Linux ends Ray's processes when the thread that started them ends
-
-    threading.Thread(target=start, name="raypipe-ray", daemon=True).start()
-    while not started.wait(0.02):
-        stop.listen()
-    stop.listen()
-    if errors:
-        local = settings.ray_address == "local"
-        where = (
-            "Ray cannot be started" if local else f"The Ray cluster {settings.ray_address} cannot be reached"
-        )
-        reason = str(errors[0]).strip().partition("\n")[0] or type(errors[0]).__name__
-        raise RayUnavailable(f"{where}: {reason}") from errors[0]
-
-
-def _init_ray(settings: Settings, log_to_driver: bool) -> None:
-    import ray
-
-    local = settings.ray_address == "local"
-    if local:
-        bound_memory_tries()
-    _check_reachable(settings.ray_address)
-    ray.init(
-        address=settings.ray_address,
-        num_cpus=os.cpu_count() if local else None,
-        include_dashboard=False if local else None,
-        log_to_driver=log_to_driver,
-        logging_level=logging.CRITICAL,
-        _metrics_export_port=settings.metrics_port if local else None,
-    )
-
-
-def _check_reachable(address: str) -> None:
-    """Fail at once where nobody listens: Ray itself would go on trying for many minutes."""
-    host, separator, port = address.rpartition(":")
-    if separator and host and "/" not in host and port.isdecimal():
-        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
-
-
-def stop_ray() -> None:
-    """End what `start_ray` started, or leave the cluster it connected to."""
-    import ray
-
-    ray.shutdown()
 
 
 def submitting(request: VideoRequest) -> Begin:

@@ -3,17 +3,21 @@
 import logging
 import socket
 import threading
+from ipaddress import ip_address
 
 from rich.console import Console
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.cli.generate import StopRequest, start_ray, stop_ray
+from raypipe.cli.connection import RayConnection
+from raypipe.cli.generate import StopRequest
 from raypipe.cli.lookup import open_for_writing
 from raypipe.cli.watch import say
 from raypipe.config import Settings, guard_serve, put_answers_first
 from raypipe.errors import InvalidRequest, RayUnavailable
 
 _APPLICATION = "raypipe"
+#: seconds that the application gets to give back its videos, before its processes are ended
+_STOP_SECONDS = 15.0
 
 
 def run_service(host: str, port: int, settings: Settings, console: Console) -> int:
@@ -33,23 +37,24 @@ def run_service(host: str, port: int, settings: Settings, console: Console) -> i
     asked = threading.Event()
     with StopRequest() as stop:
         stop.call(asked.set)
+        connection = RayConnection(settings, stop, loopback=_is_loopback(host), shows_logs=True)
         say(console, "Starting Ray and Ray Serve, which takes some seconds ...")
         try:
             guard_serve()
             put_answers_first()
-            start_ray(settings, stop, log_to_driver=True)
+            connection.start()
             if not asked.is_set():
                 _deploy(host, port, local)
                 stop.listen()
                 for address in _metrics():
                     say(console, f"Metrics on {address}")
                 say(console, f"Serving on http://{host}:{port} (every route: /docs). Ctrl-C stops.")
-            while not asked.wait(0.5):
-                pass  # signals are heeded between waits
-            say(console, "Stopping ...")
-            _shut_down(local)
+                while not asked.wait(0.5):
+                    pass  # signals are heeded between waits
+                say(console, "Stopping ...")
+                _shut_down()
         finally:
-            stop_ray()
+            connection.stop()
     return 0 if stop.signal is None else 128 + stop.signal
 
 
@@ -78,14 +83,21 @@ def _metrics() -> list[str]:
     return [f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics" for node in alive]
 
 
-def _shut_down(local: bool) -> None:
-    """Take the application away; all of Serve only where nobody else can be using it."""
+def _shut_down() -> None:
+    """Take the application away, so that its videos are given back; a Ray of our own ends with all else of Serve's."""
     from ray import serve
 
-    if local:
-        serve.shutdown()
-    else:
-        serve.delete(_APPLICATION)
+    taking = threading.Thread(target=serve.delete, args=(_APPLICATION,), name="raypipe-stop", daemon=True)
+    taking.start()
+    taking.join(_STOP_SECONDS)
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether a host is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_free(host: str, port: int) -> None:

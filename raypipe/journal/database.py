@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from raypipe.errors import JournalTooNew, JournalUnavailable
 from raypipe.journal.writer import cause_of
+from raypipe.private import make_file, make_folder
 
 #: the newest migration
 HEAD = "0011"
@@ -68,7 +69,8 @@ def _open_file(path: Path, name: str) -> tuple[Engine, bool]:
         os.access(each, os.W_OK, effective_ids=True) for each in (path, path.parent)
     ):
         return _open_for_reading(path, name), True
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    make_file(path)  # what SQLite keeps beside it gets its mode
     engine = create_engine(URL.create("sqlite", database=str(path)), hide_parameters=True)
     event.listen(engine, "connect", _configure)
     return _migrated(engine, name, _in_an_exclusive_transaction), False

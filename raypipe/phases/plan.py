@@ -25,6 +25,7 @@ from raypipe.phases.archetypes import choose_archetype, mood_of
 from raypipe.phases.composer import compose_beats
 from raypipe.phases.prompt_text import PromptText, clip_text, read_prompt
 from raypipe.phases.timing import fill, snap
+from raypipe.private import make_folder, opener
 from raypipe.providers.registry import model_of
 from raypipe.text import without_controls
 
@@ -272,8 +273,8 @@ def _report_truncation(spec: Mapping[str, Any], found: int, kept: int, log_dir: 
     line = f"timestamp={now} video_id={video_id} original_count={found} truncated_count={kept}\n"
     path = log_dir / TRUNCATION_LOG
     try:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as log:
+        make_folder(log_dir)
+        with open(path, "ab", buffering=0, opener=opener) as log:
             log.write(line.encode(errors="replace"))
     except OSError as error:
         logger.warning("The truncation of %s could not be written to %s: %s", video_id, path, error.strerror)

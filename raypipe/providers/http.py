@@ -30,6 +30,7 @@ from raypipe.errors import (
     RateLimited,
     RaypipeError,
     WebhookRefused,
+    resource_error,
 )
 from raypipe.models import Artifact
 from raypipe.providers.answers import (
@@ -109,6 +110,8 @@ class HttpProvider(JobOutcomes):
         self._deliveries = Deliveries(self.name, host, context.store)
         #: when each job was first asked for, so that one which takes long is asked for less often
         self._asked: dict[str, float] = {}
+        #: as it was sent last: no answer is quoted with it
+        self._last_key: str | None = None
         #: when each delivery was first found missing
         self._missed: dict[str, float] = {}
 
@@ -239,6 +242,8 @@ class HttpProvider(JobOutcomes):
             said = f"what {self.name} needs for a create was not ready within {PREPARE_SECONDS:g} s"
             raise ProviderUnavailable(said) from error
         except Exception as error:
+            if (want := resource_error(error, f"nothing was sent to {self.name}")) is not None:
+                raise ProviderUnavailable(str(want)) from error
             said = f"{type(error).__name__}: {error}"
             raise ProviderRejected(f"nothing was sent to {self.name}, because of {said}") from error
 
@@ -350,7 +355,12 @@ class HttpProvider(JobOutcomes):
         self._key()
 
     def _key(self) -> str:
-        key = read_secret(self.key_name, self.context.settings)
+        try:
+            key = self._last_key = read_secret(self.key_name, self.context.settings)
+        except RaypipeError as error:
+            if error.retryable:  # nothing was asked for want of a key, and may be later
+                raise ProviderUnavailable(str(error)) from error
+            raise
         if key is None:
             raise KeyMissing(
                 f"there is no key for {self.name}: set {self.key_name} where raypipe runs, or write a line "
@@ -397,8 +407,7 @@ class HttpProvider(JobOutcomes):
 
     def _words(self, answer: httpx.Response) -> str:
         """Quote what a vendor says, without the key."""
-        key = read_secret(self.key_name, self.context.settings)
-        return explained(answer).replace(key or "\0", "...")
+        return explained(answer).replace(self._last_key or "\0", "...")
 
 
 def _backoff(error: Exception) -> bool | float:

@@ -25,6 +25,7 @@ from raypipe.errors import OutcomeUnknown, ProviderRejected
 from raypipe.media.audio import encode_flac
 from raypipe.media.video import Planes, encode_clip, middle_colour, to_planes, with_png_text, write_png
 from raypipe.models import FPS, Kind, Size, Value
+from raypipe.private import FILE_MODE
 from raypipe.providers.base import (
     ClipWork,
     Delivery,
@@ -209,7 +210,7 @@ _JOB_ID = re.compile(r"sim_([0-9a-f]{1,16})_[0-9a-f]{16}")
 def _note(ledger: Path, token: str, job_id: str) -> None:
     """Add a line in one write, so that those of several processes do not mix."""
     line = json.dumps({"token": token, "job": job_id, "at": time.time()}) + "\n"
-    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    file = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         os.write(file, line.encode())
     finally:

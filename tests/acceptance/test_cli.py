@@ -245,11 +245,10 @@ def test_ctrl_c_on_a_terminal_stops_soon_cleanly_and_keeps_what_is_finished(
     assert {"chunk/0", "chunk/2", "image/0"} <= done
 
 
-def test_an_interrupt_while_ray_starts_leaves_nothing(tmp_path: Path) -> None:
-    command = [RAYPIPE, *SIMULATED, *options()]
+def test_an_interrupt_ends_a_start_of_ray_that_would_never_end_and_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        command,
-        env=environment(tmp_path),
+        [RAYPIPE, *SIMULATED, *options()],
+        env={**environment(tmp_path), "RAY_gcs_server_port_wait_time_s": "3600"},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -257,14 +256,86 @@ def test_an_interrupt_while_ray_starts_leaves_nothing(tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     assert "Starting Ray" in process.stderr.readline()
-    time.sleep(1.0)
+    os.kill(
+        process_named("gcs_server", tmp_path, process), signal.SIGSTOP
+    )  # nothing of Ray can start without it
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=patience(15))
+    out, err = process.communicate(timeout=patience(60))
     assert process.returncode == 130
     assert "Traceback" not in err
     assert out == ""
-    assert_no_process_is_left(tmp_path)
+    assert_no_process_is_left(tmp_path, within=60)
     assert json.loads(raypipe(tmp_path, "list", "--json").stdout) == []
+
+
+def process_named(name: str, data: Path, command: "subprocess.Popen[str]") -> int:
+    """Return the id of a process that a command has started, once there is one of that name."""
+    while command.poll() is None:
+        for number, title in processes_of(data).items():
+            if name in title:
+                return number
+    pytest.fail(f"{RAYPIPE} ended, and never started {name}")
+
+
+#: holds Ray's agents back until there is a file
+AGENTS_HELD = """
+import os, sys, time
+if any(name.endswith(("dashboard/agent.py", "runtime_env/agent/main.py")) for name in sys.orig_argv):
+    while not os.path.exists(os.environ["RELEASE"]):
+        time.sleep(0.1)
+"""
+
+
+def test_a_film_is_made_while_rays_agents_have_not_started(tmp_path: Path) -> None:
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "sitecustomize.py").write_text(AGENTS_HELD)
+    held = {"PYTHONPATH": str(tmp_path / "held"), "RELEASE": str(tmp_path / "release")}
+    # what raypipe keeps is its own business: it needs no home that can be written to
+    ran = subprocess.run(
+        [RAYPIPE, *SIMULATED, *options(), "--duration", "5", "-o", "film.mp4"],
+        env={**environment(tmp_path), **held, "HOME": "/proc/no home"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert probe(tmp_path / "film.mp4").frames == 120
+    assert_no_process_is_left(tmp_path, within=60)
+
+
+def test_a_folder_that_was_deleted_is_said_to_be_the_reason(tmp_path: Path) -> None:
+    generate = f"{RAYPIPE} generate x --model simulated -o {tmp_path}/film.mp4"
+    gone = f"mkdir gone && cd gone && rmdir ../gone && exec {generate}"
+    ran = subprocess.run(
+        ["bash", "-c", gone],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith(
+        "Error: Ray cannot be started: the current folder was deleted"
+    )
+    assert_no_process_is_left(tmp_path, within=60)
+
+
+def test_an_address_that_is_no_address_of_rays_is_said_to_be_none(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [RAYPIPE, *SIMULATED],
+        env={**environment(tmp_path), "RAY_ADDRESS": "http://127.0.0.1:8265"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1] == (
+        "Error: RAY_ADDRESS=http://127.0.0.1:8265 is no address of a Ray cluster: give HOST:PORT, ray://HOST:PORT, "
+        "auto or local."
+    )
 
 
 def test_a_cluster_that_is_not_there_is_said_to_be_so_at_once(tmp_path: Path) -> None:

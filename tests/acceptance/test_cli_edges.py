@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,10 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
     try:
         read_until(process, "Serving on")
         url = f"http://127.0.0.1:{port}"
+        while (ready := httpx.get(f"{url}/readyz", timeout=60)).status_code != 200:
+            assert ready.json()["error"]["code"] == "not_ready"
+            time.sleep(0.2)
+        assert listens_elsewhere(tmp_path) == set()
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
         made = {"prompt": "A keeper", "seconds": 5, "model": "simulated", "options": {"simulated": QUICK}}
         film = httpx.post(
@@ -170,13 +175,45 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=patience(60))
     assert process.returncode == 128 + signal.SIGTERM, said
-    assert_no_process_is_left(tmp_path, within=20)
+    assert_no_process_is_left(tmp_path, within=60)
     assert "is completed" in said
-    told = [line for line in said.splitlines() if re.search("GET|POST|ray.serve", line)]
+    assert re.findall("Traceback|failed to shut down|Not ready: *$", said, re.MULTILINE) == []
+    told = [line for line in said.splitlines() if " raypipe.api.access: " in line]
     assert [re.sub(".* INFO |, .*", "", line) for line in told] == [
         "raypipe.api.access: POST /v1/videos: 202",
         "raypipe.api.access: GET /v1/videos/vid_0: 404",
     ], "of what clients ask only what changes something or is refused"
+
+
+def listens_elsewhere(data: Path) -> set[str]:
+    """Return where processes listen that were started for a data directory, besides the loopback address."""
+    ours = {link for number in processes_of(data) for link in sockets_of(number)}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            address, state, inode = fields[1].partition(":")[0], fields[3], fields[9]
+            # 127.0.0.1 ends in its first byte, as the kernel writes it; 0A is the state of listening
+            if state == "0A" and f"socket:[{inode}]" in ours and not address.endswith("7F"):
+                found.add(fields[1])
+    return found
+
+
+def sockets_of(process: int) -> set[str]:
+    try:
+        return {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()}
+    except OSError:
+        return set()  # it has just ended
+
+
+def test_a_service_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    from .conftest import _free_port
+
+    process = start(tmp_path, "serve", "--port", str(_free_port()), stdout=subprocess.DEVNULL)
+    read_until(process, "Serving on")
+    process.kill()
+    process.communicate(timeout=300)
+    assert_no_process_is_left(tmp_path, within=60)
 
 
 def niceness_of_actors(data: Path) -> dict[str, int]:

@@ -1,0 +1,136 @@
+"""Ending what a Ray of raypipe's own has left: processes that carry its mark, whoever started them, and no others.
+
+Run as a program it is the guard: it waits until the process that holds its standard input ends, however it ends, and
+then ends what that process has left. It needs nothing but the standard library.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+#: variable of the environment that holds the mark; whatever a marked process starts inherits it
+MARK = "RAYPIPE_RAY_MARK"
+#: seconds that marked processes get to end by themselves, once who started them is gone
+LEAVE_SECONDS = 2.0
+#: seconds after which the guard gives up on processes that do not end although they are killed
+END_SECONDS = 60.0
+#: seconds between two looks at what is left
+LOOK_SECONDS = 0.05
+#: looks, one after the other, at which nothing must be left
+QUIET_LOOKS = 2
+#: seconds for which a process without an environment may be one that is being started, and not one that has none
+START_SECONDS = 5.0
+#: seconds for which the guard looks at least: what was about to be started carries no mark yet
+WATCH_SECONDS = 2.0
+#: what the guard is told where everything has ended in an orderly way
+_DISMISSED = b"dismissed"
+#: flag of a process that is a part of the kernel
+_OF_THE_KERNEL = 0x00200000
+
+
+class Guard:
+    """Has a process of its own watch this one, and end all that carries a mark once this one has ended."""
+
+    def __init__(self, mark: str) -> None:
+        # a session of its own: what a terminal sends to this process and its children is not for the guard
+        self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+            [sys.executable, "-I", "-S", __file__, mark],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def dismiss(self) -> None:
+        """End the guard, and what carries the mark."""
+        self._process.communicate(_DISMISSED)
+
+
+def end_marked(mark: str, leave_seconds: float = 0.0, watch_seconds: float = 0.0) -> bool:
+    """End all processes that carry a mark, and tell whether all of them have ended.
+
+    Args:
+        mark: Which.
+        leave_seconds: How long they may take to end by themselves.
+        watch_seconds: How long to look at least, for such as are not there yet.
+    """
+    began, quiet_looks = time.monotonic(), 0
+    while quiet_looks < QUIET_LOOKS or time.monotonic() - began < watch_seconds:
+        marked = list(_marked(mark))
+        quiet_looks = 0 if marked else quiet_looks + 1
+        waited = time.monotonic() - began
+        if waited > leave_seconds + END_SECONDS:
+            return False
+        if waited >= leave_seconds:
+            for process in marked:
+                _kill(process, mark)
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """Return the ids of the processes that carry a mark and run, and of those that cannot be told yet."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        process = int(folder.name)
+        if process != os.getpid() and (_carries(process, mark) or _is_being_started(process)):
+            yield process
+
+
+def _environment(process: int) -> bytes | None:
+    """Return the environment of a process; None if it ended, or is another user's."""
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return None
+
+
+def _carries(process: int, mark: str) -> bool:
+    return f"{MARK}={mark}".encode() in (_environment(process) or b"").split(b"\0")
+
+
+def _is_being_started(process: int) -> bool:
+    """Tell whether a process is about to become another program: for a moment it has no environment."""
+    if _environment(process) != b"":
+        return False
+    try:
+        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False  # it ended
+    state, flags = fields[0], int(fields[6])
+    return state not in (b"Z", b"X") and not flags & _OF_THE_KERNEL and _has_just_begun(float(fields[19]))
+
+
+def _has_just_begun(ticks: float) -> bool:
+    """Tell whether a process that began so many ticks after the machine may still be being started."""
+    up_seconds = float(Path("/proc/uptime").read_text().split()[0])
+    return up_seconds - ticks / os.sysconf("SC_CLK_TCK") < START_SECONDS
+
+
+def _kill(process: int, mark: str) -> None:
+    """Kill a process if it still carries the mark: its id may be another's by now, a descriptor of it may not."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except OSError:
+        return  # it ended
+    try:
+        if _carries(process, mark):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def main() -> None:
+    """Guard the mark that is the argument."""
+    dismissed = sys.stdin.buffer.read() == _DISMISSED
+    end_marked(sys.argv[1], LEAVE_SECONDS, 0.0 if dismissed else WATCH_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

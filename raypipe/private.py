@@ -1,0 +1,49 @@
+"""Files and folders of raypipe's own: no other user of the machine may read them."""
+
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+#: modes of what an older raypipe made; any other mode is somebody's choice
+_OLD_MODES = {True: (0o755, 0o775), False: (0o644, 0o664)}
+
+logger = logging.getLogger(__name__)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is in, where they are missing."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(FOLDER_MODE, exist_ok=True)
+
+
+def opener(path: str, flags: int) -> int:
+    """Open a file for `open`; if that makes it, it is private."""
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file, if it is missing."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+
+
+def close_to_others(paths: Iterable[Path]) -> list[Path]:
+    """Make private what an older raypipe left readable to others, and return what was.
+
+    What is another user's, is missing, or has a mode that somebody chose, is left as it is.
+    """
+    return [path for path in paths if _closed(path)]
+
+
+def _closed(path: Path) -> bool:
+    with suppress(OSError):
+        about = path.stat()
+        old = about.st_mode & 0o7777 in _OLD_MODES[path.is_dir()]
+        if old and about.st_uid == os.geteuid():
+            path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
+            logger.info("Others can no longer read %s", path)
+            return True
+    return False

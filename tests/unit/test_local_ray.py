@@ -1,0 +1,109 @@
+"""Starting a Ray of our own: again where it does not start, and with the reason where it never does."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from raypipe import local_ray
+from raypipe.cli.connection import _check_address
+from raypipe.errors import RayUnavailable
+from raypipe.local_ray import START_TRIES, LocalRay
+
+#: what a raylet writes that dies because its agents are slow
+DIED = (
+    "[2026-11-30 22:56:39,279 E 1 2] (raylet) agent_manager.cc:81: Something to complain about\n"
+    "[2026-11-30 22:56:54,372 C 1 1] (raylet) node_manager.cc:3588:  An unexpected system state has occurred. Please "
+    "report this issue. Check failed: statussetor3588.has_value() Timed out waiting for file /tmp/agent_port\n"
+)
+
+
+class Starts:
+    """Stands for the starts of Ray, of which the first so many fail."""
+
+    def __init__(self, failures: int, session: Path) -> None:
+        self.failures, self.session, self.number = failures, session, 0
+
+    def __call__(self, ray: LocalRay) -> None:
+        self.number += 1
+        ray._session = self.session
+        if self.number <= self.failures:
+            raise Exception("The current node timed out during startup.\nMore of it.")
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "logs").mkdir()
+    monkeypatch.setattr(local_ray, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(local_ray, "prepare_local_ray", lambda _: None)
+    return tmp_path
+
+
+def starting(monkeypatch: pytest.MonkeyPatch, starts: Starts) -> LocalRay:
+    monkeypatch.setattr(LocalRay, "_start_once", lambda ray: starts(ray))
+    return LocalRay(loopback=True, metrics_port=None, shows_logs=False)
+
+
+def test_ray_that_does_not_start_is_started_again(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = Starts(START_TRIES - 1, session)
+    starting(monkeypatch, starts).start()
+    assert starts.number == START_TRIES
+
+
+def test_ray_that_never_starts_is_told_of_with_what_it_died_of_and_where_its_logs_are(
+    session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session / "logs" / "raylet.err").write_text(DIED)
+    monkeypatch.setattr(os, "getloadavg", lambda: (64.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(RayUnavailable) as raised:
+        starting(monkeypatch, Starts(START_TRIES, session)).start()
+    assert str(raised.value) == (
+        f"Ray cannot be started, tried {START_TRIES} times: raylet: Timed out waiting for file /tmp/agent_port; "
+        f"64 processes want to run on 2 CPUs (Ray's logs: {session}/logs)"
+    )
+
+
+def test_where_rays_logs_say_nothing_its_error_does(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    with pytest.raises(
+        RayUnavailable, match=r"times: The current node timed out during startup\. \(Ray's logs"
+    ):
+        starting(monkeypatch, Starts(START_TRIES, session)).start()
+
+
+def test_a_start_that_nobody_waits_for_any_more_is_not_tried_again(
+    session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = Starts(START_TRIES, session)
+    ray = starting(monkeypatch, starts)
+    ray.abandon()
+    with pytest.raises(RayUnavailable):
+        ray.start()
+    assert starts.number == 1
+    with pytest.raises(RayUnavailable, match="nobody waits"), ray._wanted():
+        pytest.fail("no process is started any more")
+
+
+def test_a_current_folder_that_was_deleted_is_the_reason(
+    tmp_path: Path, session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(RayUnavailable, match="the current folder was deleted"):
+        starting(monkeypatch, Starts(0, session)).start()
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:8265", "https://ray.example.org", "tcp://1.2.3.4:6379"]
+)
+def test_addresses_of_another_kind_are_none_of_rays(address: str) -> None:
+    with pytest.raises(RayUnavailable, match=r"is no address of a Ray cluster: give HOST:PORT"):
+        _check_address(address)
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001", "somewhere"])
+def test_addresses_that_only_ray_can_judge_are_left_to_it(address: str) -> None:
+    _check_address(address)
