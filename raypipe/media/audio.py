@@ -6,6 +6,7 @@ the delivery levels EBU R 128 as used for the web (-14 LUFS, -1 dBTP).
 
 import io
 import itertools
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +23,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from raypipe.errors import MediaError
+from raypipe.media.decoding import PacketDecoder, packets_of
+from raypipe.media.resampling import Part, Samples, put, resampled
 
-Samples = NDArray[np.float32]
 Whole = NDArray[np.int16]
+
+logger = logging.getLogger(__name__)
 
 TARGET_LUFS = -14.0
 MAX_TRUE_PEAK = -1.0
@@ -84,18 +88,37 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
     with _open(source) as (container, stream):
         rate = stream.rate if stream.rate in _AAC_RATES else 48_000
         layout = "mono" if stream.channels == 1 else "stereo"
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
         limit = min(seconds, _declared_seconds(container, stream)) * rate
-        heard = itertools.takewhile(lambda frame: (frame.time or 0) * rate < limit, container.decode(stream))
-        parts = itertools.chain.from_iterable(map(resampler.resample, itertools.chain(heard, [None])))
-        blocks = [part.to_ndarray() for part in parts]
-    if not blocks:
-        raise MediaError("the track holds no sound")
-    samples = cast(Samples, np.concatenate(blocks, axis=1))
-    samples = samples[:, : round(min(limit, samples.shape[1]))]
+        samples = _joined(resampled(_frames(container, stream), layout, rate), limit)
     if not np.isfinite(samples).all():
         raise MediaError("the track holds samples that are not numbers")
     return samples, rate
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame | None]:
+    """Decode a track; None stands for what is damaged."""
+    decoder = PacketDecoder()
+    for packet in packets_of(container, stream):
+        frames = decoder.decode(packet)
+        yield from [None] if frames is None else frames
+    damage = f"{decoder.damaged} of {decoder.packets} packets of the track are damaged"
+    if decoder.is_useless:
+        raise MediaError(f"{damage}: too much of it is missing")
+    if decoder.damaged:
+        logger.warning("%s: it is silent there", damage)
+
+
+def _joined(parts: Iterator[Part], limit: float) -> Samples:
+    """Put the parts of a track one behind the other, with silence where there is nothing between them."""
+    first = next(parts, None)
+    if first is None:
+        raise MediaError("the track holds no sound")
+    kept = [first, *itertools.takewhile(lambda part: part.first - first.first < limit, parts)]
+    length = max(part.first + part.samples.shape[1] for part in kept) - first.first
+    samples = np.zeros((len(first.samples), round(min(limit, length))), np.float32)
+    for part in kept:
+        put(part, samples, first.first)
+    return samples
 
 
 def track_seconds(source: bytes | Path) -> float:

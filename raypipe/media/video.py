@@ -23,7 +23,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
 from raypipe.media.apart import decode_apart
-from raypipe.media.audio import Samples, add_aac_stream, why, write_aac
+from raypipe.media.audio import add_aac_stream, why, write_aac
+from raypipe.media.resampling import Samples
 from raypipe.models import Size
 
 Plane = NDArray[np.uint8]
