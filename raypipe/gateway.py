@@ -59,7 +59,7 @@ from raypipe.providers.base import (
     Work,
     provider_of,
 )
-from raypipe.providers.registry import provider_class
+from raypipe.providers.registry import models_of, provider_class
 from raypipe.step_log import StepLog
 from raypipe.steps import Steps, new_step
 from raypipe.workers import WORK_NICENESS, Helpers, Ran, give_way, render, run_on_cpu
@@ -296,13 +296,14 @@ class Gateway:
 
     async def _fit_music(self, job: Job, track: Track) -> Track | StepFailure:
         step = new_step(job, "music_fit", Phase.MUSIC)
+        exact = all(model.exact for model in models_of(job, Kind.MUSIC))
 
         async def make(log: StepLog) -> Track:
-            return await self._fit_once(log, track)
+            return await self._fit_once(log, track, exact)
 
         return await self._run(step, job, Track, make)
 
-    async def _fit_once(self, log: StepLog, track: Track) -> Track:
+    async def _fit_once(self, log: StepLog, track: Track, exact: bool) -> Track:
         """Fit the same track to the same length once, for however many videos."""
         key = (track.artifact.digest, track.seconds)
         if key in self._fitting:
@@ -313,7 +314,7 @@ class Gateway:
             self._fitting.pop(key, None)
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
-        fitting = asyncio.ensure_future(self._fit(log, track))
+        fitting = asyncio.ensure_future(self._fit(log, track, exact))
         self._fitting[key] = fitting
         try:
             return await asyncio.shield(fitting)
@@ -321,10 +322,9 @@ class Gateway:
             self._fitting.pop(key, None)
             raise
 
-    async def _fit(self, log: StepLog, track: Track) -> Track:
-        fitted: Track = _value_of(
-            log, await self._helpers.run(cpu_work.fit_music, track, self._settings.artifacts_url)
-        )
+    async def _fit(self, log: StepLog, track: Track, exact: bool) -> Track:
+        ran = await self._helpers.run(cpu_work.fit_music, track, exact, self._settings.artifacts_url)
+        fitted: Track = _value_of(log, ran)
         return fitted
 
     async def stitch(

@@ -72,8 +72,9 @@ class Pictures:
                     self.reached, float((packet.pts + (packet.duration or 0)) * packet.time_base)
                 )
             if packet.stream is self._stream:
-                self._note(packet)
-                yield from self._noted(self._decoder.decode(packet) or ())
+                pictures = self._decoder.decode(packet)
+                self._note(packet, is_damaged=pictures is None)
+                yield from self._noted(pictures or ())
         yield from self._noted(self._last())
         self._ended = True
 
@@ -84,9 +85,10 @@ class Pictures:
         except (av.FFmpegError, EOFError):
             return []
 
-    def _note(self, packet: "Packet[Any]") -> None:
-        """Remember a packet whose picture is to be shown: none is before the first key frame."""
-        if packet.pts is not None and not packet.is_discard and (self._packet_times or packet.is_keyframe):
+    def _note(self, packet: "Packet[Any]", is_damaged: bool) -> None:
+        """Remember a packet whose picture is to be shown: before the first key frame there is none."""
+        begins = packet.is_keyframe or is_damaged or bool(self._packet_times)
+        if begins and packet.pts is not None and not packet.is_discard:
             self._packet_times.add(packet.pts)
 
     def _noted(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
