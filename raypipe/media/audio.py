@@ -5,7 +5,6 @@ the delivery levels EBU R 128 as used for the web (-14 LUFS, -1 dBTP).
 """
 
 import io
-import itertools
 import logging
 import math
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from raypipe.errors import MediaError
 from raypipe.media.decoding import PacketDecoder, packets_of
-from raypipe.media.resampling import Part, Samples, put, resampled
+from raypipe.media.resampling import Samples, joined, resampled
 
 Whole = NDArray[np.int16]
 
@@ -89,7 +88,9 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
         rate = stream.rate if stream.rate in _AAC_RATES else 48_000
         layout = "mono" if stream.channels == 1 else "stereo"
         limit = min(seconds, _declared_seconds(container, stream)) * rate
-        samples = _joined(resampled(_frames(container, stream), layout, rate), limit)
+        samples = joined(resampled(_frames(container, stream), layout, rate), limit)
+    if samples is None:
+        raise MediaError("the track holds no sound")
     if not np.isfinite(samples).all():
         raise MediaError("the track holds samples that are not numbers")
     return samples, rate
@@ -98,27 +99,12 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame | None]:
     """Decode a track; None stands for what is damaged."""
     decoder = PacketDecoder()
-    for packet in packets_of(container, stream):
-        frames = decoder.decode(packet)
-        yield from [None] if frames is None else frames
+    yield from decoder.sounds(packets_of(container, stream))
     damage = f"{decoder.damaged} of {decoder.packets} packets of the track are damaged"
     if decoder.is_useless:
         raise MediaError(f"{damage}: too much of it is missing")
     if decoder.damaged:
         logger.warning("%s: it is silent there", damage)
-
-
-def _joined(parts: Iterator[Part], limit: float) -> Samples:
-    """Put the parts of a track one behind the other, with silence where there is nothing between them."""
-    first = next(parts, None)
-    if first is None:
-        raise MediaError("the track holds no sound")
-    kept = [first, *itertools.takewhile(lambda part: part.first - first.first < limit, parts)]
-    length = max(part.first + part.samples.shape[1] for part in kept) - first.first
-    samples = np.zeros((len(first.samples), round(min(limit, length))), np.float32)
-    for part in kept:
-        put(part, samples, first.first)
-    return samples
 
 
 def track_seconds(source: bytes | Path) -> float:

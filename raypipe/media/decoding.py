@@ -35,6 +35,12 @@ class PacketDecoder:
             logger.debug("A packet at %s is damaged: %s", packet.pts, error)
             return None
 
+    def sounds(self, packets: Iterable["Packet[Any]"]) -> Iterator[av.AudioFrame | None]:
+        """Decode packets of sound; None stands for each that is damaged."""
+        for packet in packets:
+            frames = self.decode(packet)
+            yield from [None] if frames is None else frames
+
     @property
     def is_useless(self) -> bool:
         """Tell whether so much is damaged that the rest is not worth using."""

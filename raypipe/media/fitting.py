@@ -1,5 +1,6 @@
 """Pictures of clips are brought upright, to the video's size and into its colours."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
@@ -27,7 +28,7 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
     What is between right angles is shown as the nearest of them.
     """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    matrix = cast(Mapping[SideData, Any], frame.side_data).get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return Turn()
     # a point (x, y) goes to (a x + c y, b x + d y)

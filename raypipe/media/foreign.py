@@ -93,7 +93,9 @@ class _Reader:
             )
         except OSError as error:
             raise WorkerLost(f"the process that reads deliveries cannot be started: {error}") from error
-        self.read = 0
+        self._questions = cast(IO[str], self.process.stdin)
+        self._answers = cast(IO[str], self.process.stdout)
+        self.read, self._is_late = 0, False
         if not self._line():
             raise WorkerLost(f"the process that reads deliveries cannot be started: it {self.ending}")
 
@@ -116,29 +118,30 @@ class _Reader:
             MediaError: It took too long.
         """
         self.read += 1
-        late = threading.Event()
-        ending = threading.Timer(DELIVERY_SECONDS, lambda: (late.set(), self.process.kill()))
-        ending.daemon = True
-        ending.start()
-        try:
-            line = self._line(question)
-        finally:
-            ending.cancel()
-        if late.is_set():
-            self.close()
+        line = self._line(json.dumps(question) + "\n")
+        if self._is_late:
             raise MediaError(f"the delivery cannot be read: that takes more than {DELIVERY_SECONDS:g} s")
         if not line.endswith("\n"):
             raise _ReaderDied(self.ending)
         return cast(dict[str, Any], json.loads(line))
 
-    def _line(self, question: dict[str, Any] | None = None) -> str:
-        """Read what the process says, to a question if there is one; nothing if it has ended."""
+    def _line(self, question: str = "") -> str:
+        """Read what the process says, to a question if there is one; nothing if it ends before, or is late."""
+        bound = threading.Timer(DELIVERY_SECONDS, self._give_up)
+        bound.daemon = True
+        bound.start()
         try:
-            if question is not None:
-                print(json.dumps(question), file=self.process.stdin, flush=True)
-            return cast(IO[str], self.process.stdout).readline()
+            self._questions.write(question)
+            self._questions.flush()
+            return self._answers.readline()
         except BrokenPipeError:
             return ""
+        finally:
+            bound.cancel()
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self.process.kill()
 
     def close(self) -> None:
         """End the process."""
@@ -168,6 +171,9 @@ class _Readers:
                 except _ReaderDied as error:
                     ending = str(error)
                     logger.warning("The process that reads deliveries %s at %s", ending, question["source"])
+                except BaseException:
+                    self.close()  # what it answers now, nobody waits for
+                    raise
         raise MediaError(f"the delivery cannot be read: the process that reads it {ending}, each time")
 
     def _running(self) -> _Reader:

@@ -1,5 +1,6 @@
 """Sound whose rate or channels change on the way, or that has gaps, becomes samples of one kind, each at its time."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
@@ -84,8 +85,25 @@ def _begin_of(frame: av.AudioFrame, due: float | None) -> float:
 def put(part: Part, samples: Samples, begin: int) -> bool:
     """Put a part in its place among samples of which the first has the number `begin`; tells whether there is one."""
     first = max(part.first - begin, 0)
-    last = min(part.first - begin + part.samples.shape[1], samples.shape[1])
+    last = int(min(part.first - begin + part.samples.shape[1], samples.shape[1]))
     if first < last:
         skipped = first - (part.first - begin)
         samples[:, first:last] = part.samples[:, skipped : skipped + last - first]
     return first < last
+
+
+def joined(parts: Iterator[Part], limit: float) -> Samples | None:
+    """Put parts one behind the other, with silence where there is nothing between them, up to so many samples.
+
+    Returns:
+        All that is heard from the first part on; None if there is none.
+    """
+    first = next(parts, None)
+    if first is None:
+        return None
+    kept = [first, *itertools.takewhile(lambda part: part.first - first.first < limit, parts)]
+    length = max(part.first + part.samples.shape[1] for part in kept) - first.first
+    samples = np.zeros((len(first.samples), round(min(limit, length))), np.float32)
+    for part in kept:
+        put(part, samples, first.first)
+    return samples

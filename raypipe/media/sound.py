@@ -4,11 +4,13 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 
 from raypipe.media.audio import loudness, master
 from raypipe.media.decoding import PacketDecoder, packets_of
@@ -69,25 +71,26 @@ def _is_bearable(sound: AudioStream | av.AudioFrame) -> bool:
 
 
 def _frames(container: InputContainer) -> Iterator[av.AudioFrame | None]:
-    """Decode a clip's sound; None stands for what is damaged."""
+    """Decode a clip's sound up to where it cannot be borne; None stands for what is damaged."""
     decoder = PacketDecoder()
-    for packet in packets_of(container, container.streams.audio[0]):
+    for frame in decoder.sounds(_small(packets_of(container, container.streams.audio[0]))):
+        if frame is not None and not _is_bearable(frame):
+            logger.warning("A clip's sound goes on at a rate, or with channels, that cannot be borne")
+            break
+        yield frame
+    if decoder.damaged:
+        damage = f"{decoder.damaged} of {decoder.packets} packets of a clip's sound are damaged"
+        logger.warning("%s: it is silent there", damage)
+
+
+def _small(packets: Iterator["Packet[Any]"]) -> Iterator["Packet[Any]"]:
+    for packet in packets:
         if packet.size > MOST_PACKET_BYTES:
             logger.warning(
                 "A clip's sound comes in packets of %d bytes and is left out from there", packet.size
             )
-            break
-        frames = decoder.decode(packet)
-        if not all(map(_is_bearable, frames or ())):
-            logger.warning("A clip's sound goes on in a rate or with channels that cannot be borne")
-            break
-        yield from [None] if frames is None else frames
-    if decoder.damaged:
-        logger.warning(
-            "%d of %d packets of a clip's sound are damaged: it is silent there",
-            decoder.damaged,
-            decoder.packets,
-        )
+            return
+        yield packet
 
 
 def mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None) -> bytes | None:

@@ -122,6 +122,7 @@ def damaged(data: bytes, kind: str, first: float, last: float) -> bytes:
         first: Where damage begins, as a part of the stream's packets.
         last: Where it ends; at least one packet is damaged.
     """
+    container: Any
     with av.open(io.BytesIO(data)) as container:
         stream = next(stream for stream in container.streams if stream.type == kind)
         packets = [(packet.pos or 0, bytes(packet)) for packet in container.demux(stream) if packet.size]
