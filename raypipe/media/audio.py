@@ -66,6 +66,8 @@ def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         with av.open(handle, options={"format_whitelist": _FORMATS}) as container:
             if not container.streams.audio:
                 raise MediaError("the track holds no audio stream")
+            if container.streams.audio[0].codec_context is None:
+                raise MediaError("the track is encoded in a way that nothing here can decode")
             yield cast(InputContainer, container), container.streams.audio[0]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"the track cannot be read: {why(error)}") from error
@@ -89,7 +91,7 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
         layout = "mono" if stream.channels == 1 else "stereo"
         limit = min(seconds, _declared_seconds(container, stream)) * rate
         samples = joined(resampled(_frames(container, stream), layout, rate), limit)
-    if samples is None:
+    if samples is None or not samples.size:
         raise MediaError("the track holds no sound")
     if not np.isfinite(samples).all():
         raise MediaError("the track holds samples that are not numbers")

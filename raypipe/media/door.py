@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -83,12 +84,19 @@ def fit_clip(
 
 def _is_as_ours(container: InputContainer, stream: VideoStream, size: Size, fps: int) -> bool:
     """Tell whether a clip is as if it was made here, sound and all: others read it from here on as it is."""
-    sounds = [(sound.codec_context.name, sound.rate, sound.layout.name) for sound in container.streams.audio]
+    sounds = container.streams.audio
     return (
         is_own(stream, size, fps)
-        and sounds in ([], [("aac", SOUND_RATE, "stereo")])
         and len(container.streams) == 1 + len(sounds)
+        and len(sounds) <= 1
+        and all(map(_is_sound_as_ours, sounds))
     )
+
+
+def _is_sound_as_ours(stream: AudioStream) -> bool:
+    if stream.codec_context is None:  # nothing here can decode it
+        return False
+    return (stream.codec_context.name, stream.rate, stream.layout.name) == ("aac", SOUND_RATE, "stereo")
 
 
 def _sound(source: Path, start: float, samples: int) -> Samples | None:

@@ -52,7 +52,7 @@ def sound_of(container: InputContainer, start: float, samples: int) -> Samples |
     Returns:
         Samples of shape (2, samples); None if the clip has no sound.
     """
-    if not container.streams.audio or not _is_bearable(container.streams.audio[0]):
+    if not container.streams.audio or not _can_be_decoded(container.streams.audio[0]):
         return None
     sound, heard, begin = np.zeros((2, samples), np.float32), False, round(start * SOUND_RATE)
     try:
@@ -63,6 +63,13 @@ def sound_of(container: InputContainer, start: float, samples: int) -> Samples |
     except (av.FFmpegError, ValueError) as error:
         logger.warning("The sound of a clip cannot be read to its end: %s", error)
     return np.clip(np.nan_to_num(sound), -1.0, 1.0) if heard else None
+
+
+def _can_be_decoded(stream: AudioStream) -> bool:
+    if stream.codec_context is None:  # its attributes are those of the stream too
+        logger.warning("A clip's sound is encoded in a way that nothing here can decode, and is left out")
+        return False
+    return _is_bearable(stream)
 
 
 def _is_bearable(sound: AudioStream | av.AudioFrame) -> bool:

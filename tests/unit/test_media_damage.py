@@ -278,3 +278,15 @@ def test_a_track_goes_on_behind_what_is_damaged_and_is_refused_where_that_is_a_t
     assert decode(media.damaged(aac, "audio", 0.4, 0.6))[0].shape == decode(aac)[0].shape
     with pytest.raises(MediaError, match="too much of it is missing"):
         decode(media.damaged(aac, "audio", 0.4, 0.9))
+
+
+def test_sound_in_an_encoding_that_nobody_knows_is_left_out_of_a_clip_and_is_no_track(tmp_path: Path) -> None:
+    def unknown(data: bytes) -> bytes:
+        return data.replace(b"mp4a", b"xxxx").replace(b"esds", b"free")
+
+    out, fitted = fit(tmp_path, unknown(media.clip(2.0, ClipFormat(**ROOM, sound=True), RED)))
+    assert fitted == Fitted(held=0, encoded=True)
+    with av.open(str(out)) as container:
+        assert not container.streams.audio
+    with pytest.raises(MediaError, match="nothing here can decode"):
+        decode(unknown(media.sound_only()))

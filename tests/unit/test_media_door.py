@@ -178,6 +178,26 @@ def test_a_clip_that_is_as_the_video_already_is_kept_as_it_is(tmp_path: Path) ->
     assert not (tmp_path / "again.mp4").exists()
 
 
+@pytest.mark.parametrize(("codec", "kept"), [("aac", True), ("pcm_s16le", False), ("mp3", False)])
+def test_a_clip_as_the_video_already_is_but_for_its_sound_is_not_kept_for_others_to_read(
+    tmp_path: Path, codec: str, kept: bool
+) -> None:
+    once, _ = fit(tmp_path, media.clip(SECONDS, ClipFormat(**SMALL), RED))
+    heard = tmp_path / "heard.mov"
+    with av.open(str(once)) as source, av.open(str(heard), "w", format="mov") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        sound: Any = made.add_stream(codec, rate=48_000, layout="stereo")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 48_000), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        made.mux([*sound.encode(frame), *sound.encode(None)])
+    fitted = fit_clip(heard, tmp_path / "again.mp4", SIZE, FPS, FRAMES, False, encode=False)
+    assert fitted == (Fitted(held=0, encoded=False) if kept else None)
+
+
 CLIP = media.clip(0.5, ClipFormat(**SMALL), RED)
 
 
