@@ -73,7 +73,7 @@ def fit_track(source: Path, out: Path, seconds: float) -> None:
 
 
 class _ReaderDied(Exception):
-    """The process that reads has ended before it had answered."""
+    """The process that reads has ended before it had answered, or is not to be relied on."""
 
 
 class _Reader:
@@ -114,7 +114,7 @@ class _Reader:
         """Have the process read a delivery.
 
         Raises:
-            _ReaderDied: It has ended meanwhile.
+            _ReaderDied: It has ended meanwhile, or answers nonsense.
             MediaError: It took too long.
         """
         self.read += 1
@@ -123,7 +123,10 @@ class _Reader:
             raise MediaError(f"the delivery cannot be read: that takes more than {DELIVERY_SECONDS:g} s")
         if not line.endswith("\n"):
             raise _ReaderDied(self.ending)
-        return cast(dict[str, Any], json.loads(line))
+        try:
+            return cast(dict[str, Any], json.loads(line))
+        except ValueError as error:
+            raise _ReaderDied("answered what is no answer") from error
 
     def _line(self, question: str = "") -> str:
         """Read what the process says, to a question if there is one; nothing if it ends before, or is late."""
@@ -169,6 +172,7 @@ class _Readers:
                 try:
                     return self._running().answer(question)
                 except _ReaderDied as error:
+                    self.close()
                     ending = str(error)
                     logger.warning("The process that reads deliveries %s at %s", ending, question["source"])
                 except BaseException:

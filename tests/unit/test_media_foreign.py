@@ -1,6 +1,7 @@
 """What vendors deliver is read by a process of its own, which may die or hang without harm to anybody else."""
 
 import io
+import json
 import os
 import signal
 import threading
@@ -123,6 +124,33 @@ def test_a_delivery_that_is_never_read_is_given_up_and_the_next_one_is_read(
         with pytest.raises(MediaError, match="takes more than"):
             fit(tmp_path, GOOD)
     assert process.poll() == -signal.SIGKILL
+    assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
+
+
+def test_a_reader_that_answers_nonsense_is_replaced(tmp_path: Path, readers: Any) -> None:
+    fit(tmp_path, GOOD)
+    process, (reading, writing) = readers._reader.process, os.pipe()
+    os.write(writing, b"\x00nonsense\n")
+    os.close(writing)
+    readers._reader._answers.close()
+    readers._reader._answers = os.fdopen(reading)
+    assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
+    assert process.poll() is not None
+
+
+def test_a_reader_whose_asker_is_interrupted_answers_nobody_else(
+    tmp_path: Path, readers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(reader: foreign._Reader, question: dict[str, Any]) -> Any:
+        reader._questions.write(json.dumps(question) + "\n")
+        reader._questions.flush()
+        raise KeyboardInterrupt
+
+    (tmp_path / "track").write_bytes(media.track(1.0))
+    with monkeypatch.context() as patched:
+        patched.setattr(foreign._Reader, "answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            foreign.fit_track(tmp_path / "track", tmp_path / "fitted.mp4", 1.0)
     assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
 
 
