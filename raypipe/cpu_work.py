@@ -6,7 +6,7 @@ import numpy as np
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.film_label import FilmLabel
-from raypipe.media import door
+from raypipe.media import foreign
 from raypipe.media.video import encode_clip, frame_as_png, read_delivered_picture, to_planes, write_png
 from raypipe.models import FPS, Artifact, Chunk, Film, Job, Size, Track
 from raypipe.phases import music
@@ -40,11 +40,11 @@ def fit_clip(job: Job, chunk: Chunk, skip_first: bool, artifacts_url: str, encod
     store = ArtifactStore(artifacts_url)
     with store.scratch() as scratch:
         source, out = store.path_of(chunk.artifact, scratch), scratch / "fitted.mp4"
-        fitted = door.fit_clip(source, out, job.size, job.fps, chunk.frames, skip_first, encode)
+        fitted = foreign.fit_clip(source, out, job.size, job.fps, chunk.frames, skip_first, encode)
         if fitted is None:
             return None
         artifact = store.put(out.read_bytes(), "video/mp4") if fitted.encoded else chunk.artifact
-    return chunk.model_copy(update={"artifact": artifact, "held": fitted.held})
+    return chunk.model_copy(update={"artifact": artifact, "held": fitted.held, "lost": fitted.lost})
 
 
 def rehearse() -> None:
@@ -54,9 +54,9 @@ def rehearse() -> None:
     frame_as_png(encode_clip([black], size, FPS), 0)
 
 
-def fit_music(track: Track, artifacts_url: str) -> Track:
-    """Fit a track to its video's length."""
-    return music.fit_music(track, track.seconds, ArtifactStore(artifacts_url))
+def fit_music(track: Track, exact: bool, artifacts_url: str) -> Track:
+    """Fit a track to its video's length; one that is not made here, in a process of its own."""
+    return music.fit_music(track, track.seconds, exact, ArtifactStore(artifacts_url))
 
 
 def stitch(

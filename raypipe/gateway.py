@@ -54,7 +54,7 @@ from raypipe.providers.base import (
     Work,
     provider_of,
 )
-from raypipe.providers.registry import provider_class
+from raypipe.providers.registry import models_of, provider_class
 from raypipe.render_queue import RenderTurns
 from raypipe.step_log import StepLog
 from raypipe.step_rows import key_of
@@ -102,7 +102,7 @@ class Gateway:
         self._providers: dict[str, Provider] = {}
         self._turns = Turns(family, self._node, settings)
         self._renders = RenderTurns(family, self._node, settings)
-        self._fitting: dict[tuple[str, float], asyncio.Future[Track]] = {}
+        self._fitting: dict[tuple[str, float, bool], asyncio.Future[Track]] = {}
         self._steps: Steps | None = None
         self._hints: Hints | None = None
         self._opening: asyncio.Task[Steps] | None = None
@@ -344,13 +344,14 @@ class Gateway:
         step = new_step(job, "music_fit", Phase.MUSIC)
 
         async def make(log: StepLog) -> Track:
-            return await self._fit_once(log, track)
+            exact = all(model.exact for model in models_of(job, Kind.MUSIC))
+            return await self._fit_once(log, track, exact)
 
         return await self._run(step, job, Track, make)
 
-    async def _fit_once(self, log: StepLog, track: Track) -> Track:
+    async def _fit_once(self, log: StepLog, track: Track, exact: bool) -> Track:
         """Fit the same track to the same length once, for however many videos."""
-        key = (track.artifact.digest, track.seconds)
+        key = (track.artifact.digest, track.seconds, exact)
         if key in self._fitting:
             log.note_start(self._node, time.time())
             fitted = await asyncio.shield(self._fitting[key])
@@ -359,7 +360,7 @@ class Gateway:
             self._fitting.pop(key, None)
         while len(self._fitting) >= FITTED_TRACKS_KEPT:
             del self._fitting[next(iter(self._fitting))]
-        fitting = asyncio.ensure_future(self._fit(log, track))
+        fitting = asyncio.ensure_future(self._fit(log, track, exact))
         self._fitting[key] = fitting
         try:
             return await asyncio.shield(fitting)
@@ -367,10 +368,9 @@ class Gateway:
             self._fitting.pop(key, None)
             raise
 
-    async def _fit(self, log: StepLog, track: Track) -> Track:
-        fitted: Track = _value_of(
-            log, await self._helpers.run(cpu_work.fit_music, track, self._settings.artifacts_url)
-        )
+    async def _fit(self, log: StepLog, track: Track, exact: bool) -> Track:
+        ran = await self._helpers.run(cpu_work.fit_music, track, exact, self._settings.artifacts_url)
+        fitted: Track = _value_of(log, ran)
         return fitted
 
     async def stitch(

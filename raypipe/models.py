@@ -489,6 +489,8 @@ class Chunk(Result):
     frames: int
     #: of these, how many show its last picture because what was delivered was too short
     held: int = 0
+    #: pictures of what was delivered that were damaged, in whose place the one before is shown
+    lost: int = 0
     #: where a follower continues from it
     last_frame: Frame | StepFailure | None = None
 

@@ -387,7 +387,8 @@ async def _gather_or_cancel(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
 
 def _shown(chunk: Chunk) -> dict[str, Any]:
     shown = {"beat_index": chunk.beat_index, "digest": chunk.artifact.digest}
-    return shown | ({"held": chunk.held} if chunk.held else {})
+    counts = {"held": chunk.held, "lost": chunk.lost}
+    return shown | {name: count for name, count in counts.items() if count}
 
 
 def _incomplete(chunks: int, beats: int, failures: tuple[StepFailure, ...]) -> _Ending:

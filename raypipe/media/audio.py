@@ -5,7 +5,7 @@ the delivery levels EBU R 128 as used for the web (-14 LUFS, -1 dBTP).
 """
 
 import io
-import itertools
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,9 +22,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from raypipe.errors import MediaError
+from raypipe.media.decoding import PacketDecoder, packets_of
+from raypipe.media.resampling import Samples, joined, resampled
 
-Samples = NDArray[np.float32]
 Whole = NDArray[np.int16]
+
+logger = logging.getLogger(__name__)
 
 TARGET_LUFS = -14.0
 MAX_TRUE_PEAK = -1.0
@@ -63,6 +66,8 @@ def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
         with av.open(handle, options={"format_whitelist": _FORMATS}) as container:
             if not container.streams.audio:
                 raise MediaError("the track holds no audio stream")
+            if container.streams.audio[0].codec_context is None:
+                raise MediaError("the track is encoded in a way that nothing here can decode")
             yield cast(InputContainer, container), container.streams.audio[0]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"the track cannot be read: {why(error)}") from error
@@ -84,18 +89,24 @@ def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, in
     with _open(source) as (container, stream):
         rate = stream.rate if stream.rate in _AAC_RATES else 48_000
         layout = "mono" if stream.channels == 1 else "stereo"
-        resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
         limit = min(seconds, _declared_seconds(container, stream)) * rate
-        heard = itertools.takewhile(lambda frame: (frame.time or 0) * rate < limit, container.decode(stream))
-        parts = itertools.chain.from_iterable(map(resampler.resample, itertools.chain(heard, [None])))
-        blocks = [part.to_ndarray() for part in parts]
-    if not blocks:
+        samples = joined(resampled(_frames(container, stream), layout, rate), limit)
+    if samples is None or not samples.size:
         raise MediaError("the track holds no sound")
-    samples = cast(Samples, np.concatenate(blocks, axis=1))
-    samples = samples[:, : round(min(limit, samples.shape[1]))]
     if not np.isfinite(samples).all():
         raise MediaError("the track holds samples that are not numbers")
     return samples, rate
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[av.AudioFrame | None]:
+    """Decode a track; None stands for what is damaged."""
+    decoder = PacketDecoder()
+    yield from decoder.sounds(packets_of(container, stream))
+    damage = f"{decoder.damaged} of {decoder.packets} packets of the track are damaged"
+    if decoder.is_useless:
+        raise MediaError(f"{damage}: too much of it is missing")
+    if decoder.damaged:
+        logger.warning("%s: it is silent there", damage)
 
 
 def track_seconds(source: bytes | Path) -> float:

@@ -5,22 +5,27 @@ picture is turned upright, scaled and cropped to fill, in 8-bit yuv420p, BT.709,
 frame, so that a 4K clip takes the memory of a few pictures. Its sound is kept, in step with its pictures.
 """
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import av
-import av.filter
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from raypipe.errors import MediaError
-from raypipe.media.audio import Samples, why
+from raypipe.errors import DiskFull, MediaError, is_disk_full
+from raypipe.media.audio import why
+from raypipe.media.decoding import MOST_MISSING, Pictures
+from raypipe.media.fitting import Fitter
+from raypipe.media.resampling import Samples
 from raypipe.media.sound import sound_of
 from raypipe.media.stitch import is_own
-from raypipe.media.video import SOUND_RATE, frame_of, planes_of, write_clip
+from raypipe.media.video import SOUND_RATE, write_clip
 from raypipe.models import Size
 
 #: largest picture of a clip: 8K
@@ -40,6 +45,8 @@ class Fitted(NamedTuple):
     held: int
     #: whether it had to be encoded; if not, the file is the same
     encoded: bool
+    #: pictures that were damaged, in whose place the one before is held
+    lost: int = 0
 
 
 def fit_clip(
@@ -63,22 +70,39 @@ def fit_clip(
         MediaError: It is no clip, or one larger than can be borne.
     """
     with _opened(source) as (container, stream):
-        if not skip_first and stream.frames == frames and is_own(stream, size, fps):
+        if not skip_first and stream.frames == frames and _is_as_ours(container, stream, size, fps):
             return Fitted(held=0, encoded=False)
         if not encode:
             return None
         shown = _Shown(container, stream, size, fps, frames, skip_first)
-        sound = _sound(source, skip_first / fps, round(frames * SOUND_RATE / fps))
-        write_clip(out, iter(shown), size, fps, sound)
-        return Fitted(held=shown.held, encoded=True)
+        pictures = iter(shown)
+        first = next(pictures)
+        sound = _sound(source, shown.began + skip_first / fps, round(frames * SOUND_RATE / fps))
+        write_clip(out, itertools.chain([first], pictures), size, fps, sound)
+        return Fitted(held=shown.held, encoded=True, lost=shown.lost)
 
 
-def _sound(source: Path, skipped: float, samples: int) -> Samples | None:
-    """Decode what is heard with the pictures that are shown; None if the clip has no sound."""
-    with _opened(source) as (container, stream):
-        first = stream.start_time or 0
-        began = float(first * stream.time_base) if stream.time_base else 0.0
-        return sound_of(container, began + skipped, samples)
+def _is_as_ours(container: InputContainer, stream: VideoStream, size: Size, fps: int) -> bool:
+    """Tell whether a clip is as if it was made here, sound and all: others read it from here on as it is."""
+    sounds = container.streams.audio
+    return (
+        is_own(stream, size, fps)
+        and len(container.streams) == 1 + len(sounds)
+        and len(sounds) <= 1
+        and all(map(_is_sound_as_ours, sounds))
+    )
+
+
+def _is_sound_as_ours(stream: AudioStream) -> bool:
+    if stream.codec_context is None:  # nothing here can decode it
+        return False
+    return (stream.codec_context.name, stream.rate, stream.layout.name) == ("aac", SOUND_RATE, "stereo")
+
+
+def _sound(source: Path, start: float, samples: int) -> Samples | None:
+    """Decode what is heard from a time of the clip on; None if it has no sound."""
+    with _opened(source) as (container, _):
+        return sound_of(container, start, samples)
 
 
 @contextmanager
@@ -95,15 +119,25 @@ def _opened(source: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         with av.open(str(source), format=name) as container:
             if len(container.streams) > MOST_STREAMS:
                 raise MediaError(f"the clip has {len(container.streams)} streams, more than {MOST_STREAMS}")
-            if not container.streams.video:
-                raise MediaError("the clip holds no video stream")
-            stream = container.streams.video[0]
+            stream = _pictures_of(container)
             if stream.codec_context is None:
                 raise MediaError("the clip's pictures are encoded in a way that nothing here can decode")
             _check_pixels(stream.width, stream.height)
             yield container, stream
     except (av.FFmpegError, ValueError) as error:
+        if is_disk_full(error):
+            raise DiskFull.because("a clip cannot be written", error) from error
         raise MediaError(f"the clip cannot be read: {why(error)}") from error
+
+
+def _pictures_of(container: InputContainer) -> VideoStream:
+    """Return the stream of a clip's pictures, which is not the picture of a cover."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    if container.streams.video:
+        raise MediaError("what was delivered is sound with a picture of its cover, and no clip")
+    raise MediaError("the clip holds no video stream")
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -125,24 +159,31 @@ class _Shown:
         frames: int,
         skip_first: bool,
     ) -> None:
-        self._container, self._stream, self._fit = container, stream, _Fit(size, _aspect(stream))
+        self._container, self._stream, self._fit = container, stream, Fitter(size, stream)
         self._fps, self._frames, self._skip = fps, frames, int(skip_first)
+        self._pictures = Pictures(container, stream)
         self.held = 0
+        #: time of the clip at which its first picture is shown, in seconds
+        self.began = 0.0
+
+    @property
+    def lost(self) -> int:
+        """Count the pictures that were damaged."""
+        return self._pictures.lost
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        made, current, began, ended = 0, None, None, 0.0
+        made, current, ended = 0, None, 0.0
         first = None
-        self._stream.codec_context.thread_count = 1  # each further one would hold pictures of its own
-        for index, frame in enumerate(self._container.decode(self._stream)):
+        for index, frame in enumerate(self._pictures):
             _check_pixels(frame.width, frame.height)
-            time = frame.time if frame.time is not None else ended
-            began = time if began is None else began
-            at = time - began
+            time = frame.time if frame.time is not None else self.began + ended
+            self.began = self.began if index else time
+            at = time - self.began
             while current is not None and made < self._frames and self._at(made) < at - _ROUNDING:
                 yield self._fit(current)
                 made += 1
             if made >= self._frames:
-                return
+                break
             ended = at + self._seconds_of(frame)
             if index >= self._skip:
                 current = frame
@@ -151,9 +192,26 @@ class _Shown:
         current = current or first
         if current is None:
             raise MediaError("the clip holds no pictures")
+        self._check_missing(made)
         for number in range(made, self._frames):
             self.held += self._at(number) >= ended - _ROUNDING
             yield self._fit(current)
+
+    def _check_missing(self, made: int) -> None:
+        """Refuse a clip of which much is damaged, or behind the end of a file that breaks off."""
+        if self._pictures.is_useless:
+            raise MediaError(f"the clip cannot be used: {self.lost} of its pictures are damaged")
+        wanted = self._at(self._frames)
+        if self._container.duration is not None:
+            declared = ((self._container.start_time or 0) + self._container.duration) / av.time_base
+            wanted = min(wanted, declared - self.began)
+        there = self._pictures.reached - self.began
+        if (
+            made < self._frames
+            and self._container.duration is not None
+            and wanted - there >= wanted * MOST_MISSING
+        ):
+            raise MediaError(f"the clip breaks off after {there:.1f} of {wanted:.1f} seconds")
 
     def _at(self, number: int) -> float:
         """Time of the clip at which the video shows its frame of that number, in seconds from the first picture."""
@@ -163,96 +221,3 @@ class _Shown:
         if frame.duration and frame.time_base:
             return float(frame.duration * frame.time_base)
         return float(1 / (self._stream.average_rate or Fraction(self._fps)))
-
-
-class _Fit:
-    """Brings pictures to a size; each call may bring one of another shape."""
-
-    def __init__(self, size: Size, aspect: float) -> None:
-        self._size, self._aspect = size, aspect
-        self._shape: tuple[object, ...] = ()
-        self._last: tuple[int, av.VideoFrame] | None = None
-
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Return the picture upright, scaled and cropped to fill the size, in the video's colours."""
-        if self._last is not None and self._last[0] == id(frame):
-            return frame_of(planes_of(self._last[1]))
-        shape = (
-            frame.width,
-            frame.height,
-            frame.format.name,
-            frame.rotation,
-            frame.colorspace,
-            frame.color_range,
-        )
-        if shape != self._shape:
-            self._graph, self._shape = self._graph_for(frame), shape
-        frame.pts = None
-        self._graph.push(frame)
-        fitted = cast(av.VideoFrame, self._graph.pull())
-        self._last = id(frame), fitted
-        self._kept = frame  # so that no other frame gets its id
-        return frame_of(planes_of(fitted))
-
-    def _graph_for(self, frame: av.VideoFrame) -> av.filter.Graph:
-        graph, turned = av.filter.Graph(), frame.rotation % 180 == 90
-        width, height = (
-            (self._size.height, self._size.width) if turned else (self._size.width, self._size.height)
-        )
-        steps = [
-            ("crop", _covering(frame, self._aspect, width, height)),
-            (
-                "scale",
-                f"{width}:{height}:flags=lanczos:{_colours(frame)}:out_color_matrix=bt709:out_range=tv",
-            ),
-            *_turning(frame.rotation),
-            ("format", "yuv420p"),
-        ]
-        nodes = [
-            graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=Fraction(1, 90_000),
-            )
-        ]
-        nodes += [graph.add(name, arguments) for name, arguments in steps]
-        nodes.append(graph.add("buffersink"))
-        graph.link_nodes(*nodes).configure()
-        return graph
-
-
-def _aspect(stream: VideoStream) -> float:
-    """Return the width of a pixel by its height."""
-    return float(stream.sample_aspect_ratio or 1)
-
-
-def _covering(frame: av.VideoFrame, aspect: float, width: int, height: int) -> str:
-    """Return the part of a picture that has the target's shape, in its own pixels."""
-    scale = max(width / (frame.width * aspect), height / frame.height)
-    wide = min(frame.width, round(width / scale / aspect))
-    high = min(frame.height, round(height / scale))
-    return f"{wide}:{high}:{(frame.width - wide) // 2}:{(frame.height - high) // 2}:exact=1"
-
-
-def _turning(degrees: int) -> list[tuple[str, str]]:
-    """Return the filters that turn a picture upright; the container says by how much, counter-clockwise."""
-    return {
-        90: [("transpose", "cclock")],
-        180: [("hflip", ""), ("vflip", "")],
-        270: [("transpose", "clock")],
-    }.get(degrees % 360, [])
-
-
-#: colour matrices by FFmpeg's number of them (ITU-T H.273); 2 is "not said"
-_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-_HD_HEIGHT = 720
-_FULL_RANGE = 2
-
-
-def _colours(frame: av.VideoFrame) -> str:
-    """Return how a picture's colours are to be read; where it does not say, as television does: by its height."""
-    by_height = "bt709" if frame.height >= _HD_HEIGHT else "bt601"
-    matrix = _MATRICES.get(int(frame.colorspace), by_height)
-    full = int(frame.color_range) == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    return f"in_color_matrix={matrix}:in_range={'pc' if full else 'tv'}"

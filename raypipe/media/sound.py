@@ -3,16 +3,18 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 
-from raypipe.media.audio import Samples, loudness, master
+from raypipe.media.audio import loudness, master
+from raypipe.media.decoding import PacketDecoder, packets_of
+from raypipe.media.resampling import Samples, put, resampled
 from raypipe.media.video import SOUND_RATE, open_clip
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ def has_sound(clip: Path) -> bool:
 def sound_of(container: InputContainer, start: float, samples: int) -> Samples | None:
     """Decode a clip's sound from a time on: so many stereo samples at SOUND_RATE, silence where there is none.
 
-    Sound that breaks off in the middle is silent from there: the pictures are good, and are paid.
+    Sound that is damaged is silent there: the pictures are good, and are paid.
 
     Args:
         container: An open clip.
@@ -50,47 +52,52 @@ def sound_of(container: InputContainer, start: float, samples: int) -> Samples |
     Returns:
         Samples of shape (2, samples); None if the clip has no sound.
     """
-    found: Samples | None = None
+    if not container.streams.audio or not _can_be_decoded(container.streams.audio[0]):
+        return None
+    sound, heard, begin = np.zeros((2, samples), np.float32), False, round(start * SOUND_RATE)
     try:
-        for at, part in _parts(container, start):
-            first, last = max(at, 0), min(at + part.shape[1], samples)
-            if at >= samples:
+        for part in resampled(_frames(container), "stereo", SOUND_RATE):
+            if part.first - begin >= samples:
                 break
-            if first < last:
-                found = np.zeros((2, samples), np.float32) if found is None else found
-                found[:, first:last] = part[:, first - at : last - at]
-    except av.FFmpegError as error:
+            heard = put(part, sound, begin) or heard
+    except (av.FFmpegError, ValueError) as error:
         logger.warning("The sound of a clip cannot be read to its end: %s", error)
-    return None if found is None else np.clip(np.nan_to_num(found), -1.0, 1.0)
+    return np.clip(np.nan_to_num(sound), -1.0, 1.0) if heard else None
 
 
-def _parts(container: InputContainer, start: float) -> Iterator[tuple[int, Samples]]:
-    """Decode a clip's sound, each part with the number of its first sample, counted from a time on."""
-    if not container.streams.audio or not _is_bearable(container.streams.audio[0]):
-        return
-    at: int | None = None
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE)
-    for frame in chain(_frames(container), [None]):
-        if at is None:
-            at = round(((frame.time if frame is not None and frame.time else 0.0) - start) * SOUND_RATE)
-        for part in resampler.resample(frame):
-            yield at, cast(Samples, part.to_ndarray())
-            at += part.samples
+def _can_be_decoded(stream: AudioStream) -> bool:
+    if stream.codec_context is None:  # its attributes are those of the stream too
+        logger.warning("A clip's sound is encoded in a way that nothing here can decode, and is left out")
+        return False
+    return _is_bearable(stream)
 
 
-def _is_bearable(stream: AudioStream) -> bool:
+def _is_bearable(sound: AudioStream | av.AudioFrame) -> bool:
     """Tell whether sound can be decoded in bounded memory: one sample a second would become 48,000."""
-    return LEAST_RATE <= stream.rate <= MOST_RATE and stream.channels <= MOST_CHANNELS
+    return LEAST_RATE <= sound.rate <= MOST_RATE and sound.layout.nb_channels <= MOST_CHANNELS
 
 
-def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
-    for packet in container.demux(container.streams.audio[0]):
+def _frames(container: InputContainer) -> Iterator[av.AudioFrame | None]:
+    """Decode a clip's sound up to where it cannot be borne; None stands for what is damaged."""
+    decoder = PacketDecoder()
+    for frame in decoder.sounds(_small(packets_of(container, container.streams.audio[0]))):
+        if frame is not None and not _is_bearable(frame):
+            logger.warning("A clip's sound goes on at a rate, or with channels, that cannot be borne")
+            break
+        yield frame
+    if decoder.damaged:
+        damage = f"{decoder.damaged} of {decoder.packets} packets of a clip's sound are damaged"
+        logger.warning("%s: it is silent there", damage)
+
+
+def _small(packets: Iterator["Packet[Any]"]) -> Iterator["Packet[Any]"]:
+    for packet in packets:
         if packet.size > MOST_PACKET_BYTES:
             logger.warning(
                 "A clip's sound comes in packets of %d bytes and is left out from there", packet.size
             )
             return
-        yield from packet.decode()
+        yield packet
 
 
 def mixed(clips: Sequence[tuple[Path, int]], fps: int, track: Path | None) -> bytes | None:

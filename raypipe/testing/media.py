@@ -113,6 +113,26 @@ def sound_only() -> bytes:
     return out.getvalue()
 
 
+def damaged(data: bytes, kind: str, first: float, last: float) -> bytes:
+    """Write noise over some of the packets of a clip or track.
+
+    Args:
+        data: The clip or track.
+        kind: Of the stream: "video" or "audio".
+        first: Where damage begins, as a part of the stream's packets.
+        last: Where it ends; at least one packet is damaged.
+    """
+    container: Any
+    with av.open(io.BytesIO(data)) as container:
+        stream = next(stream for stream in container.streams if stream.type == kind)
+        packets = [(packet.pos or 0, bytes(packet)) for packet in container.demux(stream) if packet.size]
+    made, begin = bytearray(data), int(len(packets) * first)
+    for near, packet in packets[begin : max(begin + 1, int(len(packets) * last))]:
+        at = data.index(packet, near)  # a container's own bytes may be in front of it
+        made[at : at + len(packet)] = bytes(7 * byte % 256 for byte in range(len(packet)))
+    return bytes(made)
+
+
 def huge(kind: Kind) -> bytes:
     """Make a clip, or a picture, of more pixels than can be borne."""
     if kind is Kind.IMAGE:

@@ -124,10 +124,21 @@ def test_a_portrait_clip_fills_a_landscape_video_and_is_not_squeezed(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("degrees", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))]
+    "matrix",
+    [
+        (0, 1, -1, 0),
+        (-1, 0, 0, -1),
+        (0, -1, 1, 0),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, -1, -1, 0),
+    ],
 )
-def test_a_clip_that_players_turn_is_turned(tmp_path: Path, degrees: int, matrix: tuple[int, ...]) -> None:
-    size = {"width": 360, "height": 640} if degrees != 180 else SMALL
+def test_a_clip_that_players_turn_or_mirror_is_turned_or_mirrored(
+    tmp_path: Path, matrix: tuple[int, ...]
+) -> None:
+    size = {"width": 360, "height": 640} if matrix[0] == 0 else SMALL
     data = rotated(media.clip(SECONDS, ClipFormat(**size), RED), matrix)
     out, _ = fit(tmp_path, data)
     if shutil.which("ffmpeg") is None:
@@ -165,6 +176,26 @@ def test_a_clip_that_is_as_the_video_already_is_kept_as_it_is(tmp_path: Path) ->
     assert fit_clip(once, tmp_path / "again.mp4", SIZE, FPS, FRAMES, True, encode=False) is None
     assert fit_clip(once, tmp_path / "again.mp4", SIZE, FPS, FRAMES - 1, False, encode=False) is None
     assert not (tmp_path / "again.mp4").exists()
+
+
+@pytest.mark.parametrize(("codec", "kept"), [("aac", True), ("pcm_s16le", False), ("mp3", False)])
+def test_a_clip_as_the_video_already_is_but_for_its_sound_is_not_kept_for_others_to_read(
+    tmp_path: Path, codec: str, kept: bool
+) -> None:
+    once, _ = fit(tmp_path, media.clip(SECONDS, ClipFormat(**SMALL), RED))
+    heard = tmp_path / "heard.mov"
+    with av.open(str(once)) as source, av.open(str(heard), "w", format="mov") as made:
+        stream = made.add_stream_from_template(source.streams.video[0])
+        sound: Any = made.add_stream(codec, rate=48_000, layout="stereo")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 48_000), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        made.mux([*sound.encode(frame), *sound.encode(None)])
+    fitted = fit_clip(heard, tmp_path / "again.mp4", SIZE, FPS, FRAMES, False, encode=False)
+    assert fitted == (Fitted(held=0, encoded=False) if kept else None)
 
 
 CLIP = media.clip(0.5, ClipFormat(**SMALL), RED)

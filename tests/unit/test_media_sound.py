@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from raypipe.artifacts import ArtifactStore
-from raypipe.media.audio import Samples, decode, fit_track, loudness
+from raypipe.media.audio import decode, fit_track, loudness
 from raypipe.media.door import fit_clip
+from raypipe.media.resampling import Samples
 from raypipe.media.sound import has_sound, mixed
 from raypipe.media.video import SOUND_RATE
 from raypipe.models import FPS, Chunk, Job, Kind, Size, Track
