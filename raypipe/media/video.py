@@ -169,15 +169,6 @@ def read_delivered_picture(data: bytes, size: Size) -> Plane:
     return read_picture(normalise(data, DELIVERED).data, size)
 
 
-def check_picture(data: bytes) -> str:
-    """Decode a picture that somebody brings, in a process of its own, and return the media type that it is kept as.
-
-    Raises:
-        MediaError: The bytes are no PNG or JPEG picture of bearable size.
-    """
-    return normalise(data).media_type
-
-
 def middle_colour(data: bytes) -> tuple[int, int, int]:
     """Read the red, green and blue of the pixel in the middle of a PNG or JPEG.
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image as Picture
 
 from raypipe.errors import MediaError
+from raypipe.media.pictures import normalise
 from raypipe.media.video import (
     Plane,
-    check_picture,
     encode_clip,
     frame_as_png,
     middle_colour,
@@ -102,14 +102,14 @@ def test_a_truncated_clip_is_a_media_error() -> None:
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 broken"])
 def test_bytes_that_are_no_picture_are_a_media_error(data: bytes) -> None:
     with pytest.raises(MediaError):
-        check_picture(data)
+        normalise(data)
 
 
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
     out = io.BytesIO()
     Picture.new("1", (9_000, 9_000)).save(out, "png")
     with pytest.raises(MediaError, match="too large"):
-        check_picture(out.getvalue())
+        normalise(out.getvalue())
 
 
 def picture_bytes(picture: Picture.Image, kind: str = "JPEG", **options: Any) -> bytes:
@@ -131,14 +131,14 @@ def test_a_phones_portrait_is_read_upright() -> None:
 @pytest.mark.parametrize("side", [8_000, 10_000, 14_000])
 def test_a_picture_that_is_too_large_is_a_media_error_however_large_it_is(side: int) -> None:
     with pytest.raises(MediaError, match="too large"):
-        check_picture(picture_bytes(Picture.new("1", (side, side)), "PNG"))
+        normalise(picture_bytes(Picture.new("1", (side, side)), "PNG"))
 
 
 def test_what_is_no_picture_is_said_to_be_none_in_words() -> None:
     with pytest.raises(MediaError, match=r"^it is no PNG or JPEG picture$"):
-        check_picture(b"<html>")
+        normalise(b"<html>")
 
 
 @pytest.mark.parametrize(("kind", "media_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg")])
 def test_what_a_picture_is_its_bytes_say(kind: str, media_type: str) -> None:
-    assert check_picture(picture_bytes(Picture.new("RGB", (8, 8)), kind)) == media_type
+    assert normalise(picture_bytes(Picture.new("RGB", (8, 8)), kind)).media_type == media_type

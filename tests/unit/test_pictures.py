@@ -20,7 +20,7 @@ from raypipe.errors import MediaError
 from raypipe.journal import Journal
 from raypipe.media import apart
 from raypipe.media.apart import normalise_apart
-from raypipe.media.video import check_picture
+from raypipe.media.pictures import normalise
 from raypipe.testing.media import picture
 from tests.patience import patience
 
@@ -153,7 +153,7 @@ def test_a_bomb_is_refused_by_its_size_before_anything_is_decoded() -> None:
     data = bomb(30_000, 3_000)
     assert len(data) < 2**20
     with pytest.raises(MediaError, match="30000x3000"):
-        check_picture(data)
+        normalise(data)
 
 
 def test_decoding_is_bounded_in_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ def test_a_picture_that_is_cut_off_is_no_picture(cut: int) -> None:
     out = io.BytesIO()
     Image.effect_noise((64, 64), 90).save(out, "PNG")
     with pytest.raises(MediaError):
-        check_picture(out.getvalue()[:cut])
+        normalise(out.getvalue()[:cut])
 
 
 def test_other_formats_are_not_even_tried(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_other_formats_are_not_even_tried(tmp_path: Path) -> None:
         out = io.BytesIO()
         Image.new("RGB", (16, 16)).save(out, kind)
         with pytest.raises(MediaError, match="no PNG or JPEG"):
-            check_picture(out.getvalue())
+            normalise(out.getvalue())
     uri = f"data:image/png;base64,{base64.b64encode(b'%!PS-Adobe-3.0 EPSF').decode()}"
     answer = asyncio.run(post(Settings(data_dir=tmp_path), "/v1/videos", input_reference=uri))
     assert answer.status_code == 422
