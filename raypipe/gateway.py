@@ -23,7 +23,7 @@ from raypipe.errors import InternalError, KeyMissing, KeyRefused, RaypipeError
 from raypipe.fallback import in_turn
 from raypipe.hints import Hints
 from raypipe.hosted import HostedWork, Pause
-from raypipe.journal import UNDER_WAY, Journal, StepRecord
+from raypipe.journal import AT_PROVIDER, UNDER_WAY, Journal, StepRecord
 from raypipe.left_jobs import LeftStep
 from raypipe.limits import Rank, StepTurn, Turns
 from raypipe.logs import log_to_file_and_stderr
@@ -199,11 +199,9 @@ class Gateway:
 
     async def _settle(self, job: Job, works: Sequence[Work], stop: bool) -> int:
         steps = await self._opened()
-        left = await self._settle_steps(
-            job, works, lambda row: not steps.is_done_here(row), stop, SETTLE_SECONDS
-        )
+        await self._settle_steps(job, works, lambda row: not steps.is_done_here(row), stop, SETTLE_SECONDS)
         await steps.journal.sum_costs(job.video_id, job.epoch)
-        return left
+        return sum(row.state in UNDER_WAY for row in await steps.journal.steps_async(job.video_id))
 
     async def _settle_steps(
         self,
@@ -212,8 +210,8 @@ class Gateway:
         is_left: Callable[[StepRecord], bool],
         stop: bool,
         seconds: float,
-    ) -> int:
-        """Settle those of a video's steps that are left, each by itself; return how many are still under way."""
+    ) -> None:
+        """Settle those of a video's steps that are left, each by itself."""
         steps = await self._opened()
         journal = steps.journal
 
@@ -230,13 +228,14 @@ class Gateway:
                 for log, who in zip(logs, provided, strict=True)
             )
         )
-        return sum(log.record.state in UNDER_WAY for log in logs)
 
     def _provider_and_work(
         self, row: StepRecord, works: Sequence[Work], rows: Sequence[StepRecord]
     ) -> tuple[HostedProvider | None, Work | None]:
         """Return who has a step's job, and what it is to make, with the picture that it begins with."""
         work = next((work for work in works if work.step == row.step), None)
+        if row.state not in AT_PROVIDER:
+            return None, work
         try:
             provider = self._provider(row.provider)
         except RaypipeError as error:

@@ -43,6 +43,8 @@ ANSWER_SECONDS = 60.0
 PREPARE_SECONDS = 120.0
 #: seconds for which what was uploaded is surely still there when a create names it
 PREPARED_SECONDS = 3_600.0
+#: seconds for which a turn is surely kept for a create that is not sent yet
+TURN_SECONDS = 10.0
 #: seconds for which a provider that cannot be asked is polled again
 UNREACHABLE_SECONDS = 3_600.0
 #: how often a create is sent that was lost on its way
@@ -95,7 +97,7 @@ class HostedWork:
     ) -> None:
         self._provider, self._work, self._log, self._node = provider, work, log, node
         self._turn, self._pause = turn, pause
-        self._tries = 0
+        self._tries, self._began = 0, time.monotonic()
         self._on_unknown, self._daily_budget = settings.on_unknown, settings.daily_budget
         self._prices = settings.prices
 
@@ -122,6 +124,9 @@ class HostedWork:
 
     async def _paid_delivery(self, job_id: str) -> Delivery:
         """Return what the provider delivers and note what it cost, though it be of no use."""
+        if (kept := await self._log.kept_delivery()) is not None:
+            self._log.note_cost(self._price)
+            return Delivery(artifact=kept, cost=None)
         try:
             delivery = await self._poll(job_id)
         except MediaError:
@@ -178,7 +183,8 @@ class HostedWork:
         """
         self._tries += 1
         limited = isinstance(error, RateLimited)
-        waited = time.time() - (self._log.record.started_at or time.time())
+        started_at = self._log.record.started_at or time.time()
+        waited = max(time.time() - started_at, time.monotonic() - self._began)  # the clock may be set back
         if waited > UNREACHABLE_SECONDS or (self._tries >= TRIES and not limited):
             raise error
         asked = error.retry_after or 0.0 if isinstance(error, RateLimited) else 0.0
@@ -197,13 +203,20 @@ class HostedWork:
         await self._log.unknown(why, until, then)
 
     async def _prepared_in_turn(self) -> Create | None:
-        """Return what sends the create when the account has room for it; None if the provider was not reached."""
+        """Return what sends the create when the account has room for it; None if the provider was not reached.
+
+        It is prepared in its turn, so that creates that wait hold no pictures; where that took longer than the turn is
+        kept, it waits for another.
+        """
+        if self._turn is None:
+            return await self._prepare()
+        create, prepared_at = None, 0.0
         while True:
-            create, prepared_at = await self._prepare(), time.monotonic()
-            if create is None or self._turn is None:
-                return create
             await self._turn.acquire()
-            if time.monotonic() - prepared_at < PREPARED_SECONDS:
+            turn_at = time.monotonic()
+            if create is None or turn_at - prepared_at > PREPARED_SECONDS:
+                create, prepared_at = await self._prepare(), time.monotonic()
+            if create is None or time.monotonic() - turn_at < TURN_SECONDS:
                 return create
 
     async def _prepare(self) -> Create | None:
@@ -215,7 +228,7 @@ class HostedWork:
             return None
 
     async def _send(self, create: Create) -> str:
-        left = self._create_ends - time.time()
+        left = min(self._create_ends - time.time(), self._provider.create_seconds)
         if left <= 0:  # this process was stopped just here; meanwhile others may count the create as over
             raise TimeoutError
         async with asyncio.timeout(left):

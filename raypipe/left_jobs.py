@@ -2,12 +2,14 @@
 
 A provider may be paid for a job whether or not anybody still wants it. So the step's row says that it is under way, and
 its price stays reserved, until the provider has said that the job was stopped, has delivered or has failed, or that
-there is no such job.
+there is no such job. One that its provider does not explain is given up as one of a video under way would be: after its
+deadline, and an hour in which the provider may be out of reach; its price then stays with it as doubtful.
 """
 
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from raypipe.errors import (
     Cancelled,
@@ -15,11 +17,12 @@ from raypipe.errors import (
     LeaseLost,
     MediaError,
     OutcomeUnknown,
+    ProviderError,
     ProviderRejected,
     RaypipeError,
     TookTooLong,
 )
-from raypipe.hosted import in_time, reserved_price
+from raypipe.hosted import UNREACHABLE_SECONDS, in_time, reserved_price
 from raypipe.models import StepState
 from raypipe.prices import Prices
 from raypipe.providers.base import Delivery, HostedProvider, Work
@@ -72,11 +75,32 @@ class LeftStep:
             elif self._provider is None or self._work is None:
                 await self._give_up_uninstalled()
             else:
-                await self._ask(self._provider, self._work, stop, seconds)
+                await self._ask_or_give_up(self._provider, self._work, stop, seconds)
         except LeaseLost:
             logger.info("%s of %s is gone on with: it is not left any more", step.step, step.video_id)
         except RaypipeError as error:  # it is asked again
             logger.warning("What became of %s of %s is not known yet: %s", step.step, step.video_id, error)
+
+    async def _ask_or_give_up(self, provider: HostedProvider, work: Work, stop: bool, seconds: float) -> None:
+        """Ask the provider; end the step if it has no answer to give and has had all the time that it may take."""
+        try:
+            await self._ask(provider, work, stop, seconds)
+        except LeaseLost:
+            raise
+        except RaypipeError as error:
+            step = self._log.record
+            if self._age() < provider.deadline_seconds + UNREACHABLE_SECONDS:
+                raise
+            logger.warning(
+                "%s of %s is given up, and may have been paid: %s", step.step, step.video_id, error
+            )
+            await self._log.failed(
+                error
+            )  # its price stays with it as doubtful; a retry asks for the job again
+
+    def _age(self) -> float:
+        """Return for how many seconds the step has been at its provider."""
+        return time.time() - (self._log.record.sent_at or 0.0)
 
     async def _ask(self, provider: HostedProvider, work: Work, stop: bool, seconds: float) -> None:
         job_id = self._log.record.provider_job_id
@@ -93,10 +117,19 @@ class LeftStep:
             return
         if isinstance(reply, Delivery):
             price = reserved_price(self._log.record, work, self._prices) if reply.cost is None else reply.cost
-            self._log.note_cost(price)  # with that the row says that a retry fetches it
-            await self._end()
-        elif stop and await self._is_over():
-            await in_time(provider.cancel(job_id, work), seconds)
+            self._log.note_cost(price)  # with that the row says that a retry takes it
+            await self._log.failed(Cancelled("cancelled"), reply.artifact)
+        elif await self._is_over():
+            await self._stop(provider, job_id, work, stop, seconds)
+
+    async def _stop(
+        self, provider: HostedProvider, job_id: str, work: Work, stop: bool, seconds: float
+    ) -> None:
+        """Stop a job that is not wanted; of one that is late the step ends whatever its provider says to that."""
+        is_late = self._age() > provider.deadline_seconds
+        if stop or is_late:
+            with suppress(*(ProviderError,) if is_late else ()):
+                await in_time(provider.cancel(job_id, work), seconds)
             await self._end()
 
     async def _find(self, provider: HostedProvider, work: Work, seconds: float) -> str | None:

@@ -468,6 +468,8 @@ class StepFailure(Value):
     cause: "StepFailure | None" = None
     #: US dollars that were spent before it failed
     cost: float = 0.0
+    #: what its provider had delivered all the same, when nobody waited for it any more: a retry takes that
+    delivered: Artifact | None = None
     started_at: float = 0.0
     finished_at: float = 0.0
 

@@ -2,10 +2,7 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from typing import NamedTuple
 
 from ray.exceptions import RayError
 
@@ -22,15 +19,10 @@ logger = logging.getLogger(__name__)
 LEFT_STEPS_LOOK_SECONDS = 600.0
 #: seconds before a video's steps are asked for again: at first, at most
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
-#: videos whose steps are asked for at once
-VIDEOS_AT_ONCE = 8
+#: videos whose steps are asked for at once; a provider that hangs keeps its places for minutes
+VIDEOS_AT_ONCE = 32
 #: ends after which jobs that are under way are not wanted any more; of other ends a retry fetches what they make
 _UNWANTED = (VideoState.CANCELLED, VideoState.COMPLETED)
-
-
-class _Turn(NamedTuple):
-    at: float
-    pause: float
 
 
 class Settling:
@@ -38,31 +30,27 @@ class Settling:
 
     def __init__(self, journal: Journal, gateways: Callable[[], Awaitable[Gateways]]) -> None:
         self._journal, self._gateways = journal, gateways
-        #: when each video is asked for next
-        self._turns: dict[str, _Turn] = {}
-        self._added = asyncio.Event()
+        #: of each video that is asked for
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(VIDEOS_AT_ONCE)
+        self._ended = False
 
     def add(self, video_id: str) -> None:
         """Say that a video has ended, and may have left steps under way."""
-        self._turns.setdefault(video_id, _Turn(time.monotonic(), FIRST_PAUSE_SECONDS))
-        self._added.set()
+        if video_id not in self._tasks and not self._ended:
+            task = self._tasks[video_id] = asyncio.create_task(self._settle(video_id))
+            task.add_done_callback(lambda _: self._tasks.pop(video_id))
 
     async def run(self) -> None:
-        """Settle what is left, and what is added, until cancelled."""
-        look_at = time.monotonic()
-        while True:
-            if time.monotonic() >= look_at:
+        """Settle what others have left, beside what is added, until cancelled."""
+        try:
+            while True:
                 await self._look()
-                look_at = time.monotonic() + LEFT_STEPS_LOOK_SECONDS
-            due = [video_id for video_id, turn in self._turns.items() if turn.at <= time.monotonic()]
-            await asyncio.gather(*map(self._settle, due[:VIDEOS_AT_ONCE]))
-            await self._wait(min([look_at, *(turn.at for turn in self._turns.values())]))
-
-    async def _wait(self, until: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await self._added.wait()
-        self._added.clear()
+                await asyncio.sleep(LEFT_STEPS_LOOK_SECONDS)
+        finally:
+            self._ended = True
+            for task in list(self._tasks.values()):
+                task.cancel()
 
     async def _look(self) -> None:
         try:
@@ -72,15 +60,21 @@ class Settling:
             logger.warning("What ended videos have left under way cannot be read for now: %s", error)
 
     async def _settle(self, video_id: str) -> None:
-        try:
-            left = await self._steps_left(video_id)
-        except (RaypipeError, RayError) as error:
-            logger.warning("What %s has left cannot be asked for now: %s", video_id, error)
-            left = 1
-        turn = self._turns.pop(video_id)
-        if left:
-            pause = min(2 * turn.pause, LONGEST_PAUSE_SECONDS)
-            self._turns[video_id] = _Turn(time.monotonic() + turn.pause, pause)
+        """Have a video's steps asked for, with growing pauses, until none is under way."""
+        pause = FIRST_PAUSE_SECONDS
+        while await self._is_left(video_id):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    async def _is_left(self, video_id: str) -> bool:
+        async with self._places:
+            try:
+                return await self._steps_left(video_id) > 0
+            except (RaypipeError, RayError) as error:
+                logger.warning("What %s has left cannot be asked for now: %s", video_id, error)
+            except Exception:  # one video that nobody foresaw is no reason to forget the others
+                logger.exception("What %s has left cannot be asked for now", video_id)
+        return True
 
     async def _steps_left(self, video_id: str) -> int:
         """Have a video's steps asked for once; returns how many are still under way."""

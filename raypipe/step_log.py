@@ -2,12 +2,13 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from raypipe.errors import UPSTREAM_FAILED, LeaseLost, RaypipeError
 from raypipe.journal import Event, Journal, StepRecord
-from raypipe.models import Result, StepFailure, StepState
+from raypipe.models import Artifact, Result, StepFailure, StepState
 from raypipe.providers.base import provider_of
 from raypipe.text import valid_text
 
@@ -27,6 +28,8 @@ class StepWriter(Protocol):
     """Writes the rows of steps."""
 
     journal: Journal
+    #: tells whether an artifact is where this gateway looks for it
+    holds: Callable[[Artifact], Awaitable[bool]]
     #: whether the gateway is being ended, so that nothing may be sent any more
     stopping: bool
 
@@ -179,8 +182,8 @@ class StepLog:
                 self.record = self.committed = row
 
     def note_not_taken(self) -> None:
-        """Remember that the provider has surely not taken the work."""
-        self.record = self.record.evolve(state=StepState.INTENT)
+        """Remember that the provider has surely not taken the work, which so costs nothing."""
+        self.record = self.record.evolve(state=StepState.INTENT, reserved_cost=None)
 
     async def not_taken(self, why: str, wait: float = 0.0) -> None:
         """Journal that the provider has surely not taken the work, which is sent again after so many seconds."""
@@ -253,9 +256,14 @@ class StepLog:
         await self.write()
         return result
 
-    async def failed(self, error: RaypipeError) -> StepFailure:
-        """Journal that the work failed, and return the failure as a value."""
-        return await self._failed(error.code, str(error), error.retryable, None)
+    async def kept_delivery(self) -> Artifact | None:
+        """Return what its provider delivered when nobody waited for it any more, if that is still there."""
+        kept = self.record.delivered
+        return kept if kept is not None and await self._steps.holds(kept) else None
+
+    async def failed(self, error: RaypipeError, delivered: Artifact | None = None) -> StepFailure:
+        """Journal that the work failed, and what was delivered all the same; return the failure as a value."""
+        return await self._failed(error.code, str(error), error.retryable, None, delivered)
 
     async def not_attempted(self, cause: StepFailure) -> StepFailure:
         """Journal that the work is not begun, because what it needs failed, and return that as a failure."""
@@ -265,7 +273,12 @@ class StepLog:
         return await self._failed(UPSTREAM_FAILED, valid_text(message), False, cause)
 
     async def _failed(
-        self, code: str, message: str, retryable: bool, cause: StepFailure | None
+        self,
+        code: str,
+        message: str,
+        retryable: bool,
+        cause: StepFailure | None,
+        delivered: Artifact | None = None,
     ) -> StepFailure:
         now, record = time.time(), self.record
         failure = StepFailure(
@@ -274,6 +287,7 @@ class StepLog:
             message=message,
             retryable=retryable,
             cause=cause,
+            delivered=delivered,
             started_at=record.started_at or 0.0,
             finished_at=now,
         )

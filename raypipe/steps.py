@@ -68,7 +68,7 @@ class Steps:
         self, journal: Journal, holds: Callable[[Artifact], Awaitable[bool]], count: Count = lambda *_: None
     ) -> None:
         """Do steps of a journal, whose results are where `holds` looks; `count` is told of every row committed."""
-        self.journal, self._holds, self._count = journal, holds, count
+        self.journal, self.holds, self._count = journal, holds, count
         self._flights: dict[StepKey, _Flight] = {}
         self._rows = StepRows(journal.steps_async)
         self._trials = asyncio.Lock()
@@ -216,7 +216,7 @@ class Steps:
         record = log.record = log.committed = await self._row(log)
         if record.state is StepState.DONE and record.result is not None:
             result = kind.model_validate(record.result)
-            if await self._holds(result.artifact):
+            if await self.holds(result.artifact):
                 return result
             record = log.record = _without_result(record)
         if record.state is StepState.FAILED:

@@ -6,6 +6,7 @@ from raypipe.journal.journal import INTERRUPTED, Journal
 from raypipe.journal.keys import LOCAL_TENANT, ApiKey
 from raypipe.journal.leases import LEASE_SECONDS, LOCAL, SERVICE, Owner
 from raypipe.journal.records import (
+    AT_PROVIDER,
     DELETED,
     UNDER_WAY,
     Event,
@@ -22,6 +23,7 @@ from raypipe.journal.webhooks import Message, WebhookRecord
 from raypipe.journal.writer import Fence, Write
 
 __all__ = [
+    "AT_PROVIDER",
     "CANCELLED",
     "DELETED",
     "INTERRUPTED",

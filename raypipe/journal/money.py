@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select, true, upda
 from raypipe.errors import BudgetReached, DailyBudgetReached, KeyBudgetReached, LeaseLost, OverBudget
 from raypipe.journal import tables
 from raypipe.journal.records import StepRecord, VideoRecord
-from raypipe.models import VideoState
+from raypipe.models import StepState, VideoState
 from raypipe.text import dollars
 
 DAY = 86_400
@@ -17,6 +17,9 @@ DAY = 86_400
 ROUNDING = 1e-9
 
 _videos, _steps, _keys = tables.videos, tables.steps, tables.api_keys
+
+#: whether money is reserved for a step that is not sent
+UNSENT = (_steps.c.state == StepState.INTENT) & _steps.c.reserved_cost.is_not(None)
 
 
 class DailyBudget(NamedTuple):
@@ -93,16 +96,23 @@ def reserve(
 
 
 def sum_costs(video_id: str) -> Callable[[Connection], None]:
-    """Return a transaction that makes the cost of a video, and of its phases, the sum of what its steps have cost."""
+    """Return a transaction that makes the cost of an ended video, and of its phases, the sum of its steps' costs.
+
+    What is reserved for steps that were never sent is free again.
+    """
     phases = tables.phases
     cost = select(func.coalesce(func.sum(_steps.c.cost), 0.0)).where(_steps.c.video_id == video_id)
     of_phase = cost.where(_steps.c.phase == phases.c.phase).scalar_subquery()
 
     def run(connection: Connection) -> None:
+        unsent = update(_steps).where(_steps.c.video_id == video_id, UNSENT).values(reserved_cost=None)
+        connection.execute(unsent)
+        sums = cost.scalar_subquery()
         connection.execute(
-            update(_videos).where(_videos.c.id == video_id).values(cost=cost.scalar_subquery())
+            update(_videos).where(_videos.c.id == video_id, _videos.c.cost != sums).values(cost=sums)
         )
-        connection.execute(update(phases).where(phases.c.video_id == video_id).values(cost=of_phase))
+        stale = phases.c.video_id == video_id, phases.c.cost != of_phase
+        connection.execute(update(phases).where(*stale).values(cost=of_phase))
 
     return run
 

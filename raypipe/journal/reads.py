@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import JSON, Connection, Engine, Row, Select, Table, func, literal, select, union_all
+from sqlalchemy import JSON, Connection, Engine, Row, Select, Table, func, literal, or_, select, union_all
 from sqlalchemy.exc import SQLAlchemyError
 
 from raypipe.errors import JournalRowBroken, JournalUnavailable, VideoNotFound
 from raypipe.journal import tables
+from raypipe.journal.money import UNSENT
 from raypipe.journal.records import TERMINAL, UNDER_WAY, Event, StepRecord, TenantEvent, VideoRecord
 from raypipe.journal.retention import HEARD, named_digests
 from raypipe.journal.writer import cause_of
@@ -135,10 +136,10 @@ class Reads:
         return {VideoState(row.state): row.number for row in self._read(query, "the videos")}
 
     def left_videos(self) -> list[str]:
-        """Read the ids of videos that are over and have steps under way."""
+        """Read the ids of videos that are over and have steps under way, or money reserved for steps never sent."""
         videos, steps = tables.videos.c, tables.steps.c
         joined = tables.steps.join(tables.videos, videos.id == steps.video_id)
-        left = steps.state.in_(UNDER_WAY), videos.state.in_(TERMINAL)
+        left = or_(steps.state.in_(UNDER_WAY), UNSENT), videos.state.in_(TERMINAL)
         query = select(steps.video_id).select_from(joined).where(*left).distinct()
         return [row.video_id for row in self._read(query, "the steps")]
 

@@ -123,7 +123,15 @@ class StepRecord(Value):
     @property
     def artifact(self) -> Artifact | None:
         """What it made; None if it has not, or failed."""
-        found = None if self.result is None else self.result.get("artifact")
+        return self._named_in_result("artifact")
+
+    @property
+    def delivered(self) -> Artifact | None:
+        """What its provider delivered when nobody waited for it any more."""
+        return self._named_in_result("delivered")
+
+    def _named_in_result(self, name: str) -> Artifact | None:
+        found = None if self.result is None else self.result.get(name)
         return None if found is None else Artifact.model_validate(found)
 
     @property

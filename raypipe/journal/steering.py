@@ -8,7 +8,20 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, not_, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    func,
+    not_,
+    null,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from raypipe.errors import (
     APPROVAL,
@@ -150,7 +163,10 @@ def _try_anew(connection: Connection, which: ColumnElement[bool]) -> int:
     again["estimated_cost"] = case((or_(made, not_(_FELL_BACK)), steps.estimated_cost), else_=None)
     unsettled = case((made, 0.0), else_=func.coalesce(steps.reserved_cost, 0.0))
     again["doubtful_cost"] = steps.doubtful_cost + unsettled
-    return connection.execute(update(_steps).where(which).values(**again, **_NO_OUTCOME, starts=0)).rowcount
+    # with it what was delivered too late
+    result = case((and_(made, _DELIVERED_TOO_LATE), steps.result), else_=null())
+    values = {**again, **_NO_OUTCOME, "result": result}
+    return connection.execute(update(_steps).where(which).values(**values, starts=0)).rowcount
 
 
 def _stitch_anew(connection: Connection, video_id: str) -> None:

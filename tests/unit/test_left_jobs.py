@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from raypipe.errors import LeaseLost, ProviderRejected, ProviderUnavailable, VideoBusy
+from raypipe.config import Settings
+from raypipe.errors import KeyRefused, LeaseLost, ProviderRejected, ProviderUnavailable, VideoBusy
+from raypipe.hosted import HostedWork
 from raypipe.journal import Event, Owner, StepRecord
 from raypipe.journal.tables import videos
 from raypipe.left_jobs import LeftStep
@@ -106,8 +108,80 @@ def test_a_job_that_had_delivered_before_it_could_be_stopped_costs_its_price_and
         rig.restart()
         again = await rig.run(hosted(rig, vendor), epoch=video.epoch)
         assert isinstance(again, Image)
-        assert vendor.told == ["poll job 1"], "nothing is bought again"
+        assert vendor.calls == ["poll job 1"] * 2, (
+            "what is here is not fetched again, and nothing bought again"
+        )
         assert rig.row().cost == 0.5
+
+    with_rig(test)
+
+
+def test_what_a_stopped_job_had_delivered_is_named_by_its_row_and_fetched_again_if_it_is_gone(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        await left(rig)
+        vendor = LateVendor(Delivery(artifact=MADE.artifact, cost=0.5))
+        assert (await ask(rig, vendor)).delivered == MADE.artifact
+        assert MADE.artifact.digest in rig.journal.named_digests()
+        video = await rig.journal.retry(Owner("me", "local"), rig.video.id, resubmit=False)
+        assert rig.row().delivered == MADE.artifact
+        rig.gone.add(MADE.artifact.digest)
+        rig.restart()
+        assert isinstance(await rig.run(hosted(rig, vendor), epoch=video.epoch), Image)
+        assert vendor.calls == ["poll job 1"] * 2
+        assert rig.row().cost == 0.5
+
+    with_rig(test)
+
+
+HOURS = 3_600.0
+GONE = ProviderUnavailable("404 Not Found")
+REFUSED = KeyRefused("401: no such key")
+
+
+@pytest.mark.parametrize(
+    ("age", "reply", "stops", "stop", "code", "calls"),
+    [
+        (1 * HOURS, PENDING, [GONE], True, None, ["poll job 1", "cancel job 1"]),
+        (1 * HOURS, PENDING, [], False, None, ["poll job 1"]),
+        (2.1 * HOURS, PENDING, [GONE], True, "cancelled", ["poll job 1", "cancel job 1"]),
+        (2.1 * HOURS, PENDING, [GONE], False, "cancelled", ["poll job 1", "cancel job 1"]),
+        (2.1 * HOURS, GONE, [], True, None, ["poll job 1"]),
+        (2.1 * HOURS, REFUSED, [], True, None, ["poll job 1"]),
+        (3.1 * HOURS, GONE, [], True, "provider_unavailable", ["poll job 1"]),
+        (3.1 * HOURS, REFUSED, [], True, "key_refused", ["poll job 1"]),
+    ],
+)
+def test_a_job_that_its_provider_never_explains_is_given_up_after_its_deadline_and_an_hour(
+    with_rig: Callable[[Test], None], age: float, reply: Any, stops: list[Exception], stop: bool,
+    code: str | None, calls: list[str],
+) -> None:  # fmt: skip
+    async def test(rig: Rig) -> None:
+        await left(rig, sent_at=time.time() - age)
+        vendor = LateVendor(reply, stops=stops)
+        row = await ask(rig, vendor, stop)
+        assert vendor.calls == calls
+        assert row.error_code == code
+        assert (row.state is StepState.FAILED) is (code is not None)
+        assert row.reserved_cost == PRICE, "it may have been paid"
+        assert (rig.journal.left_videos() == []) is (code is not None)
+        if code is not None:
+            assert await rig.journal.in_flight(row.provider) == [], "it takes nobody's place at its provider"
+            await rig.journal.delete(rig.video.id)
+
+    with_rig(test)
+
+
+def test_nothing_stays_reserved_for_a_create_that_was_not_taken_and_is_not_sent_again(
+    with_rig: Callable[[Test], None],
+) -> None:
+    async def test(rig: Rig) -> None:
+        await left(rig, state=StepState.INTENT, provider_job_id=None, attempt=0, sent_at=None)
+        assert rig.journal.left_videos() == [rig.video.id]
+        await rig.journal.sum_costs(rig.video.id, rig.job.epoch)
+        assert rig.row().reserved_cost is None
+        assert rig.journal.left_videos() == []
 
     with_rig(test)
 
@@ -231,5 +305,51 @@ def test_a_create_that_cannot_be_prepared_leaves_it_in_doubt_what_became_of_the_
         assert failure.code == "provider_unavailable"
         assert set(vendor.calls) == {"find", "prepare"}
         assert rig.row().doubtful == PRICE, "the first create may have been taken"
+
+    with_rig(test)
+
+
+class RecordedTurn:
+    """A turn at an account that says in the vendor's calls when it is asked for."""
+
+    def __init__(self, calls: list[str]) -> None:
+        self._calls = calls
+
+    async def acquire(self) -> None:
+        self._calls.append("turn")
+
+    def release(self) -> None:
+        pass
+
+    def hold(self, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("takes", "calls"),
+    [(0.0, ["turn", "prepare", "submit 1"]), (0.2, ["turn", "prepare", "turn", "submit 1"])],
+    ids=["at once", "longer than a turn is kept"],
+)
+def test_creates_are_prepared_in_their_turn_so_that_those_that_wait_hold_no_pictures(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, takes: float, calls: list[str]
+) -> None:
+    async def test(rig: Rig) -> None:
+        class Uploads(Vendor):
+            async def prepare(self, work: Work) -> Create:
+                self.calls.append("prepare")
+                await asyncio.sleep(takes)  # as an upload does
+                return await super().prepare(work)
+
+        vendor = Uploads(None)
+        monkeypatch.setattr("raypipe.hosted.TURN_SECONDS", 0.1 if takes else 3_600.0)
+
+        async def work(log: StepLog) -> Image:
+            image = ImageWork(job=rig.job, model="simulated", beat=rig.video.spec.beats[0])
+            turn = RecordedTurn(vendor.calls)
+            await HostedWork(vendor, image, log, "node", Settings(), turn).delivery()
+            return MADE
+
+        assert isinstance(await rig.run(work), Image)
+        assert vendor.calls[: len(calls)] == calls
 
     with_rig(test)

@@ -854,16 +854,18 @@ def test_a_create_that_took_long_to_journal_is_sent_once_and_has_time_to_be_answ
 ) -> None:
     async def test(rig: Rig) -> None:
         class Timed(Vendor):
+            create_seconds = patience(0.6)
+
             async def submit(self, work: Work, token: str) -> str:
                 left = (rig.row().sent_at or 0.0) + self.create_seconds - time.time()
-                self.calls.append("in time" if left > self.create_seconds / 2 else "late")
+                self.calls.append("in time" if left > self.create_seconds / 4 else "late")
                 return await super().submit(work, token)
 
         vendor = Timed(None)
         with closing(sqlite3.connect(settings.data_dir / "journal.db", isolation_level=None)) as other:
             other.execute("begin immediate")
             step = asyncio.create_task(rig.run(hosted(rig, vendor)))
-            await asyncio.sleep(4 * Vendor.create_seconds)
+            await asyncio.sleep(vendor.create_seconds)
             assert vendor.told == []
             other.execute("rollback")
         assert isinstance(await step, Image)
