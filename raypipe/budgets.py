@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from raypipe.config import Settings
-from raypipe.costs import amounts_of, cost_of, estimate, listed_cost, unpriced_inputs
+from raypipe.costs import amounts_of, cost_of, estimate, listed_cost, unmeasured_unit, unpriced_inputs
 from raypipe.errors import OverBudget, PriceRefused
 from raypipe.journal import LOCAL_TENANT, ApiKey
 from raypipe.models import Kind, Spec
@@ -60,9 +60,9 @@ def _check_prices(spec: Spec, prices: Prices) -> None:
             continue
         if any(listed_cost(model, amount, prices) is None for amount in amounts_of(spec, kind, model)):
             raise PriceRefused(
-                f'"price" in the options of {model.name!r}: {_why_unknown(model, prices)}, and it is not the '
-                "request's to say; leave it out. Who runs the service can say it with RAYPIPE_PRICES, or let requests "
-                "say it with RAYPIPE_TRUST_PRICES."
+                f'"price" in the options of {model.name!r}: {_why_unknown(spec, kind, model, prices)}, and it is not '
+                "the request's to say; leave it out. Who runs the service can say it with RAYPIPE_PRICES, or let "
+                "requests say it with RAYPIPE_TRUST_PRICES."
             )
 
 
@@ -72,7 +72,7 @@ def _check_known(spec: Spec, prices: Prices, customer: Customer) -> None:
         if any(cost_of(model, amount, prices) is None for amount in amounts_of(spec, kind, model)):
             how = '"price" in its options or ' if customer.sets_prices else ""
             raise OverBudget(
-                f"There is a budget, and {_why_unknown(model, prices)}: say so with {how}RAYPIPE_PRICES."
+                f"There is a budget, and {_why_unknown(spec, kind, model, prices)}: say so with {how}RAYPIPE_PRICES."
             )
 
 
@@ -80,7 +80,11 @@ def _models(spec: Spec) -> Iterator[tuple[Kind, Model]]:
     return ((kind, model) for kind in Kind for model in models_of(spec, kind))
 
 
-def _why_unknown(model: Model, prices: Prices) -> str:
-    inputs = unpriced_inputs(model, prices)
+def _why_unknown(spec: Spec, kind: Kind, model: Model, prices: Prices) -> str:
+    inputs = unpriced_inputs(spec, kind, model, prices)
     said = f" with {', '.join(map(repr, inputs))} among its inputs" if inputs else ""
-    return f"what {model.name!r} costs{said} is not known"
+    unit = unmeasured_unit(model, prices)
+    asked = (
+        f", as it is paid by the {unit} and no field is filled that its price says is 'paid'" if unit else ""
+    )
+    return f"what {model.name!r} costs{said} is not known{asked}"

@@ -4,7 +4,8 @@ What limits somebody is not measured by what he says himself: a price in a reque
 neither the operator nor the vendor's list has a price, it is all that there is: `budgets` decides whose may be taken.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from raypipe.models import Kind, Spec
@@ -13,6 +14,27 @@ from raypipe.providers.base import ImageWork, Model, Work
 from raypipe.providers.inputs import music_seconds, paid_seconds
 from raypipe.providers.registry import model_of
 from raypipe.text import dollars
+
+#: words with which a described model's field can be filled, at no other price, whatever its name: pictures are neither
+#: numbers nor words such as "1080p"
+_PICTURES: tuple[str, ...] = ("start_image", "reference", "references")
+#: others, each with the only names of fields that are surely what it says: a beat's prompt may be "4", or "1080p"
+_HARMLESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "prompt": ("prompt", "text", "text_prompt", "prompt_text", "input_text", "caption", "description"),
+        "seed": ("seed",),
+        "aspect_ratio": ("aspect_ratio",),
+    }
+)
+_LENGTHS: tuple[str, ...] = ("seconds", "seconds_text")
+#: by what a price is paid, the words, by the alphabet, that the fields must be filled with that it says are paid
+_MEASURES: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
+    {
+        "run": ((),),
+        "second": (("seconds",), ("seconds_text",)),
+        "megapixel": (("size",), ("height", "width")),
+    }
+)
 
 
 class Estimate(NamedTuple):
@@ -101,13 +123,24 @@ def cost_of(model: Model, amount: Amount, prices: Prices) -> float | None:
 def listed_cost(model: Model, amount: Amount, prices: Prices) -> float | None:
     """Return what a run of a model costs by the operator's price or else the vendor's list; None if they do not say."""
     price = price_in(model, prices)
-    return None if price is None else price.of(amount, _inputs_of(model, amount, price))
+    if price is None or not _is_measured(model, price):
+        return None
+    return price.of(amount, _inputs_of(model, amount, price))
 
 
-def unpriced_inputs(model: Model, prices: Prices) -> list[str]:
+def unpriced_inputs(spec: Spec, kind: Kind, model: Model, prices: Prices) -> list[str]:
     """Name the inputs that a request sets of a model and of which its price does not say what they do to it."""
     price = price_in(model, prices)
-    return [] if price is None else price.unpriced(_inputs_of(model, Amount(), price))
+    if price is None:
+        return []
+    runs = (_inputs_of(model, amount, price) for amount in amounts_of(spec, kind, model))
+    return list(dict.fromkeys(name for inputs in runs for name in price.unpriced(inputs)))
+
+
+def unmeasured_unit(model: Model, prices: Prices) -> str | None:
+    """Name what a model is paid by where it makes as much of that as it likes; None where it is asked for an amount."""
+    price = price_in(model, prices)
+    return None if price is None or _is_measured(model, price) else price.per
 
 
 def price_in(model: Model, prices: Prices) -> Price | None:
@@ -125,11 +158,35 @@ def _least_cost(model: Model, amount: Amount, prices: Prices) -> float:
 
 
 def _inputs_of(model: Model, amount: Amount, price: Price) -> dict[str, Any]:
-    """Return the inputs that a request sets, with their values; the length is none of them where it is what is paid."""
-    lengths = {name for name, word in model.filled.items() if word in ("seconds", "seconds_text")}
-    filled = {name: word for name, word in model.filled.items() if name not in lengths}
-    length = {} if price.per == "second" else dict.fromkeys(lengths, amount.seconds)
-    return {**filled, **length, **model.inputs}
+    """Return the inputs of a request that may change a price, with their values; None where one is not known here.
+
+    What is paid is none of them where it is filled with its measure: the amount has it.
+    """
+    values = dict.fromkeys(_LENGTHS, amount.seconds)
+    paid = price.paid if model.is_described and _is_measured(model, price) else ()
+    filled = {
+        field: values.get(word)
+        for field, word in model.filled.items()
+        if field not in paid and not _is_harmless(model, field, word, price)
+    }
+    return {**filled, **model.inputs}
+
+
+def _is_measured(model: Model, price: Price) -> bool:
+    """Tell whether a model is asked for the length, or the size, that is paid.
+
+    What a request describes it asks for nothing else; and only the operator knows which field is the length: vendors
+    leave fields alone that they do not know, and then make as much as they like.
+    """
+    words = tuple(sorted(model.filled.get(field, "") for field in price.paid))
+    return not model.is_described or words in _MEASURES[price.per]
+
+
+def _is_harmless(model: Model, field: str, word: str, price: Price) -> bool:
+    """Tell whether a field that a request has filled costs nothing: where there is a table, its own are all."""
+    if not model.is_described or field in price.inputs:
+        return False
+    return word in _PICTURES or field in _HARMLESS.get(word, ())
 
 
 def _amount_of(work: Work, model: Model) -> Amount:

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from raypipe.artifacts import ArtifactStore
 from raypipe.budgets import Customer, check_money
 from raypipe.config import Settings
-from raypipe.costs import Estimate, estimate
+from raypipe.costs import Estimate, estimate, unpriced_inputs
 from raypipe.data_uris import read_data_uri
 from raypipe.errors import (
     ArtifactMissing,
@@ -17,6 +18,7 @@ from raypipe.errors import (
     InvalidReferenceImage,
     InvalidRequest,
     MediaError,
+    RaypipeError,
 )
 from raypipe.journal import (
     ApiKey,
@@ -46,6 +48,7 @@ from raypipe.models import (
 from raypipe.phases.plan import build_full_spec
 from raypipe.phases.references import group_sequences
 from raypipe.phases.takes import find_take, with_take
+from raypipe.prices import NO_PRICES, Prices
 from raypipe.providers.base import Model, provider_of
 from raypipe.providers.registry import models_of, provider_class
 from raypipe.steps import new_step
@@ -81,7 +84,7 @@ def _plan(request: VideoRequest, video_id: str, settings: Settings, customer: Cu
     group_sequences(spec.beats, spec.followers_per_reference)
     check_models(spec)
     check_money(spec, settings, customer)
-    for note in notes_on(spec):
+    for note in notes_on(spec, settings.prices):
         logger.warning(note)
     return spec
 
@@ -130,12 +133,18 @@ def _check_durations(model: Model, spec: Spec) -> None:
             raise InvalidRequest(f"Beat {beat.beat_index} cannot be made: {error}") from error
 
 
-def notes_on(spec: Spec) -> tuple[str, ...]:
-    """Return what its providers say of a plan; a provider that fails at that says nothing."""
+def notes_on(spec: Spec, prices: Prices = NO_PRICES) -> tuple[str, ...]:
+    """Return what there is to say of a plan: of its pictures, sound and prices, and what its providers say.
+
+    Args:
+        spec: The plan.
+        prices: The operator's.
+    """
     names = dict.fromkeys(provider_of(spec.models[kind][0]) for kind in Kind)
     return (
         *_unused_pictures(spec),
         *_no_sound(spec),
+        *_unpriced_inputs(spec, prices),
         *(note for name in names for note in _notes_of(name, spec)),
     )
 
@@ -158,7 +167,22 @@ def _no_sound(spec: Spec) -> tuple[str, ...]:
     return (f"Clips of {', '.join(spec.models[Kind.CLIP])} have no sound that could be heard.",)
 
 
+def _unpriced_inputs(spec: Spec, prices: Prices) -> tuple[str, ...]:
+    """Say where settings may change what a model costs; nothing of models that are not there any more."""
+    with suppress(RaypipeError):
+        return tuple(
+            f"The {'operator' if model.name in prices else 'vendor'}'s price of {model.name} does not say what its "
+            f"input {field!r} does to it."
+            for kind in Kind
+            for model in models_of(spec, kind)
+            if model.requested_price is None
+            for field in unpriced_inputs(spec, kind, model, prices)
+        )
+    return ()
+
+
 def _notes_of(provider: str, spec: Spec) -> tuple[str, ...]:
+    """Return what a provider says of a plan; one that fails at that says nothing."""
     try:
         return provider_class(provider).notes(spec)
     except Exception:

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raypipe.models import Size, Value
 
 #: what one of a model's inputs does to the price of a run: nothing, multiplies it by its number, or by a factor for
-#: each value that it may have
-Effect = Literal["none", "times"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+#: each value that it may have; or it is the length, or the size, that is paid
+Effect = Literal["none", "times", "paid"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 #: stands for all inputs that a price does not name
 ANY_INPUT = "*"
 #: pixels of a megapixel, as vendors count them: 1024 x 1024
@@ -40,8 +41,27 @@ class Price(Value):
     #: what inputs that a request sets do to it; what others do is not known
     inputs: dict[str, Effect] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _check_paid(self) -> "Price":
+        if self.paid and (self.per == "run" or ANY_INPUT in self.paid):
+            raise ValueError(
+                f"inputs.{self.paid[0]}: 'paid' is said of the length of a price per second, or the size of one per "
+                "megapixel, by the input's own name"
+            )
+        return self
+
+    @property
+    def paid(self) -> tuple[str, ...]:
+        """Names of the inputs that are what is paid: the length, or the size."""
+        return tuple(name for name, effect in self.inputs.items() if effect == "paid")
+
     def of(self, amount: Amount, inputs: Mapping[str, Any]) -> float | None:
-        """Return what a run costs with the inputs that a request sets; None if the price does not say."""
+        """Return what a run costs with the inputs that a request sets; None if the price does not say.
+
+        Args:
+            amount: What the run delivers.
+            inputs: The inputs with their values; None for one that is not known before the run.
+        """
         return None if self.unpriced(inputs) else self.at_least(amount, inputs)
 
     def at_least(self, amount: Amount, inputs: Mapping[str, Any]) -> float | None:
@@ -60,8 +80,10 @@ class Price(Value):
     def _factor(self, name: str, value: Any) -> float | None:
         effect = self.inputs.get(name, self.inputs.get(ANY_INPUT))
         if isinstance(effect, dict):
-            return {each.lower(): factor for each, factor in effect.items()}.get(_text(value))
-        return {None: None, "none": 1.0, "times": _number(value)}[effect]
+            known = {each.lower(): factor for each, factor in effect.items()}
+            return None if value is None else known.get(_text(value))
+        # what is paid is counted by the amount, and is an input where the request sets it otherwise
+        return {None: None, "paid": None, "none": 1.0, "times": _number(value)}[effect]
 
     def __str__(self) -> str:
         unit = {"second": "s", "megapixel": "MP"}.get(self.per, self.per)
@@ -70,6 +92,7 @@ class Price(Value):
 
 #: prices of the operator's, by the full names of models
 Prices = Mapping[str, Price]
+NO_PRICES: Prices = MappingProxyType({})
 
 
 def _text(value: Any) -> str:

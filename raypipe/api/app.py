@@ -209,7 +209,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
             # it is accepted: where it cannot be read now, a refusal would have it sent again
             with suppress(JournalUnavailable):
                 shown = await service.ended(video.id, seconds or 0.0)
-        return accepted(shown, body.notes)
+        return accepted(shown, service.settings.prices, body.notes)
 
     @_get(app, "/v1/videos", tags=["videos"])
     def list_videos(

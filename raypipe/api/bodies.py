@@ -33,6 +33,7 @@ from raypipe.models import (
     models_text,
 )
 from raypipe.phases.takes import chunk_take_of, takes_of
+from raypipe.prices import Prices
 from raypipe.snapshot import Snapshot
 
 _EXAMPLE: Any = {
@@ -301,9 +302,9 @@ def summary(snapshot: Snapshot) -> VideoSummary:
     return VideoSummary(**_summary(snapshot))
 
 
-def accepted(snapshot: Snapshot, notes: list[str]) -> VideoSummary:
+def accepted(snapshot: Snapshot, prices: Prices, notes: list[str]) -> VideoSummary:
     """Show a video that was just accepted, with what there is to say of the request."""
-    return VideoSummary(**_summary(snapshot), notes=[*notes, *notes_on(snapshot.video.spec)])
+    return VideoSummary(**_summary(snapshot), notes=[*notes, *notes_on(snapshot.video.spec, prices)])
 
 
 def broken(video_id: str, error: JournalRowBroken) -> VideoSummary:

@@ -32,7 +32,6 @@ from raypipe.api.views import ModelView, Plan, model_view, plan_view
 from raypipe.artifacts import ArtifactStore
 from raypipe.budgets import Customer
 from raypipe.config import Settings
-from raypipe.costs import estimate
 from raypipe.errors import (
     AnswerLost,
     ArtifactMissing,
@@ -233,7 +232,7 @@ class VideoService:
         request = await self._with_pictures(body, caller)
         spec = await self._aside(request, self._planned, request, self._customer(caller))
         await self._note_uploads(spec, caller)
-        return plan_view(spec, estimate(spec, self.settings.prices), body.notes)
+        return plan_view(spec, self.settings.prices, body.notes)
 
     def _planned(self, request: VideoRequest, customer: Customer) -> Spec:
         check_room(self.store, self.settings)

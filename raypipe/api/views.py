@@ -4,10 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from raypipe.costs import Estimate
+from raypipe.costs import estimate
 from raypipe.intake import notes_on
 from raypipe.models import DraftSpec, Kind, Spec
 from raypipe.phases.plan import spec_as_draft
+from raypipe.prices import Prices
 from raypipe.providers.base import Model, provider_of
 from raypipe.timeline import Chart
 
@@ -22,9 +23,9 @@ class Plan(BaseModel):
     notes: list[str]
 
 
-def plan_view(spec: Spec, expected: Estimate, notes: list[str]) -> Plan:
-    """Show a plan."""
-    said = [*notes, *notes_on(spec)]
+def plan_view(spec: Spec, prices: Prices, notes: list[str]) -> Plan:
+    """Show a plan, with what it is estimated at by the operator's prices."""
+    said, expected = [*notes, *notes_on(spec, prices)], estimate(spec, prices)
     return Plan(
         spec=spec_as_draft(spec), estimated_cost=expected.total, costs=dict(expected.steps), notes=said
     )

@@ -140,8 +140,11 @@ class Model(Value):
     price: Price | None = None
     #: inputs of it that the request sets, which may change what it costs
     inputs: dict[str, Any] = Field(default_factory=dict)
-    #: inputs that the request has filled with what the video has, such as its seed, which may change it too
+    #: inputs that the request has filled with what the video has, such as its seed, which may change it too; those
+    #: that a table of its vendor fills are none of them
     filled: dict[str, str] = Field(default_factory=dict)
+    #: whether the request describes it, so that it is asked for a length or a size only where the request says so
+    is_described: bool = False
     #: US dollars that a run costs, as the request says; see `raypipe.costs` for what that counts
     requested_price: Dollars | None = None
 

@@ -10,13 +10,10 @@ from pydantic import Field
 from raypipe.data_uris import data_uri
 from raypipe.errors import InvalidRequest
 from raypipe.media.pictures import EncodedPicture, outgoing_picture
-from raypipe.models import Artifact, Kind, Spec, Value
-from raypipe.providers.base import HostedProvider, Model, Price, Work, options_of, provider_of
+from raypipe.models import Artifact, Kind, Value
+from raypipe.providers.base import HostedProvider, Model, Price, Work
 from raypipe.providers.inputs import Word, inputs_of
 from raypipe.providers.paths import check_model_name
-
-#: words for numbers of the video, with which a field may be filled of which a run costs more
-NUMBERS: tuple[Word, ...] = ("seconds", "seconds_text", "width", "height", "size", "seed", "fps")
 
 
 class ModelOptions(Value):
@@ -104,21 +101,10 @@ class KnownModels(HostedProvider):
             _check_lengths(name, own, known)
             more = {"references": own.references or known.references, "sound": own.sound or known.sound}
             found = found.model_copy(update=more)
-        requested = {"inputs": own.input, "filled": _filled(own, known), "requested_price": own.price}
+        by_table = {} if known is None else known.inputs
+        filled = {field: word for field, word in (own.inputs or {}).items() if field not in by_table}
+        requested = {"inputs": own.input, "filled": filled, "requested_price": own.price}
         return found.model_copy(update=requested)
-
-    @classmethod
-    def notes(cls, spec: Spec) -> tuple[str, ...]:
-        """Say where settings may change what a model costs."""
-        named = ((kind, name) for kind, names in spec.models.items() for name in names)
-        own = (each for each in named if provider_of(each[1]) == cls.name)
-        models = (cls.model(kind, name, options_of(spec.options, kind, name)) for kind, name in own)
-        return tuple(
-            f"The vendor's price of {model.name} does not say what its input {field!r} does to it."
-            for model in models
-            if model.price is not None and model.requested_price is None
-            for field in model.price.unpriced(model.filled | model.inputs)
-        )
 
     def model_name(self, work: Work) -> str:
         """Return the vendor's own name of the model that does the work."""
@@ -144,7 +130,14 @@ class KnownModels(HostedProvider):
 def _described(kind: Kind, name: str, own: ModelOptions) -> Model:
     """Return a model that the options describe."""
     lengths = tuple(sorted(own.durations))
-    return Model(name=name, kind=kind, durations=lengths, references=own.references, sound=own.sound)
+    return Model(
+        name=name,
+        kind=kind,
+        durations=lengths,
+        references=own.references,
+        sound=own.sound,
+        is_described=True,
+    )
 
 
 def _check_fields(name: str, own: ModelOptions, known: Mapping[str, Word]) -> None:
@@ -175,15 +168,3 @@ def _check_lengths(name: str, own: ModelOptions, known: Known) -> None:
         raise InvalidRequest(
             f"options.{name}.durations: raypipe knows this model's lengths ({lengths} s); leave them out."
         )
-
-
-def _filled(own: ModelOptions, known: Known | None) -> dict[str, str]:
-    """Return the fields that options have filled, and that may make a run cost more.
-
-    Of a model that raypipe knows all that its table does not fill; of another those that are filled with numbers of the
-    video. A field that is called `seed` is what it says; `num_outputs` that is filled with the seed is not.
-    """
-    described = own.inputs or {}
-    if known is not None:
-        return {field: word for field, word in described.items() if field not in known.inputs}
-    return {field: word for field, word in described.items() if word in NUMBERS and field != "seed"}

@@ -19,7 +19,7 @@ class JobOutcomes(KnownModels):
             ContentRefused: The vendor says that its content filter has blacked it out.
             DeliveryNotFetched: There is no address.
         """
-        if is_blacked_out(output):
+        if is_blacked_out(output, work.kind):
             raise ContentRefused(
                 f"the content filter of {self.name} has blacked out what the job {job_id} made: change the prompt"
             )

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -21,7 +21,11 @@ from raypipe.journal import Journal, StepRecord
 from raypipe.models import Job, Kind, Phase, Size, Spec, StepFailure, VideoRequest
 from raypipe.prices import Amount, Price, Prices
 from raypipe.providers.base import ClipWork, Context, Delivery, HostedProvider, ImageWork, Pending, Work
+from raypipe.providers.fal import FalProvider
+from raypipe.providers.inputs import Word
+from raypipe.providers.known import KnownModels
 from raypipe.providers.registry import known_models, model_of
+from raypipe.providers.replicate import ReplicateProvider
 from raypipe.step_log import StepLog
 from raypipe.steps import Steps, new_step
 
@@ -33,6 +37,9 @@ FILM = 6 * 0.003 + 6 * 6 * 0.045 + 0.15
 #: a model that no table knows
 CUSTOM = "replicate/somebody/painter"
 DESCRIBED = {"inputs": {"text": "prompt"}}
+#: prices of such a model that say which of its fields is the length, or are the size
+SECOND = {"usd": 0.05, "per": "second", "inputs": {"s": "paid"}}
+MEGAPIXEL = {"usd": 0.05, "per": "megapixel", "inputs": {"w": "paid", "h": "paid"}}
 
 
 @pytest.fixture
@@ -171,6 +178,55 @@ def test_a_description_does_not_take_away_the_price_of_a_known_model() -> None:
     assert total_of({HAILUO: {"inputs": {"resolution": "prompt"}}}) is None
 
 
+@pytest.mark.parametrize("word", get_args(Word))
+@pytest.mark.parametrize("field", ["num_outputs", "resolution", "seed"])
+def test_a_field_that_no_table_fills_counts_whatever_a_request_fills_it_with(field: str, word: str) -> None:
+    spec = spec_of({HAILUO: {"inputs": {field: word}}})
+    assert "chunk/0" in estimate(spec, {}).unknown
+    # and the plan says why
+    assert f"The vendor's price of {HAILUO} does not say what its input {field!r} does to it." in notes_on(
+        spec
+    )
+
+
+@pytest.mark.parametrize("provider", [ReplicateProvider, FalProvider])
+def test_what_is_paid_by_a_table_is_asked_for_in_a_field_of_the_table(provider: type[KnownModels]) -> None:
+    measures = {"run": set(get_args(Word)), "second": {"seconds", "seconds_text"}, "megapixel": {"size"}}
+    for name, known in provider.known.items():
+        assert measures[known.price.per] & set(known.inputs.values()), name
+
+
+def test_the_plan_says_what_the_operators_price_does_not_say() -> None:
+    spec = spec_of({HAILUO: {"input": {"resolution": "1080p", "other": 1}}})
+    prices = {HAILUO: Price(usd=0.05, per="second", inputs={"resolution": {"1080p": 2}})}
+    (said,) = (note for note in notes_on(spec, prices) if "price" in note)
+    assert said == f"The operator's price of {HAILUO} does not say what its input 'other' does to it."
+
+
+@pytest.mark.parametrize("beat", ["4", "1080p"])
+@pytest.mark.parametrize("field", ["num_outputs", "resolution"])
+def test_what_a_beat_is_to_show_says_nothing_of_what_it_costs(tmp_path: Path, beat: str, field: str) -> None:
+    price = {"usd": 0.05, "inputs": {"resolution": {"720p": 1, "1080p": 3}}}
+    settings = Settings(data_dir=tmp_path, prices={CUSTOM: price})
+    shown = {"prompt": None, "duration": None, "spec": {"beats": [{"prompt": beat, "duration": 5}]}}
+    request = request_of(budget=50.0, **with_custom({"inputs": {"text": "prompt", field: "prompt"}}), **shown)
+    for sets_prices in (True, False):
+        with pytest.raises(OverBudget, match=f"'{field}' among its inputs is not known"):
+            plan(
+                request, "v", settings, ArtifactStore("memory:///shown"), Customer("alice", None, sets_prices)
+            )
+
+
+def test_who_asks_for_no_amount_of_what_is_paid_is_told_so(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, prices={CUSTOM: SECOND})
+    with pytest.raises(
+        OverBudget, match="paid by the second and no field is filled that its price says is 'paid'"
+    ):
+        spec_of(budget=50.0, settings=settings, **with_custom(DESCRIBED, Kind.CLIP))
+    # the operator, on the command line, may say what it costs
+    assert spec_of(budget=50.0, settings=settings, **with_custom(DESCRIBED | {"price": 0.5}, Kind.CLIP))
+
+
 def with_custom(described: dict[str, Any], kind: Kind = Kind.IMAGE) -> dict[str, Any]:
     """A request by a model that no table knows, and that the request describes."""
     return {"models": MODELS | {kind: (CUSTOM,)}, "options": {CUSTOM: described}}
@@ -192,8 +248,37 @@ def with_custom(described: dict[str, Any], kind: Kind = Kind.IMAGE) -> dict[str,
         # an image has no seconds, so it would cost nothing
         (Kind.IMAGE, DESCRIBED, {"usd": 0.05, "per": "second"}, None),
         (Kind.CLIP, DESCRIBED, {"usd": 0.05, "per": "megapixel"}, None),
-        (Kind.CLIP, DESCRIBED | {"durations": [8]}, {"usd": 0.05, "per": "second"}, 0.4),
-        (Kind.CLIP, {"inputs": {"s": "seconds"}, "durations": [8]}, {"usd": 0.05, "per": "second"}, 0.4),
+        # what is paid is asked for in the field that the operator names, or the vendor makes as much as it likes
+        (Kind.CLIP, DESCRIBED | {"durations": [8]}, {"usd": 0.05, "per": "second"}, None),
+        (Kind.CLIP, DESCRIBED | {"durations": [8]}, SECOND, None),
+        (Kind.CLIP, {"inputs": {"s": "seconds"}, "durations": [8]}, {"usd": 0.05, "per": "second"}, None),
+        (Kind.CLIP, {"inputs": {"s": "seconds"}, "durations": [8]}, SECOND, 0.4),
+        (Kind.CLIP, {"inputs": {"s": "seconds_text"}, "durations": [8]}, SECOND, 0.4),
+        (Kind.CLIP, {"inputs": {"s": "seed"}, "durations": [8]}, SECOND, None),
+        (Kind.CLIP, {"inputs": {"other": "seconds"}, "durations": [8]}, SECOND, None),
+        (Kind.CLIP, {"inputs": {"s": "seconds", "num_outputs": "seconds"}}, SECOND, None),
+        (Kind.CLIP, DESCRIBED | {"input": {"s": 60}, "durations": [1, 8]}, SECOND, None),
+        (Kind.MUSIC, DESCRIBED | {"durations": [0.1]}, SECOND, None),
+        (Kind.MUSIC, {"inputs": {"text": "prompt", "s": "seconds"}, "durations": [20]}, SECOND, 1.0),
+        (Kind.IMAGE, DESCRIBED, MEGAPIXEL, None),
+        (Kind.IMAGE, {"inputs": {"w": "width", "h": "height"}}, MEGAPIXEL, 0.05),
+        (Kind.IMAGE, {"inputs": {"w": "width", "h": "width"}}, MEGAPIXEL, None),
+        (Kind.IMAGE, {"inputs": {"w": "width"}}, MEGAPIXEL, None),
+        (Kind.IMAGE, {"inputs": {"z": "size"}}, {"usd": 0.05, "per": "megapixel", "inputs": {"z": "paid"}}, 0.05),
+        # what a beat is to show may be "4", a picture is none
+        (Kind.IMAGE, {"inputs": {"num_outputs": "prompt"}}, {"usd": 0.05}, None),
+        (Kind.IMAGE, {"inputs": {"words": "prompt"}}, {"usd": 0.05, "inputs": {"words": "none"}}, 0.05),
+        (Kind.IMAGE, {"inputs": {"image": "references"}, "references": 2}, {"usd": 0.05}, 0.05),
+        (Kind.IMAGE, {"inputs": {"aspect_ratio": "aspect_ratio"}}, {"usd": 0.05}, 0.05),
+        (Kind.IMAGE, {"inputs": {"resolution": "aspect_ratio"}}, {"usd": 0.05}, None),
+        # what the operator's price names is not known before the run unless the request says it
+        (Kind.IMAGE, {"inputs": {"image": "references"}}, {"usd": 0.05, "inputs": {"image": "times"}}, None),
+        (Kind.IMAGE, {"inputs": {"text": "prompt"}}, {"usd": 0.05, "inputs": {"text": {"prompt": 0, "none": 0}}}, None),
+        (Kind.IMAGE, {"inputs": {"resolution": "prompt"}},
+         {"usd": 0.05, "inputs": {"resolution": {"720p": 1, "1080p": 3}, "*": "none"}}, None),
+        (Kind.IMAGE, DESCRIBED | {"input": {"resolution": "1080p"}},
+         {"usd": 0.05, "inputs": {"resolution": {"720p": 1, "1080p": 3}}}, 0.15),
+        (Kind.IMAGE, {"inputs": {"*": "prompt"}}, {"usd": 0.05, "inputs": {"resolution": {"720p": 1}}}, None),
         # whoever is paid by the run says what a longer one costs
         (Kind.CLIP, {"inputs": {"s": "seconds"}, "durations": [60]}, {"usd": 0.2}, None),
         (Kind.CLIP, {"inputs": {"s": "seconds"}, "durations": [10]},
@@ -204,7 +289,7 @@ def test_a_model_that_no_table_knows_costs_what_the_operator_says(
     kind: Kind, described: dict[str, Any], price: dict[str, Any], cost: float | None
 ) -> None:
     spec = spec_of(**with_custom(described, kind))
-    step = "image/0" if kind is Kind.IMAGE else "chunk/0"
+    step = {Kind.IMAGE: "image/0", Kind.CLIP: "chunk/0", Kind.MUSIC: "music"}[kind]
     found = estimate(spec, {CUSTOM: Price.model_validate(price)}).steps[step]
     assert found == (None if cost is None else pytest.approx(cost))
 
@@ -218,7 +303,9 @@ def test_the_operators_price_comes_before_the_vendors_list_and_is_shown() -> Non
 
 @pytest.mark.parametrize(
     "value", ['{"a/b": 0.05}', '{"a/b": {"usd": -1}}', '{"a/b": {"usd": 1, "each": "run"}}', '{"a/b": {"usd": NaN}}',
-              '{"a/b": {"usd": 1, "inputs": {"n": {"4": -1}}}}', '{"a/b": {"usd": 1, "inputs": {"n": "free"}}}']
+              '{"a/b": {"usd": 1, "inputs": {"n": {"4": -1}}}}', '{"a/b": {"usd": 1, "inputs": {"n": "free"}}}',
+              '{"a/b": {"usd": 1, "inputs": {"n": "paid"}}}',
+              '{"a/b": {"usd": 1, "per": "second", "inputs": {"*": "paid"}}}']
 )  # fmt: skip
 def test_prices_that_are_none_are_refused_when_raypipe_starts(
     monkeypatch: pytest.MonkeyPatch, value: str

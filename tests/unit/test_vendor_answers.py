@@ -288,6 +288,37 @@ def test_a_picture_that_the_filter_has_passed_is_delivered(ask: Ask, flag: Any) 
     )
 
 
+def of_four(*flags: Any) -> list[dict[str, Any]]:
+    """Say of four pictures whether they are blacked out, in the ways that vendors have."""
+    files = [{"url": f"BASE{name}.png"} for name in ("file", "b", "c", "d")]
+    own = [file | {"has_nsfw_concept": flag} for file, flag in zip(files, flags, strict=True)]
+    return [
+        {"images": files, "has_nsfw_concepts": list(flags)},
+        {"output": {"images": files}, "has_nsfw_concepts": list(flags)},
+        {"images": files, "safety": {"nsfw_content_detected": list(flags)}},
+        {"images": own},
+        {
+            "images": [{"url": [file["url"], "BASEother.png"]} for file in files],
+            "has_nsfw_concepts": list(flags),
+        },
+    ]
+
+
+@pytest.mark.parametrize("way", range(5))
+def test_of_several_pictures_the_flag_of_the_one_that_is_used_counts(ask: Ask, way: int) -> None:
+    for others in ((True, False, False), (True, True, True)):
+        assert isinstance(ask("fal", result(of_four(False, *others)[way])), Delivery)
+    assert ask("fal", result(of_four(True, False, False, False)[way])).code == "content_refused"
+
+
+@pytest.mark.parametrize("flag", [True, [True], [False, True]])
+def test_a_flag_that_is_not_one_of_each_picture_counts_for_all(ask: Ask, flag: Any) -> None:
+    several = of_four(False, False, False, False)[0] | {"has_nsfw_concepts": flag}
+    assert ask("fal", result(several)).code == "content_refused"
+    # nothing is left of what was flagged
+    assert ask("fal", result({"images": [], "has_nsfw_concepts": [True]})).code == "content_refused"
+
+
 # --- deliveries -------------------------------------------------------------------------------------------------------
 NOT_YET = [
     Response(b'{"status": "rendering"}', 202), Response("", 204), Response("", 200), Response("", 304),
