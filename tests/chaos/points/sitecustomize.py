@@ -22,7 +22,7 @@ FOLDER = os.environ.get("RAYPIPE_CHAOS_POINTS")
 AROUND = {
     ("raypipe.journal.journal", "Journal.accept"): "intent",
     ("raypipe.step_log", "StepLog.sent"): "sent",
-    ("raypipe.hosted", "HostedWork._submit"): "create",
+    ("raypipe.hosted", "HostedWork._send"): "create",
     ("raypipe.step_log", "StepLog.accepted"): "accepted",
     ("raypipe.providers.deliveries", "Deliveries.fetch"): "download",
     ("raypipe.artifacts", "ArtifactStore.put_parts"): "artifact",
