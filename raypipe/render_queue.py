@@ -7,9 +7,9 @@ as many as there are CPUs and GPUs for. One actor keeps the queue of all gateway
 A gateway holds for as long as the turn of one of its steps lasts: a render whose process is ended where memory runs out
 is tried again within its turn. It frees when the turn ends, also one that is cancelled while it waits. What a gateway
 cannot free because its process has died, the actor frees: when the next life of that gateway asks for a turn, or, for
-one that renders nothing any more, when it next asks Ray which processes live. What was held when the actor itself died is
-free: Ray is handed more than there is room for until those renders have ended. Who is wrongly taken for dead loses the
-order, and no render.
+one that renders nothing any more, when it next asks Ray which processes live. What was held when the actor itself died
+is free: Ray is handed more than there is room for until those renders have ended. Who is wrongly taken for dead loses
+the order, and no render.
 """
 
 import asyncio
