@@ -79,9 +79,9 @@ def local(seed: int = 0) -> VideoRequest:
 
 async def until(what: str, question: Callable[[], Any]) -> None:
     """Wait until a question is answered by yes."""
-    with_patience = time.monotonic() + patience(60)
+    deadline = time.monotonic() + patience(60)
     while not await question():
-        assert time.monotonic() < with_patience, f"not yet: {what}"
+        assert time.monotonic() < deadline, f"not yet: {what}"
         await asyncio.sleep(0.05)
 
 
@@ -110,8 +110,12 @@ def _answer(queue: Any, question: Callable[[Any], Any]) -> Any:
     return asyncio.run_coroutine_threadsafe(answer(), queue._looking.get_loop()).result()
 
 
-def _ranks(queue: Any) -> list[Rank]:
-    return sorted(each.rank for heap in queue._waiting.values() for each in heap if not each.turn.done())
+def _waiting(queue: Any) -> set[tuple[str, str]]:
+    waiting = [
+        each.holder.step[:2] for heap in queue._waiting.values() for each in heap if not each.turn.done()
+    ]
+    assert len(set(waiting)) == len(waiting)
+    return set(waiting)
 
 
 def _held(queue: Any) -> list[str]:
@@ -145,7 +149,7 @@ class Held:
         """Wait until these steps of these videos wait for a CPU, and nothing else."""
 
         async def waiting() -> bool:
-            return {(rank.video_id, rank.step) for rank in await self.ask(_ranks)} == set(steps)
+            return bool(await self.ask(_waiting) == set(steps))
 
         await until(f"waiting are {steps}", waiting)
 

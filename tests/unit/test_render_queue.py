@@ -218,3 +218,16 @@ def test_a_turn_that_is_asked_for_twice_is_held_once() -> None:
         assert third.done()
 
     asyncio.run(test())
+
+
+def test_a_turn_that_ends_while_it_is_not_known_what_there_is_holds_nothing() -> None:
+    async def test() -> None:
+        queue = RenderQueue()
+        first, second = await waits(queue, 1), await waits(queue, 2)
+        queue.release(holder(1))
+        queue.resize(CPU)
+        await asyncio.sleep(0)
+        assert first.cancelled()
+        assert second.done()
+
+    asyncio.run(test())
