@@ -100,11 +100,11 @@ class Machine(RuleBasedStateMachine):
     @rule(video_id=Videos, beat=st.integers(0, 5), prompt=st.sampled_from([None, "A cat", "A dog"]))
     def edit(self, video_id: str, beat: int, prompt: str | None) -> None:
         change = BeatEdit(prompt=prompt)
-        self._asked(edit(None, video_id, beat, change, self.journal, self.store))
+        self._asked(edit(None, video_id, beat, change, self.settings, self.journal, self.store))
 
     @rule(video_id=Videos, beat=st.integers(0, 5))
     def go_back(self, video_id: str, beat: int) -> None:
-        self._asked(edit(None, video_id, beat, BeatEdit(take=1), self.journal, self.store))
+        self._asked(edit(None, video_id, beat, BeatEdit(take=1), self.settings, self.journal, self.store))
 
     @rule(video_id=consumes(Videos))
     def delete(self, video_id: str) -> None:
