@@ -10,7 +10,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from raypipe.config import Settings
@@ -308,19 +307,30 @@ class HostedWork:
             await self._pause(reply.poll_after)
 
     async def _check_deadline(self, job_id: str) -> None:
-        """Give a job up that takes too long, and have it stopped.
+        """Have a job stopped that takes too long, and give it up once that is answered, or an hour later.
 
         Raises:
-            TookTooLong: Its deadline has passed.
+            TookTooLong: It is given up.
         """
         await self._log.bound_sent_at()
         deadline = self._provider.deadline_seconds
-        if time.time() - (self._log.record.sent_at or time.time()) > deadline:
-            with suppress(ProviderError):
-                await in_time(self._provider.cancel(job_id, self._work))
-            raise TookTooLong(
-                f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} was cancelled"
-            )
+        late = time.time() - (self._log.record.sent_at or time.time()) - deadline
+        if late <= 0:
+            return
+        became = "was cancelled"
+        try:
+            await in_time(self._provider.cancel(job_id, self._work))
+        except ProviderError as error:
+            if late < UNREACHABLE_SECONDS:  # it may deliver yet, and is paid if it does
+                logger.warning(
+                    "%s of %s is late, and the job %s cannot be stopped for now: %s",
+                    self._work.step, self._work.job.video_id, job_id, error,
+                )  # fmt: skip
+                return
+            became = f"could not be stopped, and may be paid: {error}"
+        raise TookTooLong(
+            f"{self._provider.name} had not delivered after {deadline:g} s; the job {job_id} {became}"
+        )
 
 
 def reserved_price(step: StepRecord, work: Work, prices: Prices) -> float:

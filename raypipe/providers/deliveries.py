@@ -31,6 +31,8 @@ ATTEMPTS = 4
 _GONE = (403, 404, 410)
 #: answers that bring what was asked for; any other below 300 says that it is not there yet
 _THERE = (200, 203)
+#: what pages and errors begin with, and no picture, clip or track does
+_TEXT = (b"<", b"{", b"[")
 #: addresses that a delivery may be sent on to
 MOST_REDIRECTS = 10
 
@@ -137,6 +139,11 @@ class Deliveries:
         if declared.isdecimal() and int(declared) > most:
             raise too_large
         async for part in answer.aiter_bytes(2**20):
+            if not size and part.lstrip().startswith(_TEXT):
+                raise ProviderUnavailable(
+                    f"what {self._vendor} made is not there yet: in its place are {answer.headers.get('content-type')} "
+                    f"that begin with {part[:60]!r}"
+                )
             size += len(part)
             if size > most:
                 raise too_large

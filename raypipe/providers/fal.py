@@ -27,6 +27,8 @@ PRICED = "2026-11-23"
 KEYS_URL = "https://rest.fal.ai/.well-known/jwks.json"
 #: seconds by which a webhook may be old
 HOOK_SECONDS = 300
+#: statuses of a result that say that the request failed, for what it asked
+_FAILED = (httpx.codes.UNPROCESSABLE_ENTITY,)
 
 
 _FROM_PICTURE: dict[str, Word] = {"prompt": "prompt", "image_url": "start_image", "duration": "seconds_text"}
@@ -130,7 +132,7 @@ class FalProvider(HttpProvider):
             return None
         if ending == "failed" or status.get("error"):
             raise self.failure(job_id, status["status"], status.get("error"))
-        result = await self.ask("GET", _request(work, job_id))
+        result = await self.ask("GET", _request(work, job_id), final=_FAILED)
         return Made(self.file_of(job_id, work, result))
 
     def refusal(self, answer: httpx.Response, about: str, said: str) -> ProviderRejected:

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from abc import abstractmethod
+from collections.abc import Container
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
@@ -69,8 +70,6 @@ GONE_SECONDS = 300.0
 MOST_ANSWER_BYTES = 8 * 2**20
 #: what vendors say of an empty account, whatever the status
 _NO_FUNDS = ("exhausted balance", "insufficient credit", "insufficient balance", "insufficient funds")
-#: answers that a question about a job may get before the vendor knows of it everywhere
-_PERHAPS_NOT_YET = (404, 409)
 _KEY = re.compile(r"[\x21-\x7e]+")
 
 
@@ -289,6 +288,7 @@ class HttpProvider(JobOutcomes):
         path: str,
         about: str = "the request",
         model: str | None = None,
+        final: Container[int] = (),
         **arguments: Any,
     ) -> dict[str, Any]:
         """Send a request that may be sent again, and return the JSON object of its answer.
@@ -297,8 +297,9 @@ class HttpProvider(JobOutcomes):
             method: GET, POST and so on.
             path: From where the API is, or a whole address.
             about: What is asked or sent, in the words of an error.
-            model: The model whose page is asked for, of which 404 says that there is none; after other GETs 404 may say
-                that a job is not known everywhere yet.
+            model: The model whose page is asked for, of which 404 says that there is none. Other GETs are of jobs,
+                which are paid: whatever is wrong with one answer, they are asked again.
+            final: Statuses with which the vendor says what became of a job, so that they are not asked again.
             arguments: As httpx takes them.
 
         Raises:
@@ -319,7 +320,7 @@ class HttpProvider(JobOutcomes):
                     return self._read(answer, about)
                 except ProviderRejected as error:
                     # of a job that is paid no single bad answer is the last word
-                    if method == "GET" and (answer.is_success or answer.status_code in _PERHAPS_NOT_YET):
+                    if method == "GET" and model is None and answer.status_code not in final:
                         raise ProviderUnavailable(str(error)) from error
                     raise
         raise AssertionError("unreachable")
