@@ -8,6 +8,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image as Picture
+from PIL import ImageFilter
 
 from raypipe.errors import MediaError
 from raypipe.media.audio import decode, fit_track
@@ -23,10 +25,10 @@ ROOM = {"width": 320, "height": 180}
 RED = (200, 60, 60)
 
 
-def fit(folder: Path, data: bytes) -> tuple[Path, Fitted]:
+def fit(folder: Path, data: bytes, frames: int = FRAMES) -> tuple[Path, Fitted]:
     source, out = folder / "delivered", folder / "fitted.mp4"
     source.write_bytes(data)
-    fitted = fit_clip(source, out, SIZE, FPS, FRAMES, False)
+    fitted = fit_clip(source, out, SIZE, FPS, frames, False)
     assert fitted is not None
     return out, fitted
 
@@ -202,6 +204,52 @@ def test_a_damaged_first_picture_costs_all_until_the_next_key_frame(tmp_path: Pa
     fitted, done = fit(tmp_path, media.damaged(out.getvalue(), "video", 0.0, 0.0))
     assert done == Fitted(held=0, encoded=True, lost=12)
     assert numbers(fitted) == list(range(12, 60))
+
+
+@pytest.fixture(scope="module")
+def hevc() -> bytes:
+    """A scene in HEVC of one key frame, in which hardly a block is made without the pictures before it."""
+    small = np.random.default_rng(1).integers(0, 255, (45, 80, 3), np.uint8)
+    ground = Picture.fromarray(small).resize((320, 180), Picture.Resampling.BICUBIC)
+    scene, out = np.asarray(ground.filter(ImageFilter.GaussianBlur(2))), io.BytesIO()
+    options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1"}
+    with av.open(out, "w", format="mp4") as made:
+        video: Any = made.add_stream("libx265", rate=FPS, options=options)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        for number in range(96):
+            frame = av.VideoFrame.from_ndarray(np.roll(scene, number // 2, axis=1))
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            made.mux(video.encode(frame))
+        made.mux(video.encode(None))
+    return out.getvalue()
+
+
+def pictures(path: Path) -> Samples:
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.asarray(shown, np.float32)
+
+
+@pytest.mark.parametrize("at", [18, 42, 66])
+def test_pictures_of_hevc_that_lack_one_they_are_made_of_are_shown_where_they_are_whole(
+    tmp_path: Path, hevc: bytes, at: int
+) -> None:
+    out, whole = fit(tmp_path, hevc, 96)
+    assert whole == Fitted(held=0, encoded=True)
+    meant = pictures(out)
+    out, fitted = fit(tmp_path, media.damaged(hevc, "video", (at + 0.1) / 96, (at + 0.1) / 96), 96)
+    assert 1 <= fitted.lost <= 3
+    errors = np.abs(pictures(out) - meant).mean(axis=(1, 2, 3))
+    assert errors.shape == (96,)
+    assert errors.max() < 20
+
+
+@pytest.mark.parametrize("at", [0, 9, 45])
+def test_a_clip_in_hevc_of_which_a_third_lacks_what_it_is_made_of_is_refused_and_not_shown_in_grey(
+    tmp_path: Path, hevc: bytes, at: int
+) -> None:
+    with pytest.raises(MediaError, match=r"pictures are damaged|holds no pictures"):
+        fit(tmp_path, media.damaged(hevc, "video", (at + 0.1) / 96, (at + 0.1) / 96), 96)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
