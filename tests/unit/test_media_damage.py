@@ -1,6 +1,7 @@
 """What is damaged, changes on the way or breaks off costs what is in it; the rest keeps its time."""
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from PIL import ImageFilter
 from raypipe.errors import MediaError
 from raypipe.media.audio import decode, fit_track
 from raypipe.media.door import Fitted, fit_clip
-from raypipe.media.resampling import Samples
+from raypipe.media.resampling import Samples, joined, resampled
+from raypipe.media.sound import sound_of
 from raypipe.models import FPS, Size
 from raypipe.testing import media
 from raypipe.testing.media import ClipFormat
@@ -144,6 +146,76 @@ def test_sound_with_a_gap_is_silent_there_and_goes_on_at_its_time(tmp_path: Path
     fitted, _ = fit(tmp_path, out.getvalue())
     for heard in (decode(fitted), decode(alone.getvalue())):
         assert loud(*heard)[:19] == "#####..........####"
+
+
+def tenths(seconds: float, clock: float = 1.0) -> Iterator[av.AudioFrame]:
+    """Give a tone in frames of a tenth of a second, by a clock that is off."""
+    samples = (tone(seconds, 48_000, 1) * 32_767).astype(np.int16)
+    for first in range(0, samples.shape[1], 4_800):
+        part = np.ascontiguousarray(samples[:, first : first + 4_800])
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), round(first * clock)
+        yield frame
+
+
+def sounding(out: Path, seconds: float, clock: float = 1.0) -> Path:
+    """Write a clip with a tone in packets of a tenth of a second."""
+    with av.open(str(out), "w") as made:
+        pictures: Any = made.add_stream("libx264", rate=FPS)
+        pictures.width, pictures.height, pictures.pix_fmt = 320, 180, "yuv420p"
+        sound: Any = made.add_stream("flac", rate=48_000, layout="mono")
+        for number in range(round(seconds * FPS)):
+            picture = av.VideoFrame.from_ndarray(np.zeros((180, 320, 3), np.uint8))
+            picture.pts, picture.time_base = number, Fraction(1, FPS)
+            made.mux(pictures.encode(picture))
+        made.mux(pictures.encode(None))
+        for heard in tenths(seconds, clock):
+            made.mux(sound.encode(heard))
+        made.mux(sound.encode(None))
+    return out
+
+
+def test_sound_of_which_a_frame_has_a_time_far_ahead_is_silent_there_and_goes_on(tmp_path: Path) -> None:
+    clip = sounding(tmp_path / "clip.mkv", 2.0)
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        late = next(packet for packet in container.demux(audio=0) if packet.pts == 672)
+    at = data.index(bytes(late))
+    data[at - 3 : at - 1] = (30_000).to_bytes(2)  # its time in Matroska, in milliseconds
+    fitted, _ = fit(tmp_path, bytes(data))
+    samples, rate = decode(fitted)
+    assert "." not in loud(samples, rate)[:7] + loud(samples, rate)[8:19]
+    assert np.abs(samples[0, round(0.68 * rate) : round(0.76 * rate)]).max() < 0.02
+    frames = list(tenths(2.0))
+    frames[7].pts = 48_000 * 600
+    track = joined(resampled(frames, "mono", 48_000), 2.0 * 48_000)
+    assert track is not None
+    assert loud(track, 48_000)[:19] == "#######.###########"
+
+
+def test_sound_that_goes_on_behind_its_end_is_not_read_to_its_own() -> None:
+    frames = tenths(60.0)
+    track = joined(resampled(frames, "mono", 48_000), 2.0 * 48_000)
+    assert track is not None
+    assert track.shape == (1, 2.0 * 48_000)
+    assert len(list(frames)) > 500
+
+
+@pytest.mark.parametrize("clock", [1.0043, 0.9957])
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_sound_whose_clock_is_off_has_neither_holes_nor_jumps_and_keeps_its_time(
+    tmp_path: Path, clock: float, container: str
+) -> None:
+    clip = sounding(tmp_path / f"clip.{container}", 30.0, clock)
+    with av.open(str(clip)) as opened:
+        samples = sound_of(opened, 0.0, 32 * 48_000)
+    assert samples is not None
+    heard = samples[0][: round((30 * clock - 0.1) * 48_000)]
+    levels = np.sqrt((heard[: len(heard) // 480 * 480].reshape(-1, 480) ** 2).mean(axis=1))
+    assert levels.min() > 0.08
+    assert np.abs(np.diff(heard)).max() < 0.012
+    # by the end it may be late or early by a hundredth of a second, and a frame
+    assert np.flatnonzero(np.abs(samples[0]) > 0.02)[-1] / 48_000 == pytest.approx(30 * clock, abs=0.02)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
