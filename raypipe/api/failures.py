@@ -35,6 +35,7 @@ from raypipe.errors import (
     VideoOver,
     WebhookNotFound,
     WebhookRefused,
+    WorkerLost,
 )
 from raypipe.explain import others, place, reason
 from raypipe.text import valid_text
@@ -59,6 +60,7 @@ STATUSES: dict[type[RaypipeError], int] = {
     SecretsUnreadable: 503,
     NotReady: 503,
     AnswerLost: 503,
+    WorkerLost: 503,
     QueueFull: 429,
     TenantLimit: 429,
     NotAuthenticated: 401,

@@ -9,6 +9,8 @@ from typing import Any
 
 import av
 import av.filter
+import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -17,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 #: of a delivery's packets or seconds the part that may be missing, less than which it is still worth using
 MOST_MISSING = 1 / 3
+#: of a picture the part that may be without what it was to be made of, which FFmpeg fills with grey
+MOST_GREY = 0.05
+#: width and height at which that is looked for, the grey in RGB, and by how much it may differ
+_LOOK, _GREY, _GREY_SLACK = (160, 90), 129, 5
 
 
 class PacketDecoder:
@@ -64,11 +70,16 @@ class Pictures:
         self._packet_times: set[int] = set()
         self._picture_times: set[int] = set()
         self._ended = False
+        #: the last picture that could be shown, and how many since could not, as they lack what they are made of
+        self._shown: av.VideoFrame | None = None
+        self._withheld = 0
         #: time of the container at which the last packet of all streams ends, in seconds
         self.reached = 0.0
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
-        self._stream.codec_context.thread_count = 1  # each further one would hold pictures of its own
+        context = self._stream.codec_context
+        context.thread_count = 1  # each further one would hold pictures of its own
+        context.flags |= Flags.output_corrupt  # of HEVC nothing came otherwise until the next key frame
         return progressive(self._decoded())
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
@@ -99,14 +110,23 @@ class Pictures:
 
     def _noted(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for picture in pictures:
+            if picture.is_corrupt and not self._is_whole(picture):
+                self._withheld += 1
+                continue
             if picture.pts is not None:
                 self._picture_times.add(picture.pts)
+            self._shown = picture
             yield picture
+
+    def _is_whole(self, picture: av.VideoFrame) -> bool:
+        """Tell whether a picture goes on from the one before, though something is lost that it was to be made of."""
+        return self._shown is not None and _grey_of(picture) <= _grey_of(self._shown) + MOST_GREY
 
     @property
     def lost(self) -> int:
         """Count the pictures that damage has cost so far."""
-        return len(self._due() - self._picture_times) if self._decoder.damaged else 0
+        is_damaged = self._decoder.damaged or self._withheld
+        return len(self._due() - self._picture_times) if is_damaged else 0
 
     @property
     def is_useless(self) -> bool:
@@ -117,6 +137,13 @@ class Pictures:
         """Return the times of the pictures that should have come by now: decoders are some pictures behind."""
         last = math.inf if self._ended else max(self._picture_times, default=-math.inf)
         return {time for time in self._packet_times if time <= last}
+
+
+def _grey_of(picture: av.VideoFrame) -> float:
+    """Return the part of a picture that is as grey as what FFmpeg puts where something is missing."""
+    width, height = _LOOK
+    small = picture.to_ndarray(format="rgb24", width=width, height=height).astype(np.int16)
+    return float((np.abs(small - _GREY).max(axis=2) <= _GREY_SLACK).mean())
 
 
 def progressive(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -3,12 +3,16 @@
 A fault in a decoder may write over memory, so that the process dies later, at something else, or what others do in it
 becomes wrong. So one process beside this one reads one delivery after the other. It is replaced when it dies, takes too
 long, or has read many. Files go in and out by their paths.
+
+A delivery is refused for what its reader does, and never for what is done to that: who is short of memory, or of time,
+or ends it by hand, leaves a delivery that is paid and can be read later.
 """
 
 import atexit
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from raypipe.errors import DiskFull, InternalError, MediaError, RaypipeError, WorkerLost
+from raypipe.media.apart import FAULTS
 from raypipe.media.door import Fitted
 from raypipe.models import Size
 
@@ -24,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: deliveries that one process reads
 DELIVERIES = 50
-#: seconds that reading one may take; less than a helper's call may
+#: seconds of CPU that reading one may take
+CPU_SECONDS = 300
+#: seconds in all, which pass where others keep all CPUs busy; less than a helper's call may take
 DELIVERY_SECONDS = 480.0
 #: how often a delivery is read whose reader dies: it may be the one before that has damaged the reader
 _TRIES = 2
@@ -39,9 +46,9 @@ def fit_clip(
     """Have a clip fitted as `door.fit_clip` does, in the process for it.
 
     Raises:
-        MediaError: It is no clip, or reading it ends the process, or takes too long.
+        MediaError: It is no clip, or reading it breaks the process, or takes too much CPU.
         DiskFull: There is no room for what is made of it.
-        WorkerLost: The process cannot be started.
+        WorkerLost: The process cannot be started, is ended by somebody else, or gets too little CPU.
     """
     fitted = _asked(
         "fit_clip",
@@ -65,15 +72,15 @@ def fit_track(source: Path, out: Path, seconds: float) -> None:
         seconds: Length of the result; above 0.
 
     Raises:
-        MediaError: It is no track, or reading it ends the process, or takes too long.
+        MediaError: It is no track, or reading it breaks the process, or takes too much CPU.
         DiskFull: There is no room for what is made of it.
-        WorkerLost: The process cannot be started.
+        WorkerLost: The process cannot be started, is ended by somebody else, or gets too little CPU.
     """
     _asked("fit_track", source=str(source), out=str(out), seconds=seconds)
 
 
-class _ReaderDied(Exception):
-    """The process that reads has ended before it had answered, or is not to be relied on."""
+class _ReaderBroken(Exception):
+    """What the process has read has ended it before it had answered, or it is not to be relied on."""
 
 
 class _Reader:
@@ -85,7 +92,7 @@ class _Reader:
         environment = {"PYTHONPATH": paths, "TMPDIR": tempfile.gettempdir(), "OPENBLAS_NUM_THREADS": "1"}
         try:
             self.process = subprocess.Popen(  # noqa: S603 - the command is ours
-                [sys.executable, "-P", "-m", _PROGRAM],
+                [sys.executable, "-P", "-m", _PROGRAM, str(CPU_SECONDS)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -110,23 +117,36 @@ class _Reader:
         code = self.process.wait()
         return f"ended by signal {-code}" if code < 0 else f"ended with {code}"
 
+    @property
+    def _is_ended_by_others(self) -> bool:
+        code = self.process.wait()
+        return code < 0 and -code not in FAULTS
+
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """Have the process read a delivery.
 
         Raises:
-            _ReaderDied: It has ended meanwhile, or answers nonsense.
-            MediaError: It took too long.
+            _ReaderBroken: It has ended meanwhile, or answers nonsense.
+            MediaError: It took too much CPU.
+            WorkerLost: Somebody else has ended it meanwhile, or it got too little CPU.
         """
         self.read += 1
         line = self._line(json.dumps(question) + "\n")
         if self._is_late:
-            raise MediaError(f"the delivery cannot be read: that takes more than {DELIVERY_SECONDS:g} s")
+            raise WorkerLost(f"the delivery was not read within {DELIVERY_SECONDS:g} s")
         if not line.endswith("\n"):
-            raise _ReaderDied(self.ending)
+            raise self._why_ended()
         try:
             return cast(dict[str, Any], json.loads(line))
         except ValueError as error:
-            raise _ReaderDied("answered what is no answer") from error
+            raise _ReaderBroken("answered what is no answer") from error
+
+    def _why_ended(self) -> Exception:
+        if self._is_ended_by_others:
+            return WorkerLost(f"the process that read a delivery {self.ending}, which somebody else has sent")
+        if self.process.returncode == -signal.SIGXCPU:
+            return MediaError(f"the delivery cannot be read: that takes more than {CPU_SECONDS} s of CPU")
+        return _ReaderBroken(self.ending)
 
     def _line(self, question: str = "") -> str:
         """Read what the process says, to a question if there is one; nothing if it ends before, or is late."""
@@ -161,17 +181,19 @@ class _Readers:
         atexit.register(self.close)
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Have a delivery read, again in a new process if the one that reads it dies.
+        """Have a delivery read, again in a new process if the one that reads it breaks.
+
+        Who asks tries again what somebody else has ended: later, as memory may be short now.
 
         Raises:
-            MediaError: It dies again, or takes too long.
-            WorkerLost: The process cannot be started.
+            MediaError: It breaks again, or takes too much CPU.
+            WorkerLost: The process cannot be started, is ended by somebody else, or gets too little CPU.
         """
         with self._lock:
             for _ in range(_TRIES):
                 try:
                     return self._running().answer(question)
-                except _ReaderDied as error:
+                except _ReaderBroken as error:
                     self.close()
                     ending = str(error)
                     logger.warning("The process that reads deliveries %s at %s", ending, question["source"])

@@ -5,12 +5,14 @@ Each line that comes in is a question, and each that goes out an answer, as JSON
 
 import json
 import logging
+import math
 import os
 import queue
 import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,8 +70,17 @@ def _listen(questions: "queue.SimpleQueue[str]") -> None:
     os._exit(0)
 
 
-def main() -> None:
-    """Answer questions until there are no more."""
+def bound_cpu(seconds: int) -> None:
+    """Have this process ended by SIGXCPU when it has taken so many more seconds of CPU."""
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    bound = math.ceil(time.process_time()) + seconds
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (bound if most == resource.RLIM_INFINITY else min(bound, most), most)
+    )
+
+
+def main(cpu_seconds: int) -> None:
+    """Answer questions until there are no more, each in so many seconds of CPU."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who is interrupted ends us
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -81,9 +92,11 @@ def main() -> None:
     print("ready", file=answers, flush=True)
     while True:
         warnings.lines = []
-        answered = answer(json.loads(questions.get()))
+        question = json.loads(questions.get())
+        bound_cpu(cpu_seconds)
+        answered = answer(question)
         print(json.dumps(answered | {"warnings": warnings.lines}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

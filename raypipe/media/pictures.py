@@ -14,7 +14,7 @@ from PIL import UnidentifiedImageError
 
 from raypipe.errors import MediaError
 from raypipe.media.apart import normalise_apart
-from raypipe.media.decoder import BarePicture, bare_picture
+from raypipe.media.picture_decoder import BarePicture, bare_picture
 
 MAX_PICTURE_PIXELS = 50_000_000
 _TOO_LARGE = f"is too large: at most {MAX_PICTURE_PIXELS // 10**6} million pixels can be used"

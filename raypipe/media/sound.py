@@ -14,7 +14,7 @@ from av.packet import Packet
 
 from raypipe.media.audio import loudness, master
 from raypipe.media.decoding import PacketDecoder, packets_of
-from raypipe.media.resampling import Samples, put, resampled
+from raypipe.media.resampling import Samples, put, resampled, up_to
 from raypipe.media.video import SOUND_RATE, open_clip
 
 logger = logging.getLogger(__name__)
@@ -56,9 +56,7 @@ def sound_of(container: InputContainer, start: float, samples: int) -> Samples |
         return None
     sound, heard, begin = np.zeros((2, samples), np.float32), False, round(start * SOUND_RATE)
     try:
-        for part in resampled(_frames(container), "stereo", SOUND_RATE):
-            if part.first - begin >= samples:
-                break
+        for part in up_to(resampled(_frames(container), "stereo", SOUND_RATE), begin + samples):
             heard = put(part, sound, begin) or heard
     except (av.FFmpegError, ValueError) as error:
         logger.warning("The sound of a clip cannot be read to its end: %s", error)

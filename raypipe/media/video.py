@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from raypipe.errors import MediaError
 from raypipe.media.audio import add_aac_stream, why, write_aac
-from raypipe.media.decoder import as_shown
+from raypipe.media.picture_decoder import as_shown
 from raypipe.media.pictures import DELIVERED, normalise, open_picture
 from raypipe.media.resampling import Samples
 from raypipe.models import Size

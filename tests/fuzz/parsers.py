@@ -21,8 +21,8 @@ from raypipe.cli.request import parse_spec
 from raypipe.config import Settings
 from raypipe.errors import MediaError, RaypipeError
 from raypipe.intake import plan
-from raypipe.media.decoder import normalised
 from raypipe.media.door import fit_clip
+from raypipe.media.picture_decoder import normalised
 from raypipe.media.pictures import DELIVERED, UPLOADED, open_picture
 from raypipe.media.video import read_picture
 from raypipe.models import Job, Kind, Size, Spec, VideoRequest

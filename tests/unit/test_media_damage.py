@@ -1,6 +1,7 @@
 """What is damaged, changes on the way or breaks off costs what is in it; the rest keeps its time."""
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image as Picture
+from PIL import ImageFilter
 
 from raypipe.errors import MediaError
 from raypipe.media.audio import decode, fit_track
 from raypipe.media.door import Fitted, fit_clip
-from raypipe.media.resampling import Samples
+from raypipe.media.resampling import Samples, joined, resampled
+from raypipe.media.sound import sound_of
 from raypipe.models import FPS, Size
 from raypipe.testing import media
 from raypipe.testing.media import ClipFormat
@@ -23,10 +27,10 @@ ROOM = {"width": 320, "height": 180}
 RED = (200, 60, 60)
 
 
-def fit(folder: Path, data: bytes) -> tuple[Path, Fitted]:
+def fit(folder: Path, data: bytes, frames: int = FRAMES) -> tuple[Path, Fitted]:
     source, out = folder / "delivered", folder / "fitted.mp4"
     source.write_bytes(data)
-    fitted = fit_clip(source, out, SIZE, FPS, FRAMES, False)
+    fitted = fit_clip(source, out, SIZE, FPS, frames, False)
     assert fitted is not None
     return out, fitted
 
@@ -144,6 +148,76 @@ def test_sound_with_a_gap_is_silent_there_and_goes_on_at_its_time(tmp_path: Path
         assert loud(*heard)[:19] == "#####..........####"
 
 
+def tenths(seconds: float, clock: float = 1.0) -> Iterator[av.AudioFrame]:
+    """Give a tone in frames of a tenth of a second, by a clock that is off."""
+    samples = (tone(seconds, 48_000, 1) * 32_767).astype(np.int16)
+    for first in range(0, samples.shape[1], 4_800):
+        part = np.ascontiguousarray(samples[:, first : first + 4_800])
+        frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), round(first * clock)
+        yield frame
+
+
+def sounding(out: Path, seconds: float, clock: float = 1.0) -> Path:
+    """Write a clip with a tone in packets of a tenth of a second."""
+    with av.open(str(out), "w") as made:
+        pictures: Any = made.add_stream("libx264", rate=FPS)
+        pictures.width, pictures.height, pictures.pix_fmt = 320, 180, "yuv420p"
+        sound: Any = made.add_stream("flac", rate=48_000, layout="mono")
+        for number in range(round(seconds * FPS)):
+            picture = av.VideoFrame.from_ndarray(np.zeros((180, 320, 3), np.uint8))
+            picture.pts, picture.time_base = number, Fraction(1, FPS)
+            made.mux(pictures.encode(picture))
+        made.mux(pictures.encode(None))
+        for heard in tenths(seconds, clock):
+            made.mux(sound.encode(heard))
+        made.mux(sound.encode(None))
+    return out
+
+
+def test_sound_of_which_a_frame_has_a_time_far_ahead_is_silent_there_and_goes_on(tmp_path: Path) -> None:
+    clip = sounding(tmp_path / "clip.mkv", 2.0)
+    data = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        late = next(packet for packet in container.demux(audio=0) if packet.pts == 672)
+    at = data.index(bytes(late))
+    data[at - 3 : at - 1] = (30_000).to_bytes(2)  # its time in Matroska, in milliseconds
+    fitted, _ = fit(tmp_path, bytes(data))
+    samples, rate = decode(fitted)
+    assert "." not in loud(samples, rate)[:7] + loud(samples, rate)[8:19]
+    assert np.abs(samples[0, round(0.68 * rate) : round(0.76 * rate)]).max() < 0.02
+    frames = list(tenths(2.0))
+    frames[7].pts = 48_000 * 600
+    track = joined(resampled(frames, "mono", 48_000), 2.0 * 48_000)
+    assert track is not None
+    assert loud(track, 48_000)[:19] == "#######.###########"
+
+
+def test_sound_that_goes_on_behind_its_end_is_not_read_to_its_own() -> None:
+    frames = tenths(60.0)
+    track = joined(resampled(frames, "mono", 48_000), 2.0 * 48_000)
+    assert track is not None
+    assert track.shape == (1, 2.0 * 48_000)
+    assert len(list(frames)) > 500
+
+
+@pytest.mark.parametrize("clock", [1.0043, 0.9957])
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+def test_sound_whose_clock_is_off_has_neither_holes_nor_jumps_and_keeps_its_time(
+    tmp_path: Path, clock: float, container: str
+) -> None:
+    clip = sounding(tmp_path / f"clip.{container}", 30.0, clock)
+    with av.open(str(clip)) as opened:
+        samples = sound_of(opened, 0.0, 32 * 48_000)
+    assert samples is not None
+    heard = samples[0][: round((30 * clock - 0.1) * 48_000)]
+    levels = np.sqrt((heard[: len(heard) // 480 * 480].reshape(-1, 480) ** 2).mean(axis=1))
+    assert levels.min() > 0.08
+    assert np.abs(np.diff(heard)).max() < 0.012
+    # by the end it may be late or early by a hundredth of a second, and a frame
+    assert np.flatnonzero(np.abs(samples[0]) > 0.02)[-1] / 48_000 == pytest.approx(30 * clock, abs=0.02)
+
+
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
 def test_a_clip_that_begins_between_two_key_frames_has_its_sound_with_its_pictures(
     tmp_path: Path, container: str
@@ -202,6 +276,52 @@ def test_a_damaged_first_picture_costs_all_until_the_next_key_frame(tmp_path: Pa
     fitted, done = fit(tmp_path, media.damaged(out.getvalue(), "video", 0.0, 0.0))
     assert done == Fitted(held=0, encoded=True, lost=12)
     assert numbers(fitted) == list(range(12, 60))
+
+
+@pytest.fixture(scope="module")
+def hevc() -> bytes:
+    """A scene in HEVC of one key frame, in which hardly a block is made without the pictures before it."""
+    small = np.random.default_rng(1).integers(0, 255, (45, 80, 3), np.uint8)
+    ground = Picture.fromarray(small).resize((320, 180), Picture.Resampling.BICUBIC)
+    scene, out = np.asarray(ground.filter(ImageFilter.GaussianBlur(2))), io.BytesIO()
+    options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=none:frame-threads=1"}
+    with av.open(out, "w", format="mp4") as made:
+        video: Any = made.add_stream("libx265", rate=FPS, options=options)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        for number in range(96):
+            frame = av.VideoFrame.from_ndarray(np.roll(scene, number // 2, axis=1))
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            made.mux(video.encode(frame))
+        made.mux(video.encode(None))
+    return out.getvalue()
+
+
+def pictures(path: Path) -> Samples:
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.asarray(shown, np.float32)
+
+
+@pytest.mark.parametrize("at", [18, 42, 66])
+def test_pictures_of_hevc_that_lack_one_they_are_made_of_are_shown_where_they_are_whole(
+    tmp_path: Path, hevc: bytes, at: int
+) -> None:
+    out, whole = fit(tmp_path, hevc, 96)
+    assert whole == Fitted(held=0, encoded=True)
+    meant = pictures(out)
+    out, fitted = fit(tmp_path, media.damaged(hevc, "video", (at + 0.1) / 96, (at + 0.1) / 96), 96)
+    assert 1 <= fitted.lost <= 3
+    errors = np.abs(pictures(out) - meant).mean(axis=(1, 2, 3))
+    assert errors.shape == (96,)
+    assert errors.max() < 20
+
+
+@pytest.mark.parametrize("at", [0, 9, 45])
+def test_a_clip_in_hevc_of_which_a_third_lacks_what_it_is_made_of_is_refused_and_not_shown_in_grey(
+    tmp_path: Path, hevc: bytes, at: int
+) -> None:
+    with pytest.raises(MediaError, match=r"pictures are damaged|holds no pictures"):
+        fit(tmp_path, media.damaged(hevc, "video", (at + 0.1) / 96, (at + 0.1) / 96), 96)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])

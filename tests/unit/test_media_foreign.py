@@ -1,10 +1,13 @@
 """What vendors deliver is read by a process of its own, which may die or hang without harm to anybody else."""
 
+import asyncio
 import io
 import json
 import os
+import resource
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from raypipe import cpu_work
+from raypipe import cpu_work, workers
 from raypipe.artifacts import ArtifactStore
 from raypipe.errors import DiskFull, InternalError, MediaError, WorkerLost
 from raypipe.media import foreign
@@ -93,27 +96,70 @@ def test_a_delivery_whose_reader_was_ended_before_is_read_by_another(tmp_path: P
     assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
 
 
-def test_a_delivery_whose_reader_dies_meanwhile_is_read_once_more_and_no_oftener(
-    tmp_path: Path, readers: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deaths = []
+@pytest.fixture
+def ends(readers: Any, monkeypatch: pytest.MonkeyPatch) -> list[signal.Signals]:
+    """What readers are ended by in the middle of a delivery, one after the other, as if by themselves or by others."""
+    signals: list[signal.Signals] = []
 
-    def dying(reader: foreign._Reader, question: Any) -> Any:
-        os.kill(reader.process.pid, signal.SIGSTOP)  # so that it cannot have answered before
-        threading.Timer(0.1, reader.process.kill).start()
-        deaths.append(reader.process.pid)
+    def ending(reader: foreign._Reader, question: Any) -> Any:
+        if signals:
+            os.kill(reader.process.pid, signal.SIGSTOP)  # so that it cannot have answered before
+            sent = signals.pop(0)
+            threading.Timer(0.1, _send, (reader.process.pid, sent)).start()
         return answered(reader, question)
 
     answered = foreign._Reader.answer
-    with monkeypatch.context() as patched:
-        patched.setattr(foreign._Reader, "answer", dying)
-        with pytest.raises(MediaError, match="ended by signal 9, each time"):
-            fit(tmp_path, GOOD)
-    assert len(set(deaths)) == 2
+    monkeypatch.setattr(foreign._Reader, "answer", ending)
+    return signals
+
+
+def _send(pid: int, sent: signal.Signals) -> None:
+    os.kill(pid, sent)
+    os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_delivery_that_breaks_its_reader_is_read_once_more_and_no_oftener(
+    tmp_path: Path, ends: list[signal.Signals], fault: signal.Signals
+) -> None:
+    ends += [fault]
+    assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
+    ends += [fault, fault]
+    with pytest.raises(MediaError, match=f"ended by signal {fault:d}, each time"):
+        fit(tmp_path, GOOD)
+    assert not ends
     assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
 
 
-def test_a_delivery_that_is_never_read_is_given_up_and_the_next_one_is_read(
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+def test_a_delivery_whose_reader_somebody_else_ends_is_no_broken_one(
+    tmp_path: Path, ends: list[signal.Signals], sent: signal.Signals
+) -> None:
+    ends += [sent, sent]
+    # the first that says so ends the try: memory may be short, and whoever asks waits for it
+    for _ in range(2):
+        with pytest.raises(WorkerLost, match=f"ended by signal {sent:d}") as lost:
+            fit(tmp_path, GOOD)
+        assert lost.value.retryable
+    ends += [signal.SIGSEGV, sent]
+    with pytest.raises(WorkerLost, match=f"ended by signal {sent:d}"):
+        fit(tmp_path, GOOD)
+    assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
+
+
+def test_work_whose_reader_somebody_else_ends_is_tried_again_after_a_while(
+    tmp_path: Path, ends: list[signal.Signals]
+) -> None:
+    async def work() -> Fitted | None:
+        return await asyncio.to_thread(fit, tmp_path, GOOD)
+
+    ends += [signal.SIGKILL] * 3
+    began = time.monotonic()
+    assert asyncio.run(workers._tried_again(work)) == Fitted(held=0, encoded=True)
+    assert time.monotonic() - began > sum(workers.RETRY_AFTER[:3])
+
+
+def test_a_delivery_that_is_not_read_in_time_is_read_later_and_so_is_the_next_one(
     tmp_path: Path, readers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(tmp_path, GOOD)
@@ -121,10 +167,25 @@ def test_a_delivery_that_is_never_read_is_given_up_and_the_next_one_is_read(
     os.kill(process.pid, signal.SIGSTOP)
     with monkeypatch.context() as patched:
         patched.setattr(foreign, "DELIVERY_SECONDS", 0.2)
-        with pytest.raises(MediaError, match="takes more than"):
+        with pytest.raises(WorkerLost, match=r"not read within 0\.2 s"):
             fit(tmp_path, GOOD)
     assert process.poll() == -signal.SIGKILL
     assert fit(tmp_path, GOOD) == Fitted(held=0, encoded=True)
+
+
+def test_a_delivery_that_takes_too_much_cpu_is_given_up_whatever_those_before_it_took(
+    tmp_path: Path, readers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "track").write_bytes(media.track(5.0))
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 1)
+    with pytest.raises(MediaError, match="more than 1 s of CPU"):
+        foreign.fit_track(tmp_path / "track", tmp_path / "fitted.mp4", 1_200.0)
+    monkeypatch.setattr(foreign, "CPU_SECONDS", 1_000)
+    bounds = []
+    for seconds in (1_200.0, 1.0):
+        foreign.fit_track(tmp_path / "track", tmp_path / "fitted.mp4", seconds)
+        bounds.append(resource.prlimit(readers._reader.process.pid, resource.RLIMIT_CPU)[0])
+    assert 1_000 < bounds[0] < bounds[1]
 
 
 def test_a_reader_that_answers_nonsense_is_replaced(tmp_path: Path, readers: Any) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from raypipe.api import create_app, pictures
 from raypipe.config import Settings
-from raypipe.errors import MediaError
+from raypipe.errors import MediaError, WorkerLost
 from raypipe.journal import Journal
 from raypipe.media import apart
 from raypipe.media.apart import normalise_apart
@@ -156,16 +156,50 @@ def test_a_bomb_is_refused_by_its_size_before_anything_is_decoded() -> None:
         normalise(data)
 
 
-def test_decoding_is_bounded_in_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoding_is_bounded_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     large = bomb(6_000, 6_000)
     normalise_apart(large, ("PNG",))
     monkeypatch.setattr(apart, "MEMORY", 2**27)
     with pytest.raises(MediaError, match="memory"):
         normalise_apart(large, ("PNG",))
-    monkeypatch.setattr(apart, "MEMORY", 2**30)
+
+
+def test_decoding_is_bounded_in_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = tmp_path / "picture_decoder.py"
+    endless.write_text(
+        f"import runpy, sys\n"
+        f"decoder = runpy.run_path({str(apart._DECODER)!r})\n"
+        f"decoder['main'].__globals__['normalised'] = lambda *_: all(True for _ in iter(int, 1))\n"
+        f"decoder['main'](int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])\n"
+    )
+    monkeypatch.setattr(apart, "_DECODER", endless)
+    monkeypatch.setattr(apart, "CPU_SECONDS", 1)
+    with pytest.raises(MediaError, match="more than 1 s of CPU"):
+        normalise_apart(PNG, ("PNG",))
+
+
+def test_a_picture_that_is_not_read_in_time_is_no_broken_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "SECONDS", 0.01)
-    with pytest.raises(MediaError, match="too long"):
-        normalise_apart(large, ("PNG",))
+    with pytest.raises(WorkerLost, match=r"not read within 0\.01 s") as lost:
+        normalise_apart(bomb(600, 600), ("PNG",))
+    assert lost.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind", "status"), [("KILL", WorkerLost, 503), ("TERM", WorkerLost, 503), ("SEGV", MediaError, 422)]
+)  # fmt: skip
+def test_a_picture_whose_decoder_somebody_else_ends_is_no_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: str, kind: type[Exception], status: int
+) -> None:
+    ending = tmp_path / "picture_decoder.py"
+    ending.write_text(f"import os, signal; os.kill(os.getpid(), signal.SIG{sent})")
+    monkeypatch.setattr(apart, "_DECODER", ending)
+    with pytest.raises(kind, match="by signal"):
+        normalise_apart(PNG, ("PNG",))
+    uri = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
+    answer = asyncio.run(post(Settings(data_dir=tmp_path), "/v1/videos", input_reference=uri))
+    assert answer.status_code == status
+    assert ("retry-after" in answer.headers) is (status == 503)
 
 
 @pytest.mark.parametrize("cut", [40, 60, -200])

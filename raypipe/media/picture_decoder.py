@@ -309,7 +309,8 @@ def _to_srgb(gamma: int) -> list[int]:
 def main(memory: int, cpu_seconds: int, formats: list[str]) -> None:
     """Normalise a picture; how the process ends says how it went."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    # the first bound ends it by SIGXCPU, which says what it was; the second would by SIGKILL, which others send too
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Image.MAX_IMAGE_PIXELS = None  # whoever starts this has looked at its size
