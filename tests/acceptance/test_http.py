@@ -18,8 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raypipe.api.proxy import MOST_CREATES
-from raypipe.api.turns import TURNS
 from raypipe.media.video import probe, read_picture, write_png
 from raypipe.models import Size
 from tests.patience import patience
@@ -143,27 +141,6 @@ def test_who_prefers_to_wait_is_answered_at_the_end_or_after_a_while(client: htt
     shown = client.get(answer.headers["location"])
     assert (shown.headers["retry-after"], shown.headers["openai-poll-after-ms"]) == ("1", "1000")
     client.post(f"{answer.headers['location']}/cancel")
-
-
-def test_who_waits_for_a_video_keeps_nobody_from_having_one_accepted(client: httpx.Client) -> None:
-    slow, number = body(options={"simulated": QUICK | {"clip": 300.0}}), MOST_CREATES + TURNS + 1
-    began = {video["id"] for video in client.get("/v1/videos?limit=100").json()["data"]}
-
-    def new() -> set[str]:
-        return {video["id"] for video in client.get("/v1/videos?limit=100").json()["data"]} - began
-
-    with ThreadPoolExecutor(number) as threads:
-        waiting = []
-        for accepted in range(number):
-            waiting.append(
-                threads.submit(client.post, "/v1/videos", json=slow, headers={"Prefer": "wait=60"})
-            )
-            while len(new()) == accepted and not waiting[-1].done():
-                pass  # until it is accepted, or refused
-        assert len(new()) == number
-        for video_id in new():
-            client.post(f"/v1/videos/{video_id}/cancel")
-        assert [asked.result().status_code for asked in waiting] == [202] * number
 
 
 def test_a_plan_costs_nothing_can_be_edited_and_is_taken_as_it_is(client: httpx.Client) -> None:
