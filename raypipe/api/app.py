@@ -27,6 +27,7 @@ from raypipe.api.bodies import (
     accepted,
 )
 from raypipe.api.callers import Calling, FollowedId, KnownCallers, VideoId
+from raypipe.api.commits import SaysCommitted, say_committed
 from raypipe.api.forms import FORMS, FormAsJson
 from raypipe.api.limits import BodyLimit
 from raypipe.api.origins import OwnPagesOnly
@@ -112,6 +113,7 @@ def create_app(
     )
     service = VideoService(settings, poke)
     app.state.journal = service.journal
+    app.add_middleware(SaysCommitted)
     app.add_middleware(FormAsJson)
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(KnownCallers, settings=settings, journal=service.journal)
@@ -186,6 +188,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
     async def create_video(
         body: CreateVideo,
         caller: Calling,
+        request: Request,
         response: Response,
         idempotency_key: IdempotencyKey = None,
         prefer: Annotated[
@@ -203,6 +206,7 @@ def _add_video_routes(app: FastAPI, service: VideoService) -> None:
             response.headers["Idempotency-Replayed"] = "true"
         seconds = _waits(prefer)
         if seconds is not None:
+            await say_committed(request)  # what only waits takes no place from others
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
         shown = Snapshot(video, (), {}, time.time())
         if replayed or seconds is not None:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from raypipe.api.callers import is_open
 from raypipe.api.failures import failure
 from raypipe.api.origins import SAFE
-from raypipe.api.shares import Account, place_of_request
+from raypipe.api.shares import Account, Pool, place_of_request
 
 #: seconds within which a body has to arrive
 READ_SECONDS = 120.0
@@ -21,9 +21,10 @@ MOST_HELD, SMALL = 8, 64 * 2**10
 class BodyLimit:
     """Answers 413 to a body that is longer than the limit, declared or not, and reads no more of it.
 
-    All bodies together, until they are passed on, take bounded memory, and those of one caller half of it: where there
-    is no room for another it is answered 429. Where no key is needed bodies are short, and arrive within seconds. A GET
-    has none: what a client declares or sends as its body is not waited for.
+    All bodies together, until they are passed on, take bounded memory, and those of one caller half of it; those with
+    keys that are not yet known to open anything take half of it together, and those of one caller half of that. Where
+    there is no room for another it is answered 429. Where no key is needed bodies are short, and arrive within seconds.
+    A GET has none: what a client declares or sends as its body is not waited for.
 
     A POST whose body was read is worked on to its end: Serve cancels a handler when its client hangs up, and a
     client that has sent a video cannot know whether it was in time.
@@ -127,6 +128,7 @@ class _Room:
     def __init__(self, most: int) -> None:
         self._most, self._held = most, 0
         self._held_of: Counter[Account | None] = Counter()
+        self._held_in: Counter[Pool] = Counter()
 
     def hold(self, size: int, account: Account | None) -> None:
         """Hold so many bytes more of a caller's, or fewer."""
@@ -134,10 +136,15 @@ class _Room:
         self._held_of[account] += size
         if not self._held_of[account]:
             del self._held_of[account]
+        if account is not None:
+            self._held_in[account.pool] += size
 
     def is_over(self, account: Account | None) -> bool:
-        """Tell whether more is held than may be, of all or, where it is known whose it is, of a caller."""
-        return self._held > self._most or (account is not None and self._held_of[account] > self._most // 2)
+        """Tell whether more is held than may be, of all or, where it is known whose it is, of a pool or a caller."""
+        if account is None or self._held > self._most:
+            return self._held > self._most
+        of_pool = self._most // 2 if account.pool == "new key" else self._most
+        return self._held_in[account.pool] > of_pool or self._held_of[account] > of_pool // 2
 
 
 class _Body:

@@ -1,15 +1,17 @@
 """What Serve's HTTP proxy is wrapped in: it runs in the proxy, before anything is passed on to a replica."""
 
+from contextlib import ExitStack
+
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.answers import OwnAnswers
 from raypipe.api.callers import is_open
+from raypipe.api.commits import listening, until_committed
 from raypipe.api.connections import bound_connections
 from raypipe.api.failures import failure
 from raypipe.api.limits import BodyLimit
-from raypipe.api.origins import SAFE
-from raypipe.api.shares import Shares, place_of_request
+from raypipe.api.shares import Shares, may_open, place_of_request
 from raypipe.api.turns import Turns
 from raypipe.config import Settings, trust_proxies
 from raypipe.errors import NotReady
@@ -34,7 +36,7 @@ def in_proxy() -> list[Middleware]:
     return [
         Middleware(RoutesAwaited),
         Middleware(Turns),
-        Middleware(BodiesFirst, most_bytes=settings.max_body_bytes),
+        Middleware(BodiesFirst, settings=settings),
         Middleware(OwnHeadersAlone),
         Middleware(Shares, settings=settings),
         Middleware(OwnAnswers),
@@ -88,17 +90,20 @@ class RoutesAwaited:
 
 
 class BodiesFirst:
-    """Passes on what needs no key, and new videos, once their bodies are read: one that is awaited costs no replica.
+    """Passes requests on once their bodies are read: one that is awaited costs no replica, and nobody a turn.
 
-    New videos are refused where as many are being accepted as can be in time: to refuse costs a tenth of accepting. A
-    new video of a key that is not known yet is passed on as it comes, as its key is looked at before its body is read.
+    What shows no key where one is needed is passed on as it comes: it is refused whatever its body says.
+
+    New videos are refused where as many are being accepted as can be in time: to refuse costs a tenth of accepting. One
+    of a key that is not known yet takes no place, as whoever invents keys could take them all.
     """
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._under_way = app, 0
-        self._with_body = BodyLimit(app, most_bytes)
-        # a body that comes slowly holds no place meanwhile
-        self._create = BodyLimit(self._bounded, most_bytes)
+        self._keyless = not settings.keys_required
+        # a room of their own, so that nobody's films keep vendors' webhooks out
+        self._open = BodyLimit(app, settings.max_body_bytes)
+        self._keyed = BodyLimit(self._pass_on, settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or tell its client to come again."""
@@ -107,27 +112,33 @@ class BodiesFirst:
     def _way_of(self, scope: Scope) -> ASGIApp:
         if scope["type"] != "http":
             return self._app
-        if scope["method"] in SAFE or is_open(scope["path"]):
-            return self._with_body
-        return self._create if _is_create(scope) else self._app
+        if is_open(scope["path"]):
+            return self._open
+        return self._keyed if may_open(scope, self._keyless) else self._app
 
-    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._under_way >= MOST_CREATES:
-            message = f"{MOST_CREATES} videos are being accepted at this moment; come again in a second."
-            await failure(429, "queue_full", message, headers={"Retry-After": "1"})(scope, receive, send)
-            return
-        self._under_way += 1
-        try:
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST" or scope["path"] != "/v1/videos":
             await self._app(scope, receive, send)
-        finally:
-            self._under_way -= 1
+            return
+        with ExitStack() as until:
+            if _is_known():
+                if self._under_way >= MOST_CREATES:
+                    message = (
+                        f"{MOST_CREATES} videos are being accepted at this moment; come again in a second."
+                    )
+                    await failure(429, "queue_full", message, headers={"Retry-After": "1"})(
+                        scope, receive, send
+                    )
+                    return
+                self._under_way += 1
+                until.callback(self._end_create)
+            await self._app(listening(scope), receive, until_committed(send, until.close))
+
+    def _end_create(self) -> None:
+        self._under_way -= 1
 
 
-def _is_create(scope: Scope) -> bool:
-    """Tell whether a request is a new video's; one that waits for its video would hold a place all the while."""
-    if scope["method"] != "POST" or scope["path"] != "/v1/videos":
-        return False
+def _is_known() -> bool:
+    """Tell whether the key of the request that is worked on has opened something, or none is needed."""
     place = place_of_request()
-    if place is not None and place.account.pool == "new key":
-        return False
-    return all(name != b"prefer" for name, _ in scope["headers"])
+    return place is None or place.account.pool != "new key"

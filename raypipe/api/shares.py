@@ -208,6 +208,11 @@ def secret_in(scope: Scope, keyless: bool) -> str | None:
     return secret if secret is not None and secret.startswith(PREFIX) else None
 
 
+def may_open(scope: Scope, keyless: bool) -> bool:
+    """Tell whether a request shows what may open something, or comes from where no key is needed."""
+    return secret_in(scope, keyless) is not None or (keyless and is_local(scope, dict(scope["headers"])))
+
+
 def address_of(scope: Scope) -> str:
     """Return the address that a request comes from; of IPv6 the network of 64 bits, which one caller has to itself."""
     host = str((scope.get("client") or ("",))[0])

@@ -9,15 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.shares import Account, place_of_request
 
-#: requests of one caller that a proxy has passed on and that are not answered yet
+#: requests of one caller that a proxy has passed on and of which nothing has come back yet
 TURNS = 16
 
 
 class Turns:
     """Passes on so many requests of one caller at a time until they are answered; more wait, and nobody else for them.
 
-    A caller that opens hundreds of event streams at once would otherwise keep the service busy for seconds. A request
-    that asks to be answered late takes no turn.
+    A caller that opens hundreds of event streams at once would otherwise keep the service busy for seconds. The turn of
+    a request that asks to be answered late ends when it is said to be committed. Bodies are read before: one that comes
+    slowly would keep its turn from the caller's others.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,7 +29,7 @@ class Turns:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on when it is its turn."""
         place = place_of_request()
-        if place is None or any(name == b"prefer" for name, _ in scope["headers"]):
+        if place is None:
             await self._app(scope, receive, send)
             return
         with self._turns_of(place.account) as turns:
@@ -58,7 +59,7 @@ class _Turn:
         self._turns: asyncio.Semaphore | None = turns
 
     def until_answered(self, send: Send) -> Send:
-        """Return a `send` that ends the turn when the answer begins."""
+        """Return a `send` that ends the turn when the answer begins, or with a word that comes before it."""
 
         async def send_and_end(message: Message) -> None:
             self.end()

@@ -1,13 +1,18 @@
 """Strangers that hold all the connections they can keep nobody out; `python -m tests.chaos.strangers` has thousands."""
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 
+from raypipe.api.turns import TURNS
 from tests.chaos.strangers import ask, keys, under_attack
 from tests.chaos.test_restart import serving
+from tests.patience import patience
 
 SHARE = 20
 
@@ -47,3 +52,50 @@ def test_a_stream_that_is_hung_up_gives_its_place_back(service: tuple[str, Path]
                 stream.__exit__(None, None, None)
             while ask(url, "GET", "/v1/videos", key).status == 429:
                 pass  # until the hang-ups have come there; the test's own limit of time ends it
+
+
+def test_who_waits_for_a_video_keeps_nobody_from_having_one_accepted(service: tuple[str, Path]) -> None:
+    url, data = service
+    (key,) = keys(data, "patient")
+    film = {
+        "prompt": "A storm",
+        "seconds": 5,
+        "model": "simulated",
+        "options": {"simulated": {"clip": 300.0}},
+    }
+    number = TURNS + 1  # and so more than are accepted at once
+    with (
+        httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=patience(90)
+        ) as client,
+        ThreadPoolExecutor(number) as threads,
+    ):
+
+        def accepted() -> list[str]:
+            return [video["id"] for video in client.get("/v1/videos?limit=100").json()["data"]]
+
+        waiting = []
+        for before in range(number):
+            waiting.append(
+                threads.submit(client.post, "/v1/videos", json=film, headers={"Prefer": "wait=60"})
+            )
+            while len(accepted()) == before and not waiting[-1].done():
+                pass  # until it is accepted, or refused
+        assert len(accepted()) == number
+        for video_id in accepted():
+            client.post(f"/v1/videos/{video_id}/cancel")
+        assert [asked.result().status_code for asked in waiting] == [202] * number
+
+
+def test_bodies_that_come_slowly_keep_nothing_from_their_caller(service: tuple[str, Path]) -> None:
+    url, data = service
+    (key,) = keys(data, "slow")
+    head = "POST /v1/plans HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 90\r\n"
+    request = f"{head}Authorization: Bearer {key}\r\n\r\n".encode()
+    where = httpx.URL(url)
+    with ExitStack() as opened:
+        for _ in range(TURNS + 1):
+            slow = opened.enter_context(socket.create_connection((where.host, where.port or 0)))
+            slow.sendall(request)
+        answers = [ask(url, "GET", "/v1/videos", key) for _ in range(2 * TURNS)]
+    assert {answer.status for answer in answers} == {200}

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from raypipe.api import create_app
+from raypipe.api.commits import COMMITTED, listening
 from raypipe.api.limits import MOST_HELD, OPEN_BYTES, SMALL, BodyLimit
 from raypipe.api.service import VideoService
 from raypipe.config import Settings
@@ -462,6 +463,30 @@ def test_a_video_that_is_accepted_is_said_to_be_though_it_cannot_be_read_again(
             return answer.status_code, len((await client.get("/v1/videos")).json()["data"])
 
     assert asyncio.run(test()) == (202, 1)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_proxy_that_listens_is_told_of_the_commit_before_the_wait(
+    app: FastAPI, journal: Journal, listens: bool
+) -> None:
+    async def test() -> list[tuple[str, int]]:
+        seen: list[tuple[str, int]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(BODY).encode(), "more_body": False}
+
+        async def send(message: Any) -> None:
+            seen.append((message["type"], len(journal.video_ids())))
+            if message["type"] == COMMITTED:
+                await journal.cancel(journal.video_ids()[0], by_service=True)  # which ends the wait
+
+        asked = scope("POST", "/v1/videos")
+        asked["headers"].append((b"prefer", b"wait=60" if listens else b"wait=1"))
+        await app(listening(asked) if listens else asked, receive, send)
+        return seen
+
+    answered = [("http.response.start", 1), ("http.response.body", 1)]
+    assert asyncio.run(test()) == [(COMMITTED, 1)] * listens + answered
 
 
 def test_a_change_that_is_made_and_cannot_be_shown_is_not_to_be_asked_for_again(

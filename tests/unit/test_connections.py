@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import uvicorn
 from uvicorn.config import HTTP_PROTOCOLS
 
 from raypipe.api.connections import HEAD_BYTES, BoundedConnection, bound_connections
+from tests.patience import patience
 
 Connect = Callable[[bytes], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -151,6 +153,93 @@ def test_of_too_many_connections_without_a_request_the_longest_waiting_is_closed
             app.may.set()
             assert (await answer(working)).startswith(b"HTTP/1.1 204"), "one at work is left alone"
             assert await is_closed(others[0][0]), "it waits now, too"
+
+    asyncio.run(test())
+
+
+class Refusing:
+    """An app that answers without reading bodies."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"4"), (b"x-path", scope["path"].encode())]
+        await send({"type": "http.response.start", "status": 429, "headers": headers})
+        await send({"type": "http.response.body", "body": b"Not."})
+
+
+def _posts(port: int, size: int, headers: dict[str, str]) -> list[int]:
+    """Send bodies as `http.client` does, which reads nothing before all is sent: two, on one connection if it stays."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=patience(30))
+    statuses = []
+    for _ in range(2):
+        connection.request("POST", "/v1/videos", bytes(size), headers)
+        with connection.getresponse() as answered:
+            statuses.append(answered.status)
+            answered.read()
+    connection.close()
+    return statuses
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+@pytest.mark.parametrize("size", [HEAD_BYTES // 2, 5_000_000, 30_000_000])
+def test_an_answer_that_comes_before_all_of_a_body_is_not_lost(size: int, headers: dict[str, str]) -> None:
+    async def test() -> list[int]:
+        async with server(Refusing()) as connect:
+            _, writer = await connect(b"")
+            return await asyncio.to_thread(_posts, writer.get_extra_info("peername")[1], size, headers)
+
+    assert asyncio.run(test()) == [429, 429]
+
+
+def test_a_rest_of_a_body_and_the_next_head_may_come_together() -> None:
+    async def test() -> None:
+        async with server(Refusing()) as connect:
+            size = 3 * HEAD_BYTES
+            reader, writer = await connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            assert (await answer(reader)).startswith(b"HTTP/1.1 429")
+            await reader.readexactly(4)
+            next_head = REQUEST % b"next"
+            writer.write(bytes(size) + next_head[:9])
+            await writer.drain()
+            writer.write(next_head[9:])
+            assert b"x-path: /next" in await answer(reader)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+def test_a_rest_of_a_body_that_does_not_come_ends_its_connection(
+    close: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.api.connections.REST_SECONDS", 0.2)
+
+    async def test() -> None:
+        async with server(Refusing()) as connect:
+            reader, writer = await connect(
+                b"POST / HTTP/1.1\r\nHost: a\r\n%sContent-Length: 9999999\r\n\r\n" % close
+            )
+            assert (await answer(reader)).startswith(b"HTTP/1.1 429")
+            await reader.readexactly(4)
+            ended = asyncio.create_task(is_closed(reader))
+            while not ended.done():  # a byte now and then gains no time
+                writer.write(b"" if writer.is_closing() else b"x")
+                await asyncio.sleep(0.02)
+            assert ended.exception() is not None or ended.result()
+
+    asyncio.run(test())
+
+
+def test_after_the_rest_of_a_body_a_head_is_bounded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raypipe.api.connections.HEAD_SECONDS", 0.1)
+
+    async def test() -> None:
+        async with server(Refusing()) as connect:
+            reader, writer = await connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+            await answer(reader)
+            await reader.readexactly(4)
+            writer.write(bytes(100))
+            await writer.drain()
+            writer.write(b"GET / HTTP")
+            assert await is_closed(reader)
 
     asyncio.run(test())
 

@@ -1,28 +1,34 @@
 """What Serve's proxy is wrapped in."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from ray.serve._private.proxy import HTTPProxy
 from ray.serve._private.proxy_request_response import ASGIProxyRequest, ResponseStatus
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from uvicorn.config import HTTP_PROTOCOLS, Config
 
 from raypipe.api.answers import OwnAnswers
+from raypipe.api.commits import SaysCommitted, say_committed
 from raypipe.api.connections import BoundedConnection
 from raypipe.api.failures import failure
 from raypipe.api.proxy import MOST_CREATES, BodiesFirst, OwnHeadersAlone, RoutesAwaited, in_proxy
 from raypipe.api.shares import Shares
-from raypipe.api.turns import Turns
+from raypipe.api.turns import TURNS, Turns
+from raypipe.config import Settings
+from tests.patience import patience
 
 
 class Client:
     """A request through a middleware, and its answer."""
 
     def __init__(self, *headers: tuple[bytes, bytes], path: str = "/v1/videos") -> None:
-        self.scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+        here = {"client": ("127.0.0.1", 1)}
+        self.scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers), **here}
         self.status = 0
         self.sends = asyncio.Event()
 
@@ -44,7 +50,12 @@ def sending(*headers: tuple[bytes, bytes], path: str = "/v1/videos") -> Client:
     return client
 
 
-def test_more_new_videos_than_can_be_in_time_are_refused_and_nothing_else_is() -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path)
+
+
+def test_more_new_videos_than_can_be_in_time_are_refused_and_nothing_else_is(settings: Settings) -> None:
     async def scenario() -> None:
         accepts = asyncio.Event()
 
@@ -53,23 +64,162 @@ def test_more_new_videos_than_can_be_in_time_are_refused_and_nothing_else_is() -
             await accepts.wait()
             await send({"type": "http.response.start", "status": 202})
 
-        app = BodiesFirst(replica, 1_000)
+        app = BodiesFirst(replica, settings)
         slow = [asyncio.create_task(Client().ask(app)) for _ in range(50)]  # their bodies never come
         taken = [asyncio.create_task(sending().ask(app)) for _ in range(MOST_CREATES)]
         await asyncio.sleep(0.01)
-        assert [await sending().ask(app) for _ in range(3)] == [429] * 3
-        others = [
-            sending((b"prefer", b"wait=9")),
-            sending(path="/v1/plans"),
-            sending(path="/v1/videos/x/cancel"),
-        ]
+        refused = [sending(), sending((b"prefer", b"wait=9")), sending((b"prefer", b"x"))]
+        assert [await at_once(client, app) for client in refused] == [429] * 3
+        others = [sending(path="/v1/plans"), sending(path="/v1/videos/x/cancel")]
         passed = [asyncio.create_task(each.ask(app)) for each in others]
         await asyncio.sleep(0.01)
         accepts.set()
-        assert await asyncio.gather(*taken, *passed) == [202] * (MOST_CREATES + 3)
+        assert await asyncio.gather(*taken, *passed) == [202] * (MOST_CREATES + 2)
         assert await sending().ask(app) == 202, "there is room again"
         for task in slow:
             task.cancel()
+
+    asyncio.run(scenario())
+
+
+class Service:
+    """A service that notes what it has taken, commits new videos when it may, and answers when it may."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.commits, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Take a request, as the application does."""
+        self.taken.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await SaysCommitted(self._create if scope["path"] == "/v1/videos" else self._answer)(
+            scope, receive, send
+        )
+
+    async def _create(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.commits.wait()
+        await say_committed(Request(scope))
+        await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.answers.wait()
+        await PlainTextResponse("Done.", 202)(scope, receive, send)
+
+
+def wrapped(service: Any, settings: Settings) -> Any:
+    """A service as Serve's proxy wraps it."""
+    return OwnAnswers(Shares(BodiesFirst(Turns(service), settings), settings))
+
+
+async def at_once(client: Client, app: Any) -> int:
+    """Give the status of a request that is answered at once; 0 if it is not."""
+    asking = asyncio.create_task(client.ask(app))
+    await settled()
+    asking.cancel()
+    return asking.result() if asking.done() else 0
+
+
+async def settled() -> None:
+    """Let all that can go on go on."""
+    for _ in range(200):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("path", ["/v1/plans", "/v1/videos/x/beats/1", "/v1/videos/x/cancel", "/v1/videos"])
+@pytest.mark.parametrize("headers", [[], [(b"authorization", b"Bearer rp_new")]], ids=["no key", "new key"])
+def test_bodies_that_come_slowly_keep_no_turn_from_their_callers_other_requests(
+    path: str, headers: list[tuple[bytes, bytes]], settings: Settings
+) -> None:
+    async def scenario() -> None:
+        service = Service()
+        service.answers.set()
+        app = wrapped(service, settings)
+        slow = [asyncio.create_task(Client(*headers, path=path).ask(app)) for _ in range(2 * TURNS)]
+        await settled()
+        other = asyncio.create_task(sending(*headers, path="/v1/videos/y/cancel").ask(app))
+        await settled()
+        assert other.done(), "it waits for nobody's body"
+        assert service.taken == ["/v1/videos/y/cancel"]
+        for task in slow:
+            task.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_what_shows_no_key_where_one_is_needed_is_not_read(settings: Settings) -> None:
+    async def refuses(scope: Any, receive: Any, send: Any) -> None:
+        await failure(401, "not_authenticated", "A key is needed.")(scope, receive, send)
+
+    async def scenario() -> None:
+        app = wrapped(refuses, settings.model_copy(update={"require_keys": True}))
+        async with asyncio.timeout(patience(5)):
+            for headers in ([], [(b"authorization", b"Bearer sk-of-others")]):
+                assert await Client(*headers).ask(app) == 401
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("prefer", ["x", "wait", "wait=", "wait=soon", "wait=20", "respond-async"])
+def test_what_a_client_prefers_takes_it_past_no_bound(prefer: str, settings: Settings) -> None:
+    prefers = (b"prefer", prefer.encode())
+
+    async def scenario() -> None:
+        service = Service()
+        app = wrapped(service, settings)
+        roomy = [asyncio.create_task(sending(prefers).ask(app)) for _ in range(3 * MOST_CREATES)]
+        await settled()
+        assert service.taken == ["/v1/videos"] * MOST_CREATES
+        assert [task.result() for task in roomy if task.done()] == [429] * 2 * MOST_CREATES
+        others = [asyncio.create_task(sending(prefers, path="/v1/plans").ask(app)) for _ in range(3 * TURNS)]
+        await settled()
+        assert len(service.taken) == TURNS
+        service.commits.set()
+        service.answers.set()
+        assert await asyncio.gather(*others) == [202] * 3 * TURNS
+
+    asyncio.run(scenario())
+
+
+def test_who_waits_for_a_video_takes_a_place_and_a_turn_until_it_is_committed(settings: Settings) -> None:
+    prefers = (b"prefer", b"wait=60")
+
+    async def scenario() -> None:
+        service = Service()
+        app = wrapped(service, settings)
+        waiting = list[Client]()
+        asked = list[asyncio.Task[int]]()
+        for _ in range(3 * TURNS // MOST_CREATES):
+            service.commits.clear()
+            more = [sending(prefers) for _ in range(MOST_CREATES)]
+            asked += [asyncio.create_task(client.ask(app)) for client in more]
+            waiting += more
+            await settled()
+            assert len(service.taken) == len(waiting)
+            assert await at_once(sending(prefers), app) == 429, "all places are taken"
+            service.commits.set()
+            await settled()
+        assert not any(task.done() or client.status for task, client in zip(asked, waiting, strict=True))
+        service.answers.set()
+        assert await asyncio.gather(*asked) == [202] * 3 * TURNS
+
+    asyncio.run(scenario())
+
+
+def test_nobody_else_is_told_that_a_video_is_committed(settings: Settings) -> None:
+    async def scenario() -> None:
+        service, seen = Service(), list[str]()
+        service.commits.set()
+        service.answers.set()
+
+        async def send(message: Any) -> None:
+            seen.append(message["type"])
+
+        for app in (service, BodiesFirst(service, settings)):
+            client = sending()
+            await app(client.scope, client._receive, send)
+        assert seen == ["http.response.start", "http.response.body"] * 2
 
     asyncio.run(scenario())
 

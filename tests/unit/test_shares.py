@@ -303,6 +303,54 @@ def test_one_caller_holds_half_of_the_room_for_bodies(settings: Settings) -> Non
     asyncio.run(test())
 
 
+def test_whoever_invents_keys_holds_half_of_the_room_for_bodies_together(settings: Settings) -> None:
+    limit = 4 * SMALL
+
+    async def test() -> None:
+        whole = asyncio.Event()
+
+        async def service(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+        roomy = settings.model_copy(update={"requests_per_caller": 100})
+        app = Shares(BodyLimit(service, limit), roomy)
+
+        async def post(address: str, key: bytes) -> int:
+            parts, statuses = [b"x" * limit], list[int]()
+
+            async def receive() -> dict[str, Any]:
+                if not parts:
+                    await whole.wait()
+                    return {"type": "http.request", "body": b"", "more_body": False}
+                return {"type": "http.request", "body": parts.pop(), "more_body": True}
+
+            async def send(message: dict[str, Any]) -> None:
+                statuses.append(message.get("status", 0))
+
+            headers = [(b"authorization", b"Bearer " + key)]
+            scope = {"type": "http", "method": "POST", "path": "/v1/plans", "headers": headers}
+            await app({**scope, "client": (address, 1)}, receive, send)
+            return statuses[0]
+
+        assert (await Client(app, key="rp_known").get("/v1/videos"))[0] == 200
+        slow = list[asyncio.Task[int]]()
+        for number in range(4):  # addresses
+            invented = [b"rp_invented_%d" % key for key in range(MOST_HELD)]
+            slow += [asyncio.create_task(post(f"192.0.2.{number}", key)) for key in invented]
+        await _settled()
+        held = MOST_HELD // 2
+        assert [task.result() for task in slow if task.done()] == [429] * (len(slow) - held)
+        assert not any(task.done() for task in slow[: held // 2]), "an address holds half of that"
+        known = [asyncio.create_task(post("192.0.2.9", b"rp_known")) for _ in range(MOST_HELD - held)]
+        await _settled()
+        assert not any(task.done() for task in known)
+        whole.set()
+        assert await asyncio.gather(*known) == [200] * len(known)
+        await asyncio.gather(*slow)
+
+    asyncio.run(test())
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test sets there is put back after it."""
