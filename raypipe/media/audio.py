@@ -63,7 +63,7 @@ def why(error: Exception) -> str:
 def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        with av.open(handle, options={"format_whitelist": _FORMATS}) as container:
+        with av.open(handle, options={"format_whitelist": _FORMATS}, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise MediaError("the track holds no audio stream")
             if container.streams.audio[0].codec_context is None:

@@ -116,7 +116,7 @@ def _opened(source: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     else:
         raise MediaError("what was delivered is no MP4, QuickTime, Matroska or WebM clip")
     try:
-        with av.open(str(source), format=name) as container:
+        with av.open(str(source), format=name, metadata_errors="replace") as container:
             if len(container.streams) > MOST_STREAMS:
                 raise MediaError(f"the clip has {len(container.streams)} streams, more than {MOST_STREAMS}")
             stream = _pictures_of(container)

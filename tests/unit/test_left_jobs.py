@@ -46,6 +46,7 @@ class LateVendor(Vendor):
 
 PENDING = Pending(poll_after=0)
 DOWN = ProviderUnavailable("down")
+HOURS = 3_600.0
 
 
 async def left(rig: Rig, **changes: Any) -> None:
@@ -135,7 +136,6 @@ def test_what_a_stopped_job_had_delivered_is_named_by_its_row_and_fetched_again_
     with_rig(test)
 
 
-HOURS = 3_600.0
 GONE = ProviderUnavailable("404 Not Found")
 REFUSED = KeyRefused("401: no such key")
 
@@ -199,10 +199,15 @@ def test_nothing_stays_reserved_for_a_create_that_was_not_taken_and_is_not_sent_
     ids=["found", "not there yet", "surely not taken", "cannot say", "never said", "down"],
 )
 def test_a_create_that_was_not_answered_is_looked_for_until_it_is_known_what_became_of_it(
-    with_rig: Callable[[Test], None], found: Any, age: float, state: StepState, doubtful: float
-) -> None:
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch, found: Any, age: float, state: StepState,
+    doubtful: float,
+) -> None:  # fmt: skip
+    # what is young is so however slow this machine is
+    monkeypatch.setattr(LateVendor, "create_seconds", HOURS)
+    monkeypatch.setattr(LateVendor, "unknown_seconds", HOURS)
+
     async def test(rig: Rig) -> None:
-        await left(rig, state=StepState.SENT, provider_job_id=None, sent_at=time.time() - age)
+        await left(rig, state=StepState.SENT, provider_job_id=None, sent_at=time.time() - 2 * age * HOURS)
         vendor = LateVendor(PENDING, found=found)
         row = await ask(rig, vendor)
         assert (row.state, row.doubtful) == (state, doubtful)

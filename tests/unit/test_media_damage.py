@@ -410,3 +410,27 @@ def test_sound_in_an_encoding_that_nobody_knows_is_left_out_of_a_clip_and_is_no_
         assert not container.streams.audio
     with pytest.raises(MediaError, match="nothing here can decode"):
         decode(unknown(media.sound_only()))
+
+
+def with_latin_title(data: bytes) -> bytes:
+    """Put a byte that is no UTF-8 in place of a letter of an MP4's title."""
+    assert b"Cafe" in data
+    return data.replace(b"Cafe", b"Caf\xe9")
+
+
+def test_what_is_written_about_a_clip_or_track_in_another_alphabet_is_no_reason_to_refuse_it(
+    tmp_path: Path,
+) -> None:
+    clip = io.BytesIO(media.clip(2.0, ClipFormat(**ROOM, sound=True), RED))
+    titled = io.BytesIO()
+    with av.open(clip) as source, av.open(titled, "w", format="mp4") as target:
+        target.metadata["title"] = "Cafe"
+        copies = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    out, fitted = fit(tmp_path, with_latin_title(titled.getvalue()))
+    assert fitted.lost == 0
+    assert len(numbers(out)) == FRAMES
+    assert decode(with_latin_title(titled.getvalue()))[0].shape[1] > 0

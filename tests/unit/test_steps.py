@@ -702,13 +702,20 @@ UNKNOWN = OutcomeUnknown("cannot say")
     ],
 )
 def test_what_a_hosted_step_does_follows_from_its_row(
-    with_rig: Callable[[Test], None], state: StepState, found: list[Any], told: list[str]
+    with_rig: Callable[[Test], None],
+    monkeypatch: pytest.MonkeyPatch,
+    state: StepState,
+    found: list[Any],
+    told: list[str],
 ) -> None:
     async def test(rig: Rig) -> None:
         job_id = "job 1" if state is StepState.ACCEPTED else None
         if state is not StepState.INTENT:
             await rig.leave(state=state, attempt=1, sent_at=time.time(), provider_job_id=job_id)
         vendor = Vendor(*found)
+        if "submit 2" not in told:  # what is asked for is found before the create counts as over
+            monkeypatch.setattr(Vendor, "create_seconds", patience(30))
+            monkeypatch.setattr(Vendor, "unknown_seconds", patience(60))
         assert isinstance(await rig.run(hosted(rig, vendor)), Image)
         assert vendor.told == told
         assert not rig.row().possible_duplicate
@@ -845,6 +852,54 @@ def test_a_job_that_takes_too_long_is_cancelled_and_fails(with_rig: Callable[[Te
         failure = await rig.run(hosted(rig, vendor))
         assert isinstance(failure, StepFailure)
         assert (failure.code, vendor.told) == ("took_too_long", ["submit 1", "cancel job 2"])
+
+    with_rig(test)
+
+
+def test_a_late_job_that_cannot_be_stopped_may_still_deliver(with_rig: Callable[[Test], None]) -> None:
+    class Late(Vendor):
+        deadline_seconds = 0.0
+
+        async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
+            self.calls.append(f"poll {job_id}")
+            return (
+                Delivery(artifact=MADE.artifact)
+                if self.calls.count("cancel") == 2
+                else Pending(poll_after=0.01)
+            )
+
+        async def cancel(self, job_id: str, work: Work) -> None:
+            self.calls.append("cancel")
+            raise ProviderUnavailable("500")
+
+    async def test(rig: Rig) -> None:
+        vendor = Late(None)
+        assert isinstance(await rig.run(hosted(rig, vendor)), Image)
+        assert vendor.told == ["submit 1", "poll job 2", "cancel", "poll job 2", "cancel", "poll job 2"]
+
+    with_rig(test)
+
+
+def test_a_late_job_that_nobody_could_stop_for_an_hour_is_given_up_and_said_to_be_maybe_paid(
+    with_rig: Callable[[Test], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raypipe.hosted.UNREACHABLE_SECONDS", 0.0)
+
+    class Late(Vendor):
+        deadline_seconds = 0.0
+
+        async def poll(self, job_id: str, work: Work) -> Delivery | Pending:
+            return Pending(poll_after=0.01)
+
+        async def cancel(self, job_id: str, work: Work) -> None:
+            raise ProviderUnavailable("500")
+
+    async def test(rig: Rig) -> None:
+        failure = await rig.run(hosted(rig, Late(None)))
+        assert isinstance(failure, StepFailure)
+        assert failure.code == "took_too_long"
+        assert "job 2 could not be stopped, and may be paid" in failure.message
+        assert rig.row().doubtful == PRICE
 
     with_rig(test)
 

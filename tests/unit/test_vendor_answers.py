@@ -18,7 +18,7 @@ from PIL import Image
 from raypipe.api import create_app
 from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
-from raypipe.errors import InvalidRequest, RaypipeError
+from raypipe.errors import InvalidRequest, ProviderError, ProviderRejected, RaypipeError
 from raypipe.intake import plan
 from raypipe.models import Job, Kind, VideoRequest
 from raypipe.providers.base import ClipWork, Context, Delivery, ImageWork, Pending, Work
@@ -186,6 +186,25 @@ def test_a_poll_that_is_sent_elsewhere_is_asked_again_and_the_key_does_not_follo
     assert not any("login" in asked for asked in answering.asked)
 
 
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 408, 409, 410, 418, 422, 451, 500])
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_no_single_bad_answer_about_a_job_is_its_end(ask: Ask, vendor: str, status: int) -> None:
+    error = ask(vendor, Answering(lambda path, base: Response('{"detail": "nope"}', status)))
+    assert isinstance(error, ProviderError)
+    assert not isinstance(error, ProviderRejected), "a job is only given up for what is wrong with itself"
+
+
+def test_a_result_that_fal_refuses_is_its_end(ask: Ask) -> None:
+    def answers(path: str, base: str) -> Any:
+        return (
+            {"status": "COMPLETED"}
+            if path.endswith("/status")
+            else Response('{"detail": "no such size"}', 422)
+        )
+
+    assert ask("fal", Answering(answers)).code == "provider_rejected"
+
+
 # --- outputs ----------------------------------------------------------------------------------------------------------
 OUTPUTS: dict[str, Any] = {
     "a text": "BASEfile.png",
@@ -323,10 +342,12 @@ def test_a_flag_that_is_not_one_of_each_picture_counts_for_all(ask: Ask, flag: A
 NOT_YET = [
     Response(b'{"status": "rendering"}', 202), Response("", 204), Response("", 200), Response("", 304),
     Response(PICTURE[:9], 206), Response("", 300),
+    Response("<!DOCTYPE html><title>please log in</title>", 200, media_type="text/html"),
+    Response('\n{"error": "not yet"}', 200, media_type="image/png"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", NOT_YET, ids=lambda answer: str(answer.status_code))
+@pytest.mark.parametrize("answer", NOT_YET, ids=lambda answer: f"{answer.status_code} {answer.body[:3]!r}")
 def test_a_delivery_that_is_not_there_yet_is_asked_for_again(ask: Ask, answer: Response) -> None:
     answers = [answer, Response(PICTURE, media_type="image/png")]
 
