@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from raypipe import local_ray
-from raypipe.cli.connection import _check_address
+from raypipe.cli.connection import RayConnection, _check_address
+from raypipe.cli.generate import StopRequest
+from raypipe.config import Settings
 from raypipe.errors import RayUnavailable
+from raypipe.leftovers import Guard
 from raypipe.local_ray import START_TRIES, LocalRay
 
 #: what a raylet writes that dies because its agents are slow
@@ -94,6 +97,54 @@ def test_a_current_folder_that_was_deleted_is_the_reason(
     with pytest.raises(RayUnavailable, match="the current folder was deleted"):
         starting(monkeypatch, Starts(0, session)).start()
     monkeypatch.chdir(tmp_path)
+
+
+class HalfStarted:
+    """Stands for a node of Ray's to which nobody can be connected, and which cannot be ended in order."""
+
+    @property
+    def gcs_address(self) -> str:
+        raise Exception("Failed to start GCS.")
+
+    def kill_all_processes(self, **_: bool) -> None:
+        raise RuntimeError("Timed out")
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> list[Guard]:
+    """The guards that are made."""
+    made: list[Guard] = []
+
+    class Noted(Guard):
+        def __init__(self, mark: str) -> None:
+            super().__init__(mark)
+            made.append(self)
+
+    monkeypatch.setattr(local_ray, "Guard", Noted)
+    return made
+
+
+def connect_as_a_command() -> None:
+    connection = RayConnection(Settings(ray_address="local"), StopRequest())
+    try:
+        connection.start()
+    finally:
+        connection.stop()
+
+
+@pytest.mark.parametrize("half_started", [False, True])
+def test_a_command_is_told_why_ray_cannot_be_started_and_no_guard_is_left(
+    session: Path, guards: list[Guard], monkeypatch: pytest.MonkeyPatch, half_started: bool
+) -> None:
+    def start_node(*_: object) -> HalfStarted:
+        if half_started:
+            return HalfStarted()
+        raise Exception("Failed to start GCS.")
+
+    monkeypatch.setattr(local_ray, "_start_node", start_node)
+    with pytest.raises(RayUnavailable, match=rf"tried {START_TRIES} times: Failed to start GCS\."):
+        connect_as_a_command()
+    assert [guard._process.returncode for guard in guards] == [0] * START_TRIES
 
 
 @pytest.mark.parametrize(
