@@ -210,12 +210,9 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "logs"
 
     @property
-    def own_places(self) -> tuple[Path, ...]:
-        """What raypipe itself makes in the data directory, and that itself where nobody has chosen another."""
-        names = ("artifacts", "logs", "previews", "signing", "journal.db", "journal.db-wal", "journal.db-shm")
-        folder = self.data_dir.absolute()
-        default = (folder,) if self.data_dir == type(self).model_fields["data_dir"].default else ()
-        return (*default, *(folder / name for name in names))
+    def download_dir(self) -> Path:
+        """Folder of copies of artifacts that are being sent, where the store is no folder."""
+        return self.data_dir.absolute() / "downloads"
 
 
 #: says in Ray's environment how often it tries work again whose process it ended because memory ran out

@@ -176,8 +176,8 @@ def _start_node(
     So is that of the GCS: Ray waits for it with Python's global lock held, and nothing here would hear a signal.
     """
     from ray._private.node import Node
-    from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
     from ray._private.parameter import RayParams
+    from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
     from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     gcs_port, *free = _free_ports(1 + len(_AGENT_PORTS))
