@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.05
 QUIET_LOOKS = 2
 #: seconds for which a process without an environment may be one that is being started, and not one that has none
 START_SECONDS = 5.0
+#: seconds for which it may be one though nobody knows whose: its parent may have ended, or it is a stranger's
+GRACE_SECONDS = 0.5
 #: seconds for which the guard looks at least: what was about to be started carries no mark yet
 WATCH_SECONDS = 2.0
 #: what the guard is told where everything has ended in an orderly way
@@ -59,11 +61,15 @@ def end_marked(mark: str, leave_seconds: float = 0.0, watch_seconds: float = 0.0
         leave_seconds: How long they may take to end by themselves.
         watch_seconds: How long to look at least, for such as are not there yet.
     """
-    began, quiet_looks = time.monotonic(), 0
+    began, quiet_looks, family = time.monotonic(), 0, {os.getpid()}
     while quiet_looks < QUIET_LOOKS or time.monotonic() - began < watch_seconds:
-        marked = list(_marked(mark))
-        quiet_looks = 0 if marked else quiet_looks + 1
         waited = time.monotonic() - began
+        marked = {process for process in _processes() if _carries(process, mark)}
+        family |= marked
+        starting = set(_being_started(None if waited < GRACE_SECONDS else family)) - marked
+        if waited >= GRACE_SECONDS:
+            family |= starting
+        quiet_looks = 0 if marked or starting else quiet_looks + 1
         if waited > leave_seconds + END_SECONDS:
             return False
         if waited >= leave_seconds:
@@ -73,12 +79,10 @@ def end_marked(mark: str, leave_seconds: float = 0.0, watch_seconds: float = 0.0
     return True
 
 
-def _marked(mark: str) -> Iterator[int]:
-    """Return the ids of the processes that carry a mark and run, and of those that cannot be told yet."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        process = int(folder.name)
-        if process != os.getpid() and (_carries(process, mark) or _is_being_started(process)):
-            yield process
+def _processes() -> Iterator[int]:
+    """Return the ids of all processes but this one."""
+    here = os.getpid()
+    yield from (process for path in Path("/proc").glob("[0-9]*") if (process := int(path.name)) != here)
 
 
 def _environment(process: int) -> bytes | None:
@@ -93,16 +97,27 @@ def _carries(process: int, mark: str) -> bool:
     return f"{MARK}={mark}".encode() in (_environment(process) or b"").split(b"\0")
 
 
-def _is_being_started(process: int) -> bool:
-    """Tell whether a process is about to become another program: for a moment it has no environment."""
-    if _environment(process) != b"":
-        return False
+def _being_started(family: set[int] | None) -> Iterator[int]:
+    """Return the processes that are about to become other programs: for a moment they have no environment.
+
+    Args:
+        family: Those, and the children of those, that count; None: all do, also such as will never have one.
+    """
+    for process in _processes():
+        if _environment(process) == b"" and _is_being_started(process, family):
+            yield process
+
+
+def _is_being_started(process: int, family: set[int] | None) -> bool:
     try:
         fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return False  # it ended
-    state, flags = fields[0], int(fields[6])
-    return state not in (b"Z", b"X") and not flags & _OF_THE_KERNEL and _has_just_begun(float(fields[19]))
+    state, parent, flags = fields[0], int(fields[1]), int(fields[6])
+    if state in (b"Z", b"X") or flags & _OF_THE_KERNEL:
+        return False
+    counts = family is None or not family.isdisjoint((process, parent))
+    return counts and _has_just_begun(float(fields[19]))
 
 
 def _has_just_begun(ticks: float) -> bool:
