@@ -1,10 +1,12 @@
 """Ending what a Ray of raypipe's own has left: processes that carry its mark, whoever started them, and no others.
 
 Run as a program it is the guard: it waits until the process that holds its standard input ends, however it ends, and
-then ends what that process has left. It needs nothing but the standard library.
+then ends what that process has left. A process that does not end although a signal asked it to, it ends itself. It
+needs nothing but the standard library.
 """
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -28,24 +30,37 @@ START_SECONDS = 5.0
 GRACE_SECONDS = 0.5
 #: seconds for which the guard looks at least: what was about to be started carries no mark yet
 WATCH_SECONDS = 2.0
+#: seconds within which a process ends that a signal has asked to, while it starts Ray
+GIVE_UP_SECONDS = 30.0
 #: what the guard is told where everything has ended in an orderly way
 _DISMISSED = b"dismissed"
+#: descriptors of the guard's standard input, and of nothing
+_INPUT = 0
+NO_SIGNALS = -1
 #: flag of a process that is a part of the kernel
 _OF_THE_KERNEL = 0x00200000
 
 
 class Guard:
-    """Has a process of its own watch this one, and end all that carries a mark once this one has ended."""
+    """Has a process of its own watch this one, and end all that carries a mark once this one has ended.
 
-    def __init__(self, mark: str) -> None:
+    Args:
+        mark: Which.
+        signals: Descriptor to read from; what comes there is a signal that asks this process to end, which it may not
+            hear itself.
+    """
+
+    def __init__(self, mark: str, signals: int = NO_SIGNALS) -> None:
+        about = [mark, str(os.getpid()), str(signals), str(GIVE_UP_SECONDS)]
         # a session of its own: what a terminal sends to this process and its children is not for the guard
         self._process = subprocess.Popen(  # noqa: S603 - the command is ours
-            [sys.executable, "-I", "-S", __file__, mark],
+            [sys.executable, "-I", "-S", __file__, *about],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
             start_new_session=True,
+            pass_fds=() if signals == NO_SIGNALS else (signals,),
         )
 
     def dismiss(self) -> None:
@@ -142,9 +157,49 @@ def _kill(process: int, mark: str) -> None:
 
 
 def main() -> None:
-    """Guard the mark that is the argument."""
-    dismissed = sys.stdin.buffer.read() == _DISMISSED
-    end_marked(sys.argv[1], LEAVE_SECONDS, 0.0 if dismissed else WATCH_SECONDS)
+    """Guard the mark that is the first argument, and the process that is the second."""
+    mark, guarded, signals, seconds = sys.argv[1:]
+    dismissed = _await_end(int(guarded), int(signals), float(seconds)) == _DISMISSED
+    end_marked(mark, LEAVE_SECONDS, 0.0 if dismissed else WATCH_SECONDS)
+
+
+def _await_end(guarded: int, signals: int, seconds: float) -> bytes:
+    """Wait until the process that is guarded ends, or says that all has, and return what it has said.
+
+    It is killed if it does not end within so many seconds after a signal: code of Ray's that does not return may keep
+    Python from hearing it.
+    """
+    said, waiting, deadline = b"", [_INPUT] if signals == NO_SIGNALS else [_INPUT, signals], float("inf")
+    while True:
+        rest = None if deadline == float("inf") else max(0.0, deadline - time.monotonic())
+        readable, _, _ = select.select(waiting, [], [], rest)
+        if _INPUT in readable:
+            part = os.read(_INPUT, 64)
+            if not part:
+                return said
+            said += part
+        elif readable:
+            waiting = [_INPUT]
+            if os.read(signals, 1):
+                deadline = time.monotonic() + seconds
+        else:
+            deadline = float("inf")
+            _kill_parent(guarded)
+
+
+def _kill_parent(process: int) -> None:
+    """Kill the process that has started this one, if that is still there."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except OSError:
+        return  # it ended
+    try:
+        if os.getppid() == process:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

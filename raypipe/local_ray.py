@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -54,6 +55,9 @@ class LocalRay:
         self._node: Node | None = None
         self._session: Path | None = None
         self._abandoned = False
+        #: what the guard reads, and what Python writes each signal to as it comes, for as long as there is this process
+        self._signals, self._signalled = os.pipe()
+        os.set_blocking(self._signalled, False)
         #: held while a process is being started: it carries no mark until it is
         self._starting = threading.Lock()
 
@@ -83,7 +87,7 @@ class LocalRay:
         import ray
 
         self._mark = secrets.token_hex(16)
-        self._guard = Guard(self._mark)
+        self._guard = Guard(self._mark, self._signals)
         with _private_files(), in_environment(MARK, self._mark):
             self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
         ray.init(
@@ -91,6 +95,19 @@ class LocalRay:
             log_to_driver=self._shows_logs,
             logging_level=logging.CRITICAL,
         )
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Have the guard end this process if it does not end by itself after a signal, for whatever reason.
+
+        Ray's code keeps Python's global lock while it connects, and with it Python's handlers from running. It has to
+        be called in the main thread.
+        """
+        before = signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def _note_session(self, folder: Path) -> None:
         self._session = folder
