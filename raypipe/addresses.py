@@ -34,7 +34,8 @@ _PRIVATE = [
 ]  # fmt: skip
 #: schemes of URLs that the environment may name a proxy for
 _PROXIED_SCHEMES = ("http", "https", "all")
-_MOST_ADDRESSES = 4
+#: addresses of each family of a host that are asked: a machine may have no way to one of them
+_MOST_OF_A_FAMILY = 2
 #: seconds that one of a host's addresses has to take the connection, while there is another
 OTHER_ADDRESS_SECONDS = 5.0
 #: threads that look hosts up, and seconds that one may take: strangers' names keep nothing else waiting
@@ -128,7 +129,7 @@ class Pinned(httpx.AsyncHTTPTransport):
         except (OSError, ValueError) as error:  # a name that is none is a ValueError
             raise httpx.ConnectError(f"there is no host {host:.80}", request=request) from error
         await self._check(host, addresses)
-        *others, last = list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
+        *others, last = _asked_of(addresses)
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await super().handle_async_request(_at(request, address, OTHER_ADDRESS_SECONDS))
@@ -217,6 +218,14 @@ def _pattern_of(host: str) -> str:
     except ValueError:
         return f"all://{host}" if host == "localhost" else f"all://*{host}"
     return f"all://[{text}]" if address.version == 6 else f"all://{text}"
+
+
+def _asked_of(addresses: Sequence[Address]) -> list[Address]:
+    """Choose of a host's addresses those that are asked, in the order in which they were found."""
+    found = list(dict.fromkeys(addresses))
+    families = ([address for address in found if address.version == version] for version in (4, 6))
+    chosen = {address for family in families for address in family[:_MOST_OF_A_FAMILY]}
+    return [address for address in found if address in chosen]
 
 
 def _no_cookies() -> CookieJar:

@@ -210,12 +210,9 @@ class Settings(BaseSettings):
         return self.data_dir.absolute() / "logs"
 
     @property
-    def own_places(self) -> tuple[Path, ...]:
-        """What raypipe itself makes in the data directory, and that itself where nobody has chosen another."""
-        names = ("artifacts", "logs", "previews", "signing", "journal.db", "journal.db-wal", "journal.db-shm")
-        folder = self.data_dir.absolute()
-        default = (folder,) if self.data_dir == type(self).model_fields["data_dir"].default else ()
-        return (*default, *(folder / name for name in names))
+    def download_dir(self) -> Path:
+        """Folder of copies of artifacts that are being sent, where the store is no folder."""
+        return self.data_dir.absolute() / "downloads"
 
 
 #: says in Ray's environment how often it tries work again whose process it ended because memory ran out
@@ -227,12 +224,14 @@ def bound_memory_tries() -> None:
     os.environ.setdefault(MEMORY_TRIES, "2")
 
 
+#: says in Ray's environment how many seconds its GCS gets to start
+_GCS_SECONDS = "RAY_gcs_server_port_wait_time_s"
 #: how long the processes of a Ray of our own wait for each other: a busy machine is no reason to give up
 _RAYS_PATIENCE = {
     "RAY_agent_register_timeout_ms": "600000",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_raylet_start_wait_time_s": "120",
-    "RAY_gcs_server_port_wait_time_s": "120",
+    _GCS_SECONDS: "120",
     "RAY_py_gcs_connect_timeout_s": "120",
 }
 
@@ -253,6 +252,11 @@ def prepare_local_ray(loopback: bool) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if "RAY_AUTH_TOKEN_PATH" not in os.environ:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def gcs_seconds() -> float:
+    """Return how long the GCS of a Ray that this process starts may take to start."""
+    return float(os.environ.get(_GCS_SECONDS, _RAYS_PATIENCE[_GCS_SECONDS]))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raypipe.config import in_environment, prepare_local_ray
+from raypipe.config import gcs_seconds, in_environment, prepare_local_ray
 from raypipe.errors import RayUnavailable
 from raypipe.leftovers import MARK, Guard, end_marked
 
@@ -25,6 +26,8 @@ START_TRIES = 3
 PAUSE_SECONDS = 1.0
 #: seconds for which an end waits for a process that is being started
 STARTING_SECONDS = 2.0
+#: seconds between two looks whether a process of Ray's listens, and for which one waits for a connection
+LOOK_SECONDS, LISTEN_SECONDS = 0.05, 1.0
 #: ports of its agents that a raylet waits for, 15 s and no longer, before it does anything
 _AGENT_PORTS = (
     "metrics_agent_port",
@@ -52,6 +55,9 @@ class LocalRay:
         self._node: Node | None = None
         self._session: Path | None = None
         self._abandoned = False
+        #: what the guard reads, and what Python writes each signal to as it comes, for as long as there is this process
+        self._signals, self._signalled = os.pipe()
+        os.set_blocking(self._signalled, False)
         #: held while a process is being started: it carries no mark until it is
         self._starting = threading.Lock()
 
@@ -81,7 +87,7 @@ class LocalRay:
         import ray
 
         self._mark = secrets.token_hex(16)
-        self._guard = Guard(self._mark)
+        self._guard = Guard(self._mark, self._signals)
         with _private_files(), in_environment(MARK, self._mark):
             self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
         ray.init(
@@ -89,6 +95,19 @@ class LocalRay:
             log_to_driver=self._shows_logs,
             logging_level=logging.CRITICAL,
         )
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Have the guard end this process if it does not end by itself after a signal, for whatever reason.
+
+        Ray's code keeps Python's global lock while it connects, and with it Python's handlers from running. It has to
+        be called in the main thread.
+        """
+        before = signal.set_wakeup_fd(self._signalled, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def _note_session(self, folder: Path) -> None:
         self._session = folder
@@ -111,18 +130,18 @@ class LocalRay:
             end_marked(self._mark)
 
     def stop(self) -> None:
-        """End Ray; what does not end by itself is killed."""
-        if not self._mark:
-            return  # there was no start
-        import ray
-
-        ray.shutdown()
+        """End Ray; what does not end by itself is killed. A second time it does nothing."""
+        mark, self._mark = self._mark, ""
+        guard, self._guard = self._guard, None
         node, self._node = self._node, None
-        if node is not None:
-            node.kill_all_processes(check_alive=False, allow_graceful=True)
-        end_marked(self._mark)
-        if self._guard is not None and not self._abandoned:
-            self._guard.dismiss()
+        if not mark:
+            return  # there was no start
+        try:
+            _end_in_order(node)
+        finally:
+            end_marked(mark)
+            if guard is not None and not self._abandoned:
+                guard.dismiss()
 
     def _problem(self, error: Exception) -> str:
         """Say why Ray did not start, by its own log where there is a reason in it."""
@@ -133,6 +152,18 @@ class LocalRay:
         waiting, cpus = os.getloadavg()[0], os.cpu_count() or 1
         busy = f"; {waiting:.0f} processes want to run on {cpus} CPUs" if waiting > 2 * cpus else ""
         return f"{_reason_in(logs) or first_line}{busy} (Ray's logs: {logs})"
+
+
+def _end_in_order(node: "Node | None") -> None:
+    """Have Ray end by itself, as far as it can: what is left of it is killed, and is not why Ray did not start."""
+    import ray
+
+    try:
+        ray.shutdown()
+        if node is not None:
+            node.kill_all_processes(check_alive=False, allow_graceful=True)
+    except Exception as error:  # noqa: BLE001 - Ray's errors have no common class
+        logger.info("Ray did not end by itself: %s", error)
 
 
 def _check_folder() -> None:
@@ -159,12 +190,15 @@ def _start_node(
 
     A raylet waits 15 s for its agents to say their ports, and ends itself where they need longer, which no setting
     changes (https://github.com/ray-project/ray/issues/65983). So the ports are chosen here, and said before it starts.
+    So is that of the GCS: Ray waits for it with Python's global lock held, and nothing here would hear a signal.
     """
     from ray._private.node import Node
     from ray._private.parameter import RayParams
+    from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
     from ray._raylet import persist_port  # type: ignore[attr-defined]
 
-    ports = dict(zip(_AGENT_PORTS, _free_ports(len(_AGENT_PORTS)), strict=True))
+    gcs_port, *free = _free_ports(1 + len(_AGENT_PORTS))
+    ports = dict(zip(_AGENT_PORTS, free, strict=True))
     if metrics_port is not None:
         ports["metrics_export_port"] = metrics_port
 
@@ -180,6 +214,8 @@ def _start_node(
         def start_gcs_server(self) -> None:
             with wanted():
                 super().start_gcs_server()
+            process = self.all_processes[PROCESS_TYPE_GCS_SERVER][0].process
+            _await_listening(self.gcs_address, process.poll, wanted)
 
         def start_log_monitor(self) -> None:
             with wanted():
@@ -196,9 +232,31 @@ def _start_node(
         include_dashboard=False,
         include_log_monitor=shows_logs,
         no_monitor=True,
+        gcs_server_port=gcs_port,
         **ports,
     )
     return PatientNode(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+
+def _await_listening(
+    address: str, ended: Callable[[], int | None], wanted: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Wait until somebody listens at an address.
+
+    Raises:
+        RayUnavailable: Nobody wants it any more, the process that was to listen ended, or it takes too long.
+    """
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + gcs_seconds()
+    while True:
+        with wanted(), suppress(OSError):
+            socket.create_connection((host.strip("[]"), int(port)), LISTEN_SECONDS).close()
+            return
+        if (code := ended()) is not None:
+            raise RayUnavailable(f"its GCS ended with exit code {code}")
+        if time.monotonic() > deadline:
+            raise RayUnavailable(f"its GCS did not listen within {gcs_seconds():.0f} s")
+        time.sleep(LOOK_SECONDS)
 
 
 def _free_ports(number: int) -> list[int]:

@@ -21,6 +21,7 @@ from raypipe.journal import SERVICE, Journal
 from raypipe.logs import log_to_file_and_stderr
 from raypipe.metrics import ServiceMetrics
 from raypipe.outbox import Outbox
+from raypipe.own_places import own_places
 from raypipe.private import close_to_others
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Coordination:
         _listen_where_ray_does()
         settings = Settings()
         log_to_file_and_stderr(settings.log_dir)
-        close_to_others(settings.own_places)
+        close_to_others(own_places(settings))
         self._coordinator = Coordinator(settings, SERVICE)
         loop = asyncio.get_running_loop()
         self._serving = loop.create_task(self._coordinator.serve())

@@ -6,6 +6,7 @@ from typing import cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from raypipe.api.callers import HEALTH_PATHS
 from raypipe.api.origins import SAFE
 from raypipe.text import printable
 
@@ -18,7 +19,8 @@ _LONGEST = 120
 class AccessLog:
     """Logs method, path, status and milliseconds of a request; its query may hold secrets and is left out.
 
-    Reads that succeed are left out too: pages and pollers ask every second.
+    Reads that succeed are left out too: pages and pollers ask every second. So do probes of health, of which nothing is
+    told: what is wrong with the service it logs where that is found.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,7 +28,7 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in HEALTH_PATHS:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), cast(int | None, None)

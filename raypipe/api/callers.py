@@ -23,9 +23,11 @@ COOKIE = "raypipe_key"
 REMEMBERED = 2.0
 #: longest text that is looked up as a key
 _LONGEST = 200
+#: where probes ask how the service is
+HEALTH_PATHS = ("/healthz", "/readyz")
 #: what opens nothing: the page, which asks for a key, the description of the API, health, and vendors' signed hooks
 _OPEN = ("/studio/", "/static-offline-docs/", "/v1/hooks/")
-_OPEN_PATHS = ("/", "/docs", "/redoc", "/openapi.json", "/healthz", "/readyz", "/v1/session")
+_OPEN_PATHS = ("/", "/docs", "/redoc", "/openapi.json", *HEALTH_PATHS, "/v1/session")
 #: headers by which a proxy says that it asks for somebody else
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via")
 

@@ -288,7 +288,7 @@ class VideoService:
         known = request.headers.get("if-none-match", "")
         if artifact.digest in known or known.strip() == "*":
             return Response(status_code=304, headers=headers)
-        path = self.store.path_of(artifact, self.settings.data_dir / "downloads")
+        path = self.store.path_of(artifact, self.settings.download_dir)
         filename = f"{name}.{_SUFFIXES.get(artifact.media_type, 'bin')}"
         return ArtifactResponse(
             path,

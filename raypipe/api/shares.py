@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from raypipe.api.callers import bearer_in, cookie_in, is_local, is_open
+from raypipe.api.callers import HEALTH_PATHS, bearer_in, cookie_in, is_local, is_open
 from raypipe.api.failures import failure
 from raypipe.config import Settings
 from raypipe.journal.keys import PREFIX
@@ -27,7 +27,6 @@ POOL_SIZES: dict[Pool, int] = {"key": 6_000, "address": 2_000, "new key": 640, "
 ALL_REQUESTS = 10_000
 #: keys that are remembered to have opened something, and for how many seconds
 KEYS_REMEMBERED, KEY_SECONDS = 10_000, 600.0
-_HEALTH = ("/healthz", "/readyz")
 #: where Serve's proxy itself says how it is
 _OF_SERVE = "/-/"
 _HOOKS = "/v1/hooks/"
@@ -122,7 +121,7 @@ class Shares:
 
     def _account(self, scope: Scope, secret: str | None) -> Account:
         path = scope["path"]
-        if path in _HEALTH or path.startswith(_OF_SERVE):
+        if path in HEALTH_PATHS or path.startswith(_OF_SERVE):
             return Account("health", address_of(scope))
         if path.startswith(_HOOKS):
             return Account("hooks", address_of(scope))

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from raypipe.config import Settings
@@ -50,9 +50,10 @@ class RayConnection:
         Raises:
             RayUnavailable: It does not work.
         """
-        threading.Thread(target=self._start, name="raypipe-ray", daemon=True).start()
-        while not self._ended.wait(_LOOK_SECONDS) and self._stop.signal is None:
-            self._stop.listen()
+        with nullcontext() if self._local is None else self._local.ended_by_signals():
+            threading.Thread(target=self._start, name="raypipe-ray", daemon=True).start()
+            while not self._ended.wait(_LOOK_SECONDS) and self._stop.signal is None:
+                self._stop.listen()
         self._stop.listen()
         if self._error is not None and self._stop.signal is None:
             raise self._error if isinstance(self._error, RaypipeError) else self._unreachable(self._error)

@@ -9,6 +9,7 @@ from raypipe.config import Settings, read_secret
 from raypipe.errors import InvalidRequest, JournalUnavailable, RaypipeError, VideoNotFound, VideoNotReady
 from raypipe.journal import Journal, database_file
 from raypipe.models import Artifact, Kind, StepState
+from raypipe.own_places import own_places
 from raypipe.private import close_to_others
 from raypipe.providers.base import Provider
 from raypipe.snapshot import Snapshot
@@ -30,7 +31,7 @@ def open_for_writing(settings: Settings) -> Journal:
     Raises:
         JournalUnavailable: It cannot be opened, or only be read.
     """
-    close_to_others(settings.own_places)
+    close_to_others(own_places(settings))
     journal = Journal(settings.journal_url)
     if journal.read_only:
         journal.close()

@@ -49,7 +49,7 @@ def processes_of(data: Path) -> dict[int, str]:
         try:
             started_for = f"RAYPIPE_DATA_DIR={data}\0".encode() in (process / "environ").read_bytes()
             if started_for and "\nState:\tZ" not in (process / "status").read_text():
-                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")[:80]
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")[:200]
         except OSError:
             continue  # it ended, or is not ours to look at
     return found

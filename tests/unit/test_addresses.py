@@ -213,6 +213,24 @@ def test_where_one_address_of_a_host_does_not_answer_the_next_is_asked(
     assert asked[0][1] == addresses.OTHER_ADDRESS_SECONDS < asked[1][1]
 
 
+def test_a_host_with_many_addresses_of_a_family_to_which_there_is_no_way_is_asked_by_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    async def answer(_: Any, request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if ":" in request.url.host:
+            raise httpx.ConnectError("Network is unreachable", request=request)
+        return httpx.Response(200, content=b"a clip")
+
+    many = "2606:4700::1 2606:4700::2 2606:4700::3 2606:4700::4 8.8.8.8 8.8.4.4"
+    looks_up(monkeypatch, {"many.example": [many]})
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", answer)
+    asyncio.run(deliveries(None).fetch("https://many.example/x", Kind.CLIP, lambda _: {}))
+    assert asked == ["2606:4700::1", "2606:4700::2", "8.8.8.8"]
+
+
 @pytest.mark.parametrize(("name", "is_known"), [("files.example", True), ("others.example", False)])
 def test_the_address_that_is_asked_has_to_be_that_of_its_name_by_its_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, is_known: bool

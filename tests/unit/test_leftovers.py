@@ -9,7 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from raypipe import leftovers
 from raypipe.leftovers import MARK, Guard, end_marked
+from tests.patience import patience
 
 _SLEEPER = [sys.executable, "-c", "print('ready', flush=True); import time; time.sleep(3_600)"]
 #: starts a guard and something that is guarded, and waits to be killed
@@ -66,3 +68,30 @@ def test_a_guard_that_is_dismissed_ends(started: list["subprocess.Popen[str]"]) 
     guard = Guard("b" * 32)
     guard.dismiss()
     assert guard._process.returncode == 0
+
+
+def end_nothing(monkeypatch: pytest.MonkeyPatch, within: float) -> bool:
+    """End what carries a mark that nothing carries; what has no environment counts as being started for ever."""
+    monkeypatch.setattr(leftovers, "START_SECONDS", float("inf"))
+    monkeypatch.setattr(leftovers, "END_SECONDS", within)
+    return end_marked("c" * 32)
+
+
+def test_a_strangers_process_without_an_environment_is_not_waited_for(
+    started: list["subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = ["sh", "-c", "env -i sleep 3600 & echo $!; wait"]
+    started.append(subprocess.Popen(shell, stdout=subprocess.PIPE, text=True))
+    assert started[-1].stdout is not None
+    stranger = int(started[-1].stdout.readline())
+    try:
+        assert end_nothing(monkeypatch, within=patience(10))
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+
+
+def test_a_child_without_an_environment_may_be_one_that_is_being_started(
+    started: list["subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started.append(subprocess.Popen(["sleep", "3600"], env={}, text=True))
+    assert not end_nothing(monkeypatch, within=2 * leftovers.GRACE_SECONDS)

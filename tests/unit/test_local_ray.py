@@ -1,14 +1,23 @@
 """Starting a Ray of our own: again where it does not start, and with the reason where it never does."""
 
 import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from raypipe import local_ray
-from raypipe.cli.connection import _check_address
+from raypipe.cli.connection import RayConnection, _check_address
+from raypipe.cli.generate import StopRequest
+from raypipe.config import Settings
 from raypipe.errors import RayUnavailable
-from raypipe.local_ray import START_TRIES, LocalRay
+from raypipe.leftovers import Guard
+from raypipe.local_ray import START_TRIES, LocalRay, _await_listening
+from tests.patience import patience
 
 #: what a raylet writes that dies because its agents are slow
 DIED = (
@@ -94,6 +103,104 @@ def test_a_current_folder_that_was_deleted_is_the_reason(
     with pytest.raises(RayUnavailable, match="the current folder was deleted"):
         starting(monkeypatch, Starts(0, session)).start()
     monkeypatch.chdir(tmp_path)
+
+
+class HalfStarted:
+    """Stands for a node of Ray's to which nobody can be connected, and which cannot be ended in order."""
+
+    @property
+    def gcs_address(self) -> str:
+        raise Exception("Failed to start GCS.")
+
+    def kill_all_processes(self, **_: bool) -> None:
+        raise RuntimeError("Timed out")
+
+
+@pytest.fixture
+def guards(monkeypatch: pytest.MonkeyPatch) -> list[Guard]:
+    """The guards that are made."""
+    made: list[Guard] = []
+
+    class Noted(Guard):
+        def __init__(self, mark: str, signals: int) -> None:
+            super().__init__(mark, signals)
+            made.append(self)
+
+    monkeypatch.setattr(local_ray, "Guard", Noted)
+    return made
+
+
+def connect_as_a_command() -> None:
+    connection = RayConnection(Settings(ray_address="local"), StopRequest())
+    try:
+        connection.start()
+    finally:
+        connection.stop()
+
+
+@pytest.mark.parametrize("half_started", [False, True])
+def test_a_command_is_told_why_ray_cannot_be_started_and_no_guard_is_left(
+    session: Path, guards: list[Guard], monkeypatch: pytest.MonkeyPatch, half_started: bool
+) -> None:
+    def start_node(*_: object) -> HalfStarted:
+        if half_started:
+            return HalfStarted()
+        raise Exception("Failed to start GCS.")
+
+    monkeypatch.setattr(local_ray, "_start_node", start_node)
+    with pytest.raises(RayUnavailable, match=rf"tried {START_TRIES} times: Failed to start GCS\."):
+        connect_as_a_command()
+    assert [guard._process.returncode for guard in guards] == [0] * START_TRIES
+
+
+#: starts Ray for a command, in code that keeps Python's global lock for good
+KEEPS_THE_LOCK = """
+import ctypes
+from raypipe import leftovers, local_ray
+from raypipe.cli.connection import RayConnection
+from raypipe.cli.generate import StopRequest
+from raypipe.config import Settings
+
+def start_node(*_):
+    print("starting", flush=True)
+    ctypes.PyDLL(None).sleep(3_600)
+
+leftovers.GIVE_UP_SECONDS = 0.5
+local_ray._start_node = start_node
+with StopRequest() as stop:
+    RayConnection(Settings(ray_address="local"), stop).start()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_start_in_which_python_cannot_hear_it(tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KEEPS_THE_LOCK], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(number)
+        assert process.wait(patience(30)) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_process_that_ends_before_it_listens_is_not_waited_for() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(RayUnavailable, match="its GCS ended with exit code 1"):
+            _await_listening(address, lambda: 1, nullcontext)
+        with pytest.raises(RayUnavailable, match="nobody waits"):
+            _await_listening(address, lambda: None, abandoned()._wanted)
+
+
+def abandoned() -> LocalRay:
+    ray = LocalRay(loopback=True, metrics_port=None, shows_logs=False)
+    ray.abandon()
+    return ray
 
 
 @pytest.mark.parametrize(

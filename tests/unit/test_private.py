@@ -11,6 +11,7 @@ from raypipe.artifacts import ArtifactStore
 from raypipe.config import Settings
 from raypipe.journal import Journal
 from raypipe.logs import logs_in_file
+from raypipe.own_places import own_places
 from raypipe.phases.plan import validate_and_fix_beat_count
 from raypipe.private import close_to_others
 from raypipe.providers.simulated import _note
@@ -74,7 +75,40 @@ def test_what_an_older_raypipe_left_open_is_closed_and_what_somebody_chose_is_ke
     (tmp_path / "journal.db").touch()
     (tmp_path / "journal.db").chmod(0o644)
     tmp_path.chmod(0o755)
-    closed = close_to_others(settings.own_places)
+    closed = close_to_others(own_places(settings))
     assert sorted(path.name for path in closed) == ["journal.db", "logs", "previews"]
     assert modes(tmp_path) == {"logs": 0o700, "artifacts": 0o750, "previews": 0o700, "journal.db": 0o600}
     assert tmp_path.stat().st_mode & 0o777 == 0o755, "a folder that was chosen is not raypipe's to close"
+
+
+def test_what_an_older_raypipe_left_open_where_settings_say_is_closed(tmp_path: Path) -> None:
+    data, journal, store = tmp_path / "data", tmp_path / "kept" / "videos.db", tmp_path / "store"
+    folders = {data: 0o755, data / "downloads": 0o755, store: 0o755, journal.parent: 0o755}
+    files = [
+        data / "downloads" / "film",
+        *(journal.with_name(f"videos.db{more}") for more in ("", "-wal", "-shm")),
+    ]
+    for folder, mode in folders.items():
+        folder.mkdir()
+        folder.chmod(mode)
+    for file in files:
+        file.touch()
+        file.chmod(0o644)
+    settings = Settings(data_dir=data, journal=f"sqlite:///{journal}", artifacts=str(store))
+    closed = close_to_others(own_places(settings))
+    assert sorted(closed) == sorted([*files, data / "downloads", store])
+    assert modes(tmp_path) == {
+        "data": 0o755,
+        "data/downloads": 0o700,
+        "data/downloads/film": 0o600,
+        "kept": 0o755,
+        "kept/videos.db": 0o600,
+        "kept/videos.db-shm": 0o600,
+        "kept/videos.db-wal": 0o600,
+        "store": 0o700,
+    }
+
+
+def test_a_journal_and_a_store_that_are_no_files_are_nothing_to_close(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, journal="postgresql://host/videos", artifacts="s3://bucket/videos")
+    assert own_places(settings) == [tmp_path / name for name in ("previews", "signing", "logs", "downloads")]
