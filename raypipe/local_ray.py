@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from raypipe.config import gcs_seconds, in_environment, prepare_local_ray
 from raypipe.errors import RayUnavailable
 from raypipe.leftovers import MARK, Guard, end_marked
+from raypipe.private import own_folder_in
 
 if TYPE_CHECKING:
     from ray._private.node import Node
@@ -111,7 +112,6 @@ class LocalRay:
 
     def _note_session(self, folder: Path) -> None:
         self._session = folder
-        folder.chmod(0o700)  # Ray opens its folders to all users of the machine
 
     @contextmanager
     def _wanted(self) -> Iterator[None]:
@@ -192,6 +192,7 @@ def _start_node(
     changes (https://github.com/ray-project/ray/issues/65983). So the ports are chosen here, and said before it starts.
     So is that of the GCS: Ray waits for it with Python's global lock held, and nothing here would hear a signal.
     """
+    from ray._common.utils import get_default_ray_temp_dir
     from ray._private.node import Node
     from ray._private.parameter import RayParams
     from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
@@ -227,7 +228,11 @@ def _start_node(
             with wanted():
                 super().start_raylet(*args, **more)
 
+    # Ray opens its folders to all users of the machine, again and again: so they are in one that only this user enters
+    shared = Path(get_default_ray_temp_dir()).parent
+    shared.mkdir(parents=True, exist_ok=True)
     parameters = RayParams(
+        temp_dir=str(own_folder_in(shared, "ray-") / "ray"),
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         include_log_monitor=shows_logs,

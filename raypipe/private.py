@@ -2,6 +2,8 @@
 
 import logging
 import os
+import stat
+import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +20,21 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(FOLDER_MODE, exist_ok=True)
+
+
+def own_folder_in(shared: Path, prefix: str) -> Path:
+    """Return this user's folder in one that others may write to; it is made if it is missing.
+
+    Where another user has made something of its name there, a new one is made.
+    """
+    path = shared / f"{prefix}{os.geteuid()}"
+    with suppress(FileExistsError):
+        path.mkdir(FOLDER_MODE)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=shared))
+    path.chmod(FOLDER_MODE)
+    return path
 
 
 def opener(path: str, flags: int) -> int:

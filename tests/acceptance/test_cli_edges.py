@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,9 @@ def test_the_service_starts_with_one_command_serves_and_stops(tmp_path: Path) ->
             assert ready.json()["error"]["code"] == "not_ready"
             time.sleep(0.2)
         assert listens_elsewhere(tmp_path) == set()
+        sessions = sessions_of_ray(tmp_path)
+        assert sessions
+        assert all(is_in_a_private_folder(session) for session in sessions)
         assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
         made = {"prompt": "A keeper", "seconds": 5, "model": "simulated", "options": {"simulated": QUICK}}
         film = httpx.post(
@@ -197,6 +201,20 @@ def listens_elsewhere(data: Path) -> set[str]:
             if state == "0A" and f"socket:[{inode}]" in ours and not address.endswith("7F"):
                 found.add(fields[1])
     return found
+
+
+def sessions_of_ray(data: Path) -> set[Path]:
+    """Return the folders in which Ray keeps what processes write that were started for a data directory."""
+    found = set()
+    for number in processes_of(data):
+        with suppress(OSError):
+            command = Path(f"/proc/{number}/cmdline").read_text()
+            found |= {Path(name) for name in re.findall(r"(/[^\0=:]*/session_\d[^/\0]*)", command)}
+    return found
+
+
+def is_in_a_private_folder(path: Path) -> bool:
+    return any(parent.stat().st_mode & 0o077 == 0 for parent in path.parents)
 
 
 def sockets_of(process: int) -> set[str]:

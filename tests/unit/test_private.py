@@ -13,7 +13,7 @@ from raypipe.journal import Journal
 from raypipe.logs import logs_in_file
 from raypipe.own_places import own_places
 from raypipe.phases.plan import validate_and_fix_beat_count
-from raypipe.private import close_to_others
+from raypipe.private import close_to_others, own_folder_in
 from raypipe.providers.simulated import _note
 
 
@@ -112,3 +112,21 @@ def test_what_an_older_raypipe_left_open_where_settings_say_is_closed(tmp_path: 
 def test_a_journal_and_a_store_that_are_no_files_are_nothing_to_close(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, journal="postgresql://host/videos", artifacts="s3://bucket/videos")
     assert own_places(settings) == [tmp_path / name for name in ("previews", "signing", "logs", "downloads")]
+
+
+def test_a_folder_beside_those_of_others_is_this_users_alone(tmp_path: Path, usual_umask: None) -> None:
+    folder = own_folder_in(tmp_path, "ray-")
+    folder.chmod(0o777)
+    assert own_folder_in(tmp_path, "ray-") == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_whose_name_another_user_has_taken_is_made_under_another_name(
+    tmp_path: Path, usual_umask: None
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / f"ray-{os.geteuid()}").symlink_to(elsewhere)
+    folder = own_folder_in(tmp_path, "ray-")
+    assert folder.resolve() != elsewhere
+    assert folder.stat().st_mode & 0o777 == 0o700
