@@ -81,9 +81,10 @@ def test_who_waits_for_a_video_keeps_nobody_from_having_one_accepted(service: tu
             )
             while len(accepted()) == before and not waiting[-1].done():
                 pass  # until it is accepted, or refused
-        assert len(accepted()) == number
-        for video_id in accepted():
+        videos = accepted()
+        for video_id in videos:
             client.post(f"/v1/videos/{video_id}/cancel")
+        assert len(videos) == number
         assert [asked.result().status_code for asked in waiting] == [202] * number
 
 
@@ -97,5 +98,5 @@ def test_bodies_that_come_slowly_keep_nothing_from_their_caller(service: tuple[s
         for _ in range(TURNS + 1):
             slow = opened.enter_context(socket.create_connection((where.host, where.port or 0)))
             slow.sendall(request)
-        answers = [ask(url, "GET", "/v1/videos", key) for _ in range(2 * TURNS)]
-    assert {answer.status for answer in answers} == {200}
+        for _ in range(2 * TURNS):
+            assert ask(url, "GET", "/v1/videos", key).status == 200
