@@ -6,7 +6,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.answers import OwnAnswers
-from raypipe.api.callers import is_open
+from raypipe.api.callers import HEALTH_PATHS, is_open
 from raypipe.api.commits import listening, until_committed
 from raypipe.api.connections import bound_connections
 from raypipe.api.failures import failure
@@ -92,7 +92,8 @@ class RoutesAwaited:
 class BodiesFirst:
     """Passes requests on once their bodies are read: one that is awaited costs no replica, and nobody a turn.
 
-    What shows no key where one is needed is passed on as it comes: it is refused whatever its body says.
+    What shows no key where one is needed is passed on as it comes: it is refused whatever its body says. So are
+    questions after health, which have none.
 
     New videos are refused where as many are being accepted as can be in time: to refuse costs a tenth of accepting. One
     of a key that is not known yet takes no place, as whoever invents keys could take them all.
@@ -112,9 +113,19 @@ class BodiesFirst:
     def _way_of(self, scope: Scope) -> ASGIApp:
         if scope["type"] != "http":
             return self._app
+        if scope["path"] in HEALTH_PATHS:
+            return self._pass_on_bodiless
         if is_open(scope["path"]):
             return self._open
         return self._keyed if may_open(scope, self._keyless) else self._app
+
+    async def _pass_on_bodiless(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ends: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive_no_body() -> Message:
+            return ends.pop() if ends else await receive()
+
+        await self._app(scope, receive_no_body, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST" or scope["path"] != "/v1/videos":

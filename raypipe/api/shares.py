@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raypipe.api.callers import HEALTH_PATHS, bearer_in, cookie_in, is_local, is_open
 from raypipe.api.failures import failure
+from raypipe.api.origins import SAFE
 from raypipe.config import Settings
 from raypipe.journal.keys import PREFIX
 
@@ -121,7 +122,7 @@ class Shares:
 
     def _account(self, scope: Scope, secret: str | None) -> Account:
         path = scope["path"]
-        if path in HEALTH_PATHS or path.startswith(_OF_SERVE):
+        if scope["method"] in SAFE and (path in HEALTH_PATHS or path.startswith(_OF_SERVE)):
             return Account("health", address_of(scope))
         if path.startswith(_HOOKS):
             return Account("hooks", address_of(scope))

@@ -13,11 +13,12 @@ from starlette.responses import PlainTextResponse
 from uvicorn.config import HTTP_PROTOCOLS, Config
 
 from raypipe.api.answers import OwnAnswers
+from raypipe.api.callers import HEALTH_PATHS
 from raypipe.api.commits import SaysCommitted, say_committed
 from raypipe.api.connections import BoundedConnection
 from raypipe.api.failures import failure
 from raypipe.api.proxy import MOST_CREATES, BodiesFirst, OwnHeadersAlone, RoutesAwaited, in_proxy
-from raypipe.api.shares import Shares
+from raypipe.api.shares import CALLER_SHARES, Shares
 from raypipe.api.turns import TURNS, Turns
 from raypipe.config import Settings
 from tests.patience import patience
@@ -125,6 +126,41 @@ async def settled() -> None:
     """Let all that can go on go on."""
     for _ in range(200):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", HEALTH_PATHS)
+def test_health_waits_for_no_body_and_who_sends_one_slowly_takes_no_place_from_it(
+    path: str, method: str, settings: Settings
+) -> None:
+    async def scenario() -> None:
+        service = Service()
+        service.answers.set()
+        app = wrapped(service, settings)
+        for _ in range(2 * CALLER_SHARES["health"]):
+            client = Client(path=path)
+            client.scope["method"] = method
+            assert await at_once(client, app) == 202, "the service says what it takes"
+
+    asyncio.run(scenario())
+
+
+def test_what_is_no_question_after_health_counts_in_no_share_of_it(settings: Settings) -> None:
+    async def scenario() -> None:
+        app = wrapped(Service(), settings)
+        held = [
+            asyncio.create_task(sending(path="/healthz").ask(app)) for _ in range(CALLER_SHARES["health"])
+        ]
+        await settled()
+        probe = sending(path="/healthz")
+        probe.scope["method"] = "GET"
+        asking = asyncio.create_task(probe.ask(app))
+        await settled()
+        assert probe.status == 0, "it waits for the service, and is not refused"
+        for task in (*held, asking):
+            task.cancel()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("path", ["/v1/plans", "/v1/videos/x/beats/1", "/v1/videos/x/cancel", "/v1/videos"])
