@@ -88,6 +88,7 @@ class Journal(Reads):
             KeyReused: The request under the same key asked for something else.
             VideoDeleted: The video that it made has been deleted since.
             JournalUnavailable: They cannot be committed, or not within `patience` seconds.
+            AnswerLost: Nor is it known whether they are.
         """
         if daily_budget is None and asked is None and key is None:
             await self.writer.put(*rows, patience=patience)
@@ -97,6 +98,8 @@ class Journal(Reads):
         check = check_daily(video, [budget for budget in (day, keys) if budget is not None])
 
         def run(connection: Connection) -> str:
+            if connection.execute(select(tables.videos.c.id).where(tables.videos.c.id == video.id)).scalar():
+                return video.id  # it is committed, and the answer was lost
             if asked is not None and not remember(connection, asked, video.id):
                 found = known(connection, asked)
                 if found is None:

@@ -29,7 +29,8 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         insert_or_update = insert_of(dialect)
-        self.insert_video = Statement(0, insert(tables.videos), dialect)
+        # a video that is there already, as its id is new, is of this very write, whose first answer was lost
+        self.insert_video = Statement(0, insert_or_update(tables.videos).on_conflict_do_nothing(), dialect)
         self.put_back = Statement(0, _PUT_BACK, dialect)
         self.finish_video = Statement(0, _FINISH_VIDEO, dialect)
         self.put_step = Statement(1, _put_step(insert_or_update), dialect)

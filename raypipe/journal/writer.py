@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ClauseElement, Connection, Dialect, Engine
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from raypipe.errors import JournalUnavailable, LeaseLost
+from raypipe.errors import AnswerLost, JournalUnavailable, LeaseLost
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,10 @@ class _NotNow(Exception):
     """The database cannot be written for the moment; nothing was."""
 
 
+class _CommitLost(_NotNow):
+    """The database did not answer a commit, which may have been carried out."""
+
+
 class Writer:
     """Writes rows in the order of the requests, many requests to a commit. Used from one event loop at a time.
 
@@ -91,6 +95,8 @@ class Writer:
         self._working: asyncio.Task[None] | None = None
         self._next = -math.inf
         self._closed = False
+        #: of requests that may have been carried out and are tried again
+        self._in_doubt: set[asyncio.Future[Any]] = set()
 
     def put(
         self, *writes: Write, fence: Fence | None = None, patience: float = PATIENCE
@@ -98,7 +104,7 @@ class Writer:
         """Have rows committed, together with whatever else is waiting; the future is done when they are.
 
         It fails with `LeaseLost` if the fence's epoch is over, and with `JournalUnavailable` if the rows cannot be
-        written, or not within `patience` seconds.
+        written, or not within `patience` seconds; with `AnswerLost` if they may be written nevertheless.
         """
         return self._submit(writes, fence, patience)
 
@@ -107,9 +113,12 @@ class Writer:
     ) -> Any:
         """Run a function in a transaction of its own and give what it returns.
 
+        It is run again where the database did not answer the commit, so it has to see what it has done before.
+
         Raises:
             LeaseLost: The fence's epoch is over.
             JournalUnavailable: It cannot be run, or not within `patience` seconds.
+            AnswerLost: Nor is it known whether it was.
         """
         return await self._submit(run, fence, patience)
 
@@ -185,10 +194,17 @@ class Writer:
 
     def _settled(self, request: _Request, outcome: Any) -> bool:
         """Answer a request, unless it has time to be tried again."""
+        if isinstance(outcome, _CommitLost):
+            self._in_doubt.add(request.done)
         if isinstance(outcome, _NotNow):
             if time.monotonic() < request.give_up_at and not self._closed:
                 return False
             outcome = JournalUnavailable(f"The journal could not be written: {outcome}")
+            if request.done in self._in_doubt:
+                outcome = AnswerLost(
+                    f"The journal did not say whether it was written, which it may be: {outcome}"
+                )
+        self._in_doubt.discard(request.done)
         _answer(request, outcome)
         return True
 
@@ -198,7 +214,8 @@ class Writer:
         try:
             together = dict(zip(map(id, rows), self._write(rows), strict=True))
         except _NotNow as problem:
-            return [problem] * len(batch)
+            not_begun = _NotNow(str(problem))
+            return [problem if isinstance(request.run, tuple) else not_begun for request in batch]
         except Exception:  # noqa: BLE001 - one bad request must not fail its neighbours: each is tried by itself
             together = {}
         return [together[id(each)] if id(each) in together else self._alone(each) for each in batch]
@@ -232,9 +249,10 @@ class Writer:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
-                connection.exec_driver_sql("COMMIT") if self._is_sqlite else connection.commit()
+                self._end_transaction(connection)
             except BaseException:
-                self._roll_back(connection)
+                if self._connection is connection:
+                    self._roll_back(connection)
                 raise
         except OperationalError as error:
             if not self._is_sqlite:
@@ -242,6 +260,16 @@ class Writer:
             elif not _passes(error):
                 raise
             raise _NotNow(cause_of(error)) from error
+
+    def _end_transaction(self, connection: Connection) -> None:
+        try:
+            connection.exec_driver_sql("COMMIT") if self._is_sqlite else connection.commit()
+        except OperationalError as error:
+            if self._is_sqlite and "disk I/O error" not in cause_of(error):
+                raise  # it says that it has not
+            if not self._is_sqlite:
+                self._disconnect()
+            raise _CommitLost(cause_of(error)) from error
 
     def _connected(self) -> Connection:
         if self._connection is None:

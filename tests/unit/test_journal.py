@@ -19,7 +19,14 @@ from sqlalchemy import create_engine, event, text
 
 from raypipe.cli.lookup import open_for_writing
 from raypipe.config import Settings
-from raypipe.errors import JournalRowBroken, JournalTooNew, JournalUnavailable, LeaseLost, VideoNotFound
+from raypipe.errors import (
+    AnswerLost,
+    JournalRowBroken,
+    JournalTooNew,
+    JournalUnavailable,
+    LeaseLost,
+    VideoNotFound,
+)
 from raypipe.journal import Event, Fence, Journal, Owner, StepRecord, VideoRecord, new_video_id
 from raypipe.journal.tables import metadata
 from raypipe.models import (
@@ -81,10 +88,7 @@ def journal(url: str) -> Iterator[Journal]:
 
 
 def add_video(journal: Journal) -> str:
-    video = VideoRecord(
-        id=new_video_id(), state=VideoState.QUEUED, runner="service", spec=SPEC, created_at=time.time()
-    )
-    plan = PhaseOutput(video_id=video.id, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
+    video, plan = new_video()
     commit(journal, *journal.accepted(video, plan))
     return video.id
 
@@ -424,6 +428,52 @@ def test_a_write_that_fails_whatever_the_exception_fails_alone_and_the_next_is_w
     problems = commit_each(journal, [[write] for write in (bad[0], good, bad[1], good)])
     assert [problem is None for problem in problems] == [False, True, False, True]
     assert [event.kind for event in journal.events(video_id)] == ["video.accepted", "good", "good"]
+
+
+@contextmanager
+def losing_answers(journal: Journal, number: int) -> Iterator[list[str]]:
+    """Have the answers of so many commits be lost that were carried out; gives what was committed, as SQL."""
+    committed: list[str] = []
+
+    def lose(*arguments: Any) -> None:
+        statement = arguments[2]
+        if statement == "COMMIT":
+            committed.append(statement)
+            if len(committed) <= number:
+                raise sqlite3.OperationalError("disk I/O error")
+
+    engine = journal.writer._engine
+    event.listen(engine, "after_cursor_execute", lose)
+    try:
+        yield committed
+    finally:
+        event.remove(engine, "after_cursor_execute", lose)
+
+
+def new_video() -> tuple[VideoRecord, PhaseOutput]:
+    video = VideoRecord(
+        id=new_video_id(), state=VideoState.QUEUED, runner="service", spec=SPEC, created_at=time.time()
+    )
+    return video, PhaseOutput(video_id=video.id, phase=Phase.PLAN, status=PhaseStatus.SUCCESS)
+
+
+@pytest.mark.parametrize("daily_budget", [None, 100.0], ids=["rows", "a function"])
+def test_a_video_whose_commit_was_carried_out_and_not_answered_is_accepted_once(
+    journal: Journal, daily_budget: float | None
+) -> None:
+    video, plan = new_video()
+    rows = journal.accepted(video, plan)
+    with losing_answers(journal, 2) as commits:
+        assert asyncio.run(journal.accept(video, rows, daily_budget)) == video.id
+    assert len(commits) == 3
+    assert journal.video_ids() == [video.id]
+
+
+def test_who_asked_for_what_may_be_committed_is_told_that_it_may_be(journal: Journal) -> None:
+    video, plan = new_video()
+    with losing_answers(journal, 1_000), pytest.raises(AnswerLost, match="disk I/O error"):
+        asyncio.run(journal.accept(video, journal.accepted(video, plan), None, patience=0.1))
+    assert journal.video_ids() == [video.id]
 
 
 def test_a_request_nobody_waits_for_any_more_stops_no_other(journal: Journal) -> None:
