@@ -56,6 +56,8 @@ class LocalRay:
         self._node: Node | None = None
         self._session: Path | None = None
         self._abandoned = False
+        #: whether this process is connected to it, or has begun to be
+        self._is_joined = False
         #: what the guard reads, and what Python writes each signal to as it comes, for as long as there is this process
         self._signals, self._signalled = os.pipe()
         os.set_blocking(self._signalled, False)
@@ -91,8 +93,9 @@ class LocalRay:
         self._guard = Guard(self._mark, self._signals)
         with _private_files(), in_environment(MARK, self._mark):
             self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
+        address, self._is_joined = self._node.gcs_address, True
         ray.init(
-            address=self._node.gcs_address,
+            address=address,
             log_to_driver=self._shows_logs,
             logging_level=logging.CRITICAL,
         )
@@ -134,10 +137,11 @@ class LocalRay:
         mark, self._mark = self._mark, ""
         guard, self._guard = self._guard, None
         node, self._node = self._node, None
+        is_joined, self._is_joined = self._is_joined, False
         if not mark:
             return  # there was no start
         try:
-            _end_in_order(node)
+            _end_in_order(node, is_joined)
         finally:
             end_marked(mark)
             if guard is not None and not self._abandoned:
@@ -154,12 +158,13 @@ class LocalRay:
         return f"{_reason_in(logs) or first_line}{busy} (Ray's logs: {logs})"
 
 
-def _end_in_order(node: "Node | None") -> None:
+def _end_in_order(node: "Node | None", is_joined: bool) -> None:
     """Have Ray end by itself, as far as it can: what is left of it is killed, and is not why Ray did not start."""
     import ray
 
     try:
-        ray.shutdown()
+        if is_joined:
+            ray.shutdown()
         if node is not None:
             node.kill_all_processes(check_alive=False, allow_graceful=True)
     except Exception as error:  # noqa: BLE001 - Ray's errors have no common class
