@@ -4,6 +4,7 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 #: modes of what an older raypipe made; any other mode is somebody's choice
 _OLD_MODES = {True: (0o755, 0o775), False: (0o644, 0o664)}
+
+#: held while a file is made and closed, so that no other thread has opened it meanwhile
+_MAKING = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +47,13 @@ def opener(path: str, flags: int) -> int:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file, if it is missing."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+    """Make an empty file, if it is missing.
+
+    One that is there is not even opened: to close it again would give up all locks that this process has on it, as
+    SQLite's, and others would then take away what is being written.
+    """
+    with _MAKING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
 
 def close_to_others(paths: Iterable[Path]) -> list[Path]:

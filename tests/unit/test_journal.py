@@ -4,6 +4,8 @@ import asyncio
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -115,6 +117,22 @@ def test_an_accepted_video_is_there_with_its_plan_and_first_event_when_opened_ag
     assert again.phases(video_id)[Phase.PLAN].status is PhaseStatus.SUCCESS
     assert [event.kind for event in again.events(video_id)] == ["video.accepted"]
     again.close()
+
+
+def test_a_journal_that_is_opened_twice_in_a_process_is_not_split_by_another_process_that_closes_it(
+    journal: Journal, url: str
+) -> None:
+    add_video(journal)
+    Journal(url).close()
+    look = f"from raypipe.journal import Journal as J; j = J({url!r}); print(*j.video_ids()); j.close()"
+
+    def others_see() -> list[str]:
+        ran = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+        return ran.stdout.split()
+
+    assert len(others_see()) == 1
+    add_video(journal)
+    assert len(others_see()) == 2
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
