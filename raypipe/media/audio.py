@@ -63,14 +63,24 @@ def why(error: Exception) -> str:
 def _open(source: bytes | Path) -> Iterator[tuple[InputContainer, AudioStream]]:
     handle = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        with av.open(handle, options={"format_whitelist": _FORMATS}, metadata_errors="replace") as container:
+        with _container(handle) as container:
             if not container.streams.audio:
                 raise MediaError("the track holds no audio stream")
             if container.streams.audio[0].codec_context is None:
                 raise MediaError("the track is encoded in a way that nothing here can decode")
-            yield cast(InputContainer, container), container.streams.audio[0]
+            yield container, container.streams.audio[0]
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"the track cannot be read: {why(error)}") from error
+
+
+def _container(handle: io.BytesIO | str) -> InputContainer:
+    try:
+        opened = av.open(handle, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise MediaError(
+            "the track is in a format that is not read here: FLAC, WAV, MP3, AAC, Ogg and MP4 are"
+        ) from error
+    return cast(InputContainer, opened)
 
 
 def decode(source: bytes | Path, seconds: float = math.inf) -> tuple[Samples, int]:

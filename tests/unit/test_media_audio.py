@@ -183,6 +183,22 @@ def test_garbage_is_a_media_error(garbage: bytes) -> None:
             read(garbage)
 
 
+@pytest.mark.parametrize(
+    ("container", "codec"), [("aiff", "pcm_s16be"), ("ac3", "ac3"), ("caf", "pcm_s16be")]
+)
+def test_a_track_in_a_format_that_is_not_read_is_told_which_are(container: str, codec: str) -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as target:
+        stream = target.add_stream(codec, rate=48_000)
+        samples = np.zeros((1, 48_000), np.int16)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            target.mux(packet)
+    with pytest.raises(MediaError, match="FLAC, WAV, MP3, AAC, Ogg and MP4 are"):
+        audio.decode(out.getvalue())
+
+
 def test_a_missing_file_a_picture_and_a_playlist_are_media_errors(tmp_path: Path) -> None:
     playlist = tmp_path / "list.m3u8"
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n")
