@@ -65,11 +65,11 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back: what comes after is stopped as any program is."""
+        """Give the signals back: what comes after is stopped as any program is, unless it was asked to stop already."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if self.signal is None else signal.SIG_IGN)
 
     def listen(self) -> None:
         """Take the signals; again once Ray has started, for it takes SIGTERM away."""
