@@ -56,7 +56,10 @@ async def measure(videos: int, local: int, repeat: int) -> dict[str, Any]:
         coordinator = Coordinator(Settings(data_dir=Path(folder)))
         await coordinator.ready()
         renders = [await coordinator.submit(rendered(10 * repeat + number)) for number in range(local)]
-        while not all(_rendering(coordinator, video_id) for video_id in renders):
+        cpus = ray.cluster_resources()["CPU"]
+        while (
+            sum(_renders_of(coordinator, video_id) for video_id in renders) < cpus
+        ):  # the older film's go first
             await asyncio.sleep(0.05)
         seeds = range(100 * repeat, 100 * repeat + videos - local)
         ids = await asyncio.gather(*(coordinator.submit(simulated(seed)) for seed in seeds))
@@ -72,8 +75,8 @@ async def measure(videos: int, local: int, repeat: int) -> dict[str, Any]:
     }
 
 
-def _rendering(coordinator: Coordinator, video_id: str) -> bool:
-    return any(step.state is StepState.RUNNING for step in coordinator.journal.steps(video_id))
+def _renders_of(coordinator: Coordinator, video_id: str) -> int:
+    return sum(step.state is StepState.RUNNING for step in coordinator.journal.steps(video_id))
 
 
 def show(results: list[dict[str, Any]]) -> None:
