@@ -72,7 +72,9 @@ def test_a_create_whose_answer_was_lost_is_known_by_its_webhook_and_paid_once(
             assert state is VideoState.COMPLETED, coordinator.journal.video(video_id).error_message
             assert len(vendor.creates("clip")) == 2
             kinds = [event.kind for event in coordinator.journal.events(video_id) if event.step == "chunk/0"]
-            assert kinds == ["step.started", "step.unknown", "step.hinted", "step.done"]
+            # whichever comes first: the webhook, or the notice that the create was not answered
+            assert (kinds[0], kinds[-1]) == ("step.started", "step.done")
+            assert sorted(kinds[1:-1]) in (["step.hinted", "step.unknown"], ["step.hinted"])
             assert all(each["status"] == 200 for each in vendor.lines("webhook"))
             assert not any(each.possible_duplicate for each in clips(steps_of(coordinator, video_id)))
 
