@@ -23,12 +23,16 @@ SLOW = SMALL | {"image": 0.2, "clip": 60.0, "music": 0.2}
 
 
 async def clips_accepted(coordinator: Coordinator, video_id: str, number: int) -> None:
-    """Wait until so many clips of a video are under way at their provider."""
+    """Wait until so many clips of a video are under way at their provider, and nothing else of it is."""
     async with asyncio.timeout(patience(30)):
         while True:
             steps = steps_of(coordinator, video_id)
             clips = [step for name, step in steps.items() if name.startswith("chunk")]
-            if sum(step.state is StepState.ACCEPTED for step in clips) >= number:
+            others = [
+                step for step in steps.values() if step not in clips and step.provider == clips[0].provider
+            ]
+            is_rest_over = all(step.state in (StepState.DONE, StepState.FAILED) for step in others)
+            if is_rest_over and sum(step.state is StepState.ACCEPTED for step in clips) >= number:
                 return
             await asyncio.sleep(0.05)
 
