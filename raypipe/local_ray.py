@@ -93,6 +93,8 @@ class LocalRay:
         self._guard = Guard(self._mark, self._signals)
         with _private_files(), in_environment(MARK, self._mark):
             self._node = _start_node(self._metrics_port, self._shows_logs, self._note_session, self._wanted)
+        if not self._shows_logs:
+            keep_standard_output()
         address, self._is_joined = self._node.gcs_address, True
         ray.init(
             address=address,
@@ -156,6 +158,16 @@ class LocalRay:
         waiting, cpus = os.getloadavg()[0], os.cpu_count() or 1
         busy = f"; {waiting:.0f} processes want to run on {cpus} CPUs" if waiting > 2 * cpus else ""
         return f"{_reason_in(logs) or first_line}{busy} (Ray's logs: {logs})"
+
+
+def keep_standard_output() -> None:
+    """Have what Ray says of its errors be logged: it prints that among what a command gives, as a film in a pipe."""
+    from ray._private import worker
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logger.info("Ray says: %s", " ".join(data["lines"]))
+
+    worker.print_to_stdstream = log
 
 
 def _end_in_order(node: "Node | None", is_joined: bool) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from raypipe.config import Settings
 from raypipe.errors import RaypipeError, RayUnavailable
-from raypipe.local_ray import LocalRay
+from raypipe.local_ray import LocalRay, keep_standard_output
 
 if TYPE_CHECKING:
     from raypipe.cli.generate import StopRequest
@@ -105,6 +105,8 @@ def _connect(address: str, shows_logs: bool) -> None:
     _check_address(address)
     import ray
 
+    if not shows_logs:
+        keep_standard_output()
     ray.init(address=address, log_to_driver=shows_logs, logging_level=logging.CRITICAL)
 
 
