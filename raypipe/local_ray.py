@@ -209,7 +209,6 @@ def _start_node(
     changes (https://github.com/ray-project/ray/issues/65983). So the ports are chosen here, and said before it starts.
     So is that of the GCS: Ray waits for it with Python's global lock held, and nothing here would hear a signal.
     """
-    from ray._common.utils import get_default_ray_temp_dir
     from ray._private.node import Node
     from ray._private.parameter import RayParams
     from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER
@@ -245,11 +244,8 @@ def _start_node(
             with wanted():
                 super().start_raylet(*args, **more)
 
-    # Ray opens its folders to all users of the machine, again and again: so they are in one that only this user enters
-    shared = Path(get_default_ray_temp_dir()).parent
-    shared.mkdir(parents=True, exist_ok=True)
     parameters = RayParams(
-        temp_dir=str(own_folder_in(shared, "ray-") / "ray"),
+        temp_dir=str(_folder_of_sessions()),
         num_cpus=os.cpu_count(),
         include_dashboard=False,
         include_log_monitor=shows_logs,
@@ -258,6 +254,15 @@ def _start_node(
         **ports,
     )
     return PatientNode(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+
+
+def _folder_of_sessions() -> Path:
+    """Return the folder for Ray's sessions: Ray opens it to all users, so it is in one that this user alone enters."""
+    from ray._common.utils import get_default_ray_temp_dir
+
+    shared = Path(get_default_ray_temp_dir()).parent
+    shared.mkdir(parents=True, exist_ok=True)
+    return own_folder_in(shared, "ray-") / "ray"
 
 
 def _await_listening(
