@@ -94,9 +94,8 @@ class LeftStep:
             logger.warning(
                 "%s of %s is given up, and may have been paid: %s", step.step, step.video_id, error
             )
-            await self._log.failed(
-                error
-            )  # its price stays with it as doubtful; a retry asks for the job again
+            # its price stays with it as doubtful; a retry asks for the job again
+            await self._log.failed(error)
 
     def _age(self) -> float:
         """Return for how many seconds the step has been at its provider."""

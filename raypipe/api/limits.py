@@ -41,7 +41,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         if scope["method"] in SAFE:
-            await self._app(scope, _without_body(receive), send)
+            await self._app(scope, without_body(receive), send)
             return
         place = place_of_request()
         body = _Body(self._room, None if place is None else place.account)
@@ -181,7 +181,7 @@ class _Body:
         self._parts, self._size = [], 0
 
 
-def _without_body(receive: Receive) -> Receive:
+def without_body(receive: Receive) -> Receive:
     """Return a `receive` that gives an empty body at once, and then what comes."""
     is_given = False
 

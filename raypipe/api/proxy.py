@@ -10,7 +10,7 @@ from raypipe.api.callers import HEALTH_PATHS, is_open
 from raypipe.api.commits import listening, until_committed
 from raypipe.api.connections import bound_connections
 from raypipe.api.failures import failure
-from raypipe.api.limits import BodyLimit
+from raypipe.api.limits import BodyLimit, without_body
 from raypipe.api.shares import Shares, may_open, place_of_request
 from raypipe.api.turns import Turns
 from raypipe.config import Settings, trust_proxies
@@ -120,12 +120,7 @@ class BodiesFirst:
         return self._keyed if may_open(scope, self._keyless) else self._app
 
     async def _pass_on_bodiless(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ends: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
-
-        async def receive_no_body() -> Message:
-            return ends.pop() if ends else await receive()
-
-        await self._app(scope, receive_no_body, send)
+        await self._app(scope, without_body(receive), send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST" or scope["path"] != "/v1/videos":
