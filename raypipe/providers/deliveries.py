@@ -141,8 +141,7 @@ class Deliveries:
         async for part in answer.aiter_bytes(2**20):
             if not size and part.lstrip().startswith(_TEXT):
                 raise ProviderUnavailable(
-                    f"what {self._vendor} made is not there yet: in its place are {answer.headers.get('content-type')} "
-                    f"that begin with {part[:60]!r}"
+                    f"what {self._vendor} made is not there yet: in its place is text that begins with {part[:60]!r}"
                 )
             size += len(part)
             if size > most:
